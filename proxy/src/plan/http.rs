@@ -1,0 +1,245 @@
+//! `HttpConnectionManager`, compiled.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::route::RouteTable;
+use crate::observe::accesslog::AccessLog;
+use crate::observe::stats::HttpStats;
+
+/// One HTTP connection manager. Durations of zero mean "no limit", as in Envoy, unless said otherwise.
+#[derive(Debug)]
+pub struct HttpManager {
+    /// `stat_prefix`.
+    pub stat_prefix: Arc<str>,
+    /// `http.<stat_prefix>.*`.
+    pub stats: HttpStats,
+    /// The route table (inline `route_config`).
+    pub routes: Arc<RouteTable>,
+    /// Options of the HTTP/1 codec.
+    pub http1: Http1Options,
+    /// `access_log`.
+    pub access_logs: Vec<Arc<AccessLog>>,
+    /// `access_log_options.access_log_flush_interval` and the like are refused until streams log more than once.
+    /// `server_name`, default `envoy`.
+    pub server_name: Arc<str>,
+    /// `server_header_transformation`.
+    pub server_header: ServerHeader,
+    /// `scheme_header_transformation.scheme_to_overwrite`.
+    pub scheme_overwrite: Option<Scheme>,
+    /// `via`.
+    pub via: Option<Arc<str>>,
+    /// `add_user_agent`: adds `x-envoy-downstream-service-cluster` etc.
+    pub add_user_agent: bool,
+    /// Who the client is and what is told upstream.
+    pub forwarding: Forwarding,
+    /// x-request-id rules.
+    pub request_id: RequestId,
+    /// Path and host normalisation.
+    pub normalise: Normalise,
+    /// All time limits.
+    pub timeouts: Timeouts,
+    /// `common_http_protocol_options.max_requests_per_connection`; 0 is no limit.
+    pub max_requests_per_connection: u32,
+    /// `proxy_100_continue`.
+    pub proxy_100_continue: bool,
+    /// `stream_error_on_invalid_http_message` (HTTP/1: keep the connection after a 4xx where it is safe).
+    pub stream_error_on_invalid: bool,
+    /// Options of the router filter.
+    pub router: RouterOptions,
+    /// `local_reply_config.body_format` and mappers are refused until they work.
+    /// `append_local_overload`, `append_x_forwarded_port`.
+    pub append_x_forwarded_port: bool,
+}
+
+/// Options of the HTTP/1 codec (`http_protocol_options`, `common_http_protocol_options`).
+#[derive(Debug, Clone)]
+pub struct Http1Options {
+    /// `accept_http_10`.
+    pub accept_http_10: bool,
+    /// `default_host_for_http_10`.
+    pub default_host_for_http_10: Option<Arc<str>>,
+    /// `allow_absolute_url`, default true.
+    pub allow_absolute_url: bool,
+    /// `enable_trailers`.
+    pub enable_trailers: bool,
+    /// `allow_chunked_length`.
+    pub allow_chunked_length: bool,
+    /// `header_key_format`.
+    pub header_case: HeaderCase,
+    /// `max_request_headers_kb` in bytes, default 60 KiB.
+    pub max_headers_bytes: u32,
+    /// `max_headers_count`, default 100.
+    pub max_headers_count: u32,
+    /// `headers_with_underscores_action`.
+    pub underscores: Underscores,
+    /// `override_stream_error_on_invalid_http_message`.
+    pub override_stream_error: Option<bool>,
+    /// `allow_custom_methods`, default true in 1.40's parser for request methods? See the compiler.
+    pub allow_custom_methods: bool,
+}
+
+/// How HTTP/1 header names are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderCase {
+    /// As they are kept: lower case.
+    #[default]
+    Lower,
+    /// `proper_case_words`.
+    Proper,
+    /// `envoy.http.stateful_header_formatters.preserve_case`.
+    Preserve,
+}
+
+/// `headers_with_underscores_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Underscores {
+    /// Pass them.
+    #[default]
+    Allow,
+    /// 400.
+    RejectRequest,
+    /// Drop the header.
+    DropHeader,
+}
+
+/// `server_header_transformation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerHeader {
+    /// Always ours.
+    #[default]
+    Overwrite,
+    /// Ours where the upstream sent none.
+    AppendIfAbsent,
+    /// The upstream's, or none.
+    PassThrough,
+}
+
+/// A URI scheme a proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+/// x-forwarded-* and who counts as internal.
+#[derive(Debug)]
+pub struct Forwarding {
+    /// `use_remote_address`.
+    pub use_remote_address: bool,
+    /// `xff_num_trusted_hops`.
+    pub xff_trusted_hops: u32,
+    /// `skip_xff_append`.
+    pub skip_xff_append: bool,
+    /// `represent_ipv4_remote_address_as_ipv4_mapped_ipv6`.
+    pub represent_v4_as_v6: bool,
+    /// `internal_address_config.cidr_ranges`; `None` is Envoy's default (RFC 1918 and ULA trusted as internal only when configured: see the compiler).
+    pub internal: InternalAddresses,
+}
+
+/// `internal_address_config`.
+#[derive(Debug, Default)]
+pub struct InternalAddresses {
+    /// `unix_sockets`.
+    pub unix_sockets: bool,
+    /// `cidr_ranges` as (network, prefix length).
+    pub cidrs: Vec<(IpAddr, u8)>,
+    /// No `internal_address_config` given: Envoy's built-in private ranges.
+    pub default_ranges: bool,
+}
+
+/// x-request-id rules.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId {
+    /// `generate_request_id`, default true.
+    pub generate: bool,
+    /// `preserve_external_request_id`.
+    pub preserve_external: bool,
+    /// `always_set_request_id_in_response`.
+    pub always_in_response: bool,
+    /// `pack_trace_reason` of the uuid extension, default true.
+    pub pack_trace_reason: bool,
+}
+
+/// Normalisation of path and host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Normalise {
+    /// `normalize_path`.
+    pub path: bool,
+    /// `merge_slashes`.
+    pub merge_slashes: bool,
+    /// `path_with_escaped_slashes_action`.
+    pub escaped_slashes: EscapedSlashes,
+    /// `strip_matching_host_port` / `strip_any_host_port`.
+    pub strip_port: StripPort,
+    /// `strip_trailing_host_dot`.
+    pub strip_trailing_dot: bool,
+}
+
+/// `path_with_escaped_slashes_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EscapedSlashes {
+    /// Leave them.
+    #[default]
+    Keep,
+    /// 400.
+    Reject,
+    /// Unescape and answer 307 to the new path.
+    UnescapeAndRedirect,
+    /// Unescape and go on.
+    UnescapeAndForward,
+}
+
+/// Which ports are taken off the authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StripPort {
+    /// None.
+    #[default]
+    None,
+    /// The listener's own.
+    Matching,
+    /// Any.
+    Any,
+}
+
+/// Time limits; zero is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// `common_http_protocol_options.idle_timeout`, default 1 h.
+    pub idle: Duration,
+    /// `stream_idle_timeout`, default 5 min.
+    pub stream_idle: Duration,
+    /// `request_timeout`.
+    pub request: Duration,
+    /// `request_headers_timeout`.
+    pub request_headers: Duration,
+    /// `drain_timeout`, default 5 s.
+    pub drain: Duration,
+    /// `delayed_close_timeout`, default 1 s.
+    pub delayed_close: Duration,
+    /// `common_http_protocol_options.max_connection_duration`.
+    pub max_connection: Duration,
+    /// `common_http_protocol_options.max_stream_duration`.
+    pub max_stream: Duration,
+}
+
+/// `envoy.extensions.filters.http.router.v3.Router`.
+#[derive(Debug, Clone, Default)]
+pub struct RouterOptions {
+    /// `dynamic_stats`, default true.
+    pub dynamic_stats: bool,
+    /// `suppress_envoy_headers`.
+    pub suppress_envoy_headers: bool,
+    /// `respect_expected_rq_timeout`.
+    pub respect_expected_timeout: bool,
+    /// `start_child_span` needs tracing: refused until then.
+    /// `upstream_log`.
+    pub upstream_logs: Vec<Arc<AccessLog>>,
+    /// `strict_check_headers`.
+    pub strict_check_headers: Vec<Arc<str>>,
+    /// `suppress_grpc_request_failure_code_stats`.
+    pub suppress_grpc_failure_stats: bool,
+}

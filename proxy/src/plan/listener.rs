@@ -1,0 +1,64 @@
+//! `config.listener.v3.Listener`, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::http::HttpManager;
+use super::{Address, SocketOption, TcpKeepalive};
+use crate::observe::accesslog::AccessLog;
+
+/// One listener: where it listens and what it does with a connection.
+#[derive(Debug)]
+pub struct Listener {
+    /// `name`, or Envoy's generated one where it is empty.
+    pub name: Arc<str>,
+    /// Prefix of its statistics: `listener.<this>.`; the address with `:` as Envoy writes it.
+    pub stat_prefix: Arc<str>,
+    /// `address` and `additional_addresses`.
+    pub addresses: Vec<Address>,
+    /// `per_connection_buffer_limit_bytes`, default 1 MiB.
+    pub buffer_limit: u32,
+    /// `bind_to_port`, default true.
+    pub bind_to_port: bool,
+    /// `enable_reuse_port`, default true: a socket of its own for every shard.
+    pub reuse_port: bool,
+    /// `tcp_backlog_size`.
+    pub backlog: Option<u32>,
+    /// `socket_options`.
+    pub socket_options: Vec<SocketOption>,
+    /// `tcp_keepalive`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `transparent`.
+    pub transparent: bool,
+    /// `freebind`.
+    pub freebind: bool,
+    /// `max_connections_to_accept_per_socket_event`.
+    pub max_accept: Option<u32>,
+    /// `traffic_direction`: 0 unspecified, 1 inbound, 2 outbound.
+    pub direction: i32,
+    /// Filter chains, in order. Matching needs what a later step brings; the first step has chains
+    /// without a match only, and the compiler refuses the rest.
+    pub chains: Vec<FilterChain>,
+    /// Access logs of the listener itself (connections that no chain took).
+    pub access_logs: Vec<Arc<AccessLog>>,
+    /// Content hash of the resource, to find out what changed.
+    pub hash: u64,
+}
+
+/// One filter chain.
+#[derive(Debug)]
+pub struct FilterChain {
+    /// `name`.
+    pub name: Arc<str>,
+    /// The terminal network filter.
+    pub network: NetworkFilter,
+    /// `transport_socket_connect_timeout`; zero is none.
+    pub transport_connect_timeout: Duration,
+}
+
+/// A terminal network filter.
+#[derive(Debug)]
+pub enum NetworkFilter {
+    /// `envoy.filters.network.http_connection_manager`.
+    Http(Arc<HttpManager>),
+}

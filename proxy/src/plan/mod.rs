@@ -1,0 +1,67 @@
+//! What the configuration compiles to: immutable, `Send + Sync`, indexed for the data path.
+//!
+//! A [`Plan`] is built on the control thread and handed to every shard as one `Arc`. Parts that did
+//! not change between two plans are the same `Arc`, so a shard finds out by pointer comparison what
+//! it has to touch. The data path never sees protobuf: everything a request needs is here.
+
+pub mod cluster;
+pub mod http;
+pub mod listener;
+pub mod route;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use cluster::{Cluster, ClusterId, Host, HostSet};
+pub use listener::Listener;
+
+/// One complete configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// Grows by one with every published plan.
+    pub version: u64,
+    /// In the order of the configuration.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Indexed by [`ClusterId`]; `None` where a name is referred to but not (or no longer) defined.
+    pub clusters: Vec<Option<Arc<Cluster>>>,
+    /// Cluster names, for `cluster_header` and admin.
+    pub cluster_ids: hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState>,
+}
+
+/// Address of a socket, as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `socket_address`: TCP.
+    Ip(SocketAddr),
+    /// `pipe`: a unix socket; mode bits apply to listeners only. A leading `@` means the abstract
+    /// namespace, as in Envoy.
+    Pipe {
+        /// Path of the socket.
+        path: PathBuf,
+        /// File mode, 0 for the default.
+        mode: u32,
+    },
+}
+
+/// One socket option of `socket_options` / `upstream_bind_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOption {
+    /// `level` of setsockopt(2).
+    pub level: i32,
+    /// `optname` of setsockopt(2).
+    pub name: i32,
+    /// The value's bytes, as given to setsockopt(2).
+    pub value: Vec<u8>,
+}
+
+/// `core.v3.TcpKeepalive`; `None` leaves the kernel's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Unanswered probes before the connection is dropped.
+    pub probes: Option<u32>,
+    /// Seconds of idleness before the first probe.
+    pub time_s: Option<u32>,
+    /// Seconds between probes.
+    pub interval_s: Option<u32>,
+}

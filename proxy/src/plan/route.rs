@@ -1,0 +1,349 @@
+//! Route configuration, compiled: virtual hosts by domain, routes by path tries that keep
+//! first-match order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cluster::ClusterId;
+use super::http::Scheme;
+use crate::observe::format::Format;
+
+/// What a matched route does.
+#[derive(Debug)]
+pub enum Action {
+    /// `route`.
+    Forward(Box<Forward>),
+    /// `redirect`.
+    Redirect(Box<Redirect>),
+    /// `direct_response`.
+    Direct(Box<DirectResponse>),
+    /// `non_forwarding_action`: Envoy answers 404 from its router.
+    NonForwarding,
+}
+
+/// `RouteAction`.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where to.
+    pub cluster: ClusterChoice,
+    /// `cluster_not_found_response_code`, default 503.
+    pub cluster_not_found_status: u16,
+    /// Path rewrite.
+    pub rewrite: PathRewrite,
+    /// Host rewrite.
+    pub host: HostRewrite,
+    /// `append_x_forwarded_host`.
+    pub append_x_forwarded_host: bool,
+    /// `timeout`: the whole exchange from the end of the request; default 15 s, zero is none.
+    pub timeout: Duration,
+    /// `idle_timeout` of the route; `None` means the manager's `stream_idle_timeout`.
+    pub idle_timeout: Option<Duration>,
+    /// `retry_policy` (own or the virtual host's).
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `priority`: 0 default, 1 high.
+    pub priority: u8,
+    /// `max_stream_duration.max_stream_duration`.
+    pub max_stream_duration: Option<Duration>,
+}
+
+/// How a cluster is chosen.
+#[derive(Debug)]
+pub enum ClusterChoice {
+    /// `cluster`.
+    One(ClusterId),
+    /// `cluster_header` (lower case).
+    Header(Arc<str>),
+    /// `weighted_clusters`: cumulative weights ascending; the pick is a random number below the total.
+    Weighted(WeightedClusters),
+}
+
+/// `weighted_clusters`.
+#[derive(Debug)]
+pub struct WeightedClusters {
+    /// In order.
+    pub clusters: Vec<WeightedCluster>,
+    /// Sum of weights; the compiler guarantees it is > 0.
+    pub total: u32,
+    /// `header_name`: a header whose value is the random number.
+    pub header_name: Option<Arc<str>>,
+}
+
+/// One of `weighted_clusters.clusters`.
+#[derive(Debug)]
+pub struct WeightedCluster {
+    /// Target, by name or from a header.
+    pub cluster: WeightedTarget,
+    /// Sum of weights up to and including this one.
+    pub cumulative: u32,
+    /// Request header rules of this cluster.
+    pub request_headers: HeaderRules,
+    /// Response header rules of this cluster.
+    pub response_headers: HeaderRules,
+    /// `host_rewrite_literal`.
+    pub host_rewrite: Option<Arc<str>>,
+}
+
+/// Name or header of a weighted cluster.
+#[derive(Debug)]
+pub enum WeightedTarget {
+    /// `name`.
+    Cluster(ClusterId),
+    /// `cluster_header`.
+    Header(Arc<str>),
+}
+
+/// `prefix_rewrite`, `regex_rewrite`.
+#[derive(Debug)]
+pub enum PathRewrite {
+    /// None.
+    None,
+    /// The matched prefix (or whole exact path) is replaced.
+    Prefix(Arc<str>),
+    /// All matches are replaced; `\1` groups already translated to the regex crate's syntax.
+    Regex(Arc<regex::bytes::Regex>, Arc<[u8]>),
+}
+
+/// `host_rewrite_*`.
+#[derive(Debug)]
+pub enum HostRewrite {
+    /// None.
+    None,
+    /// `host_rewrite_literal`.
+    Literal(Arc<str>),
+    /// `auto_host_rewrite`: the chosen host's name.
+    Auto,
+    /// `host_rewrite_header`.
+    Header(Arc<str>),
+    /// `host_rewrite_path_regex`.
+    PathRegex(Arc<regex::bytes::Regex>, Arc<[u8]>),
+}
+
+/// `RedirectAction`.
+#[derive(Debug)]
+pub struct Redirect {
+    /// `https_redirect` / `scheme_redirect`.
+    pub scheme: Option<Arc<str>>,
+    /// `host_redirect`.
+    pub host: Option<Arc<str>>,
+    /// `port_redirect`.
+    pub port: Option<u16>,
+    /// Path part.
+    pub path: RedirectPath,
+    /// 301, 302, 303, 307, 308.
+    pub status: u16,
+    /// `strip_query`.
+    pub strip_query: bool,
+}
+
+/// Path part of a redirect.
+#[derive(Debug)]
+pub enum RedirectPath {
+    /// As requested.
+    Keep,
+    /// `path_redirect`.
+    Path(Arc<str>),
+    /// `prefix_rewrite`.
+    Prefix(Arc<str>),
+    /// `regex_rewrite`.
+    Regex(Arc<regex::bytes::Regex>, Arc<[u8]>),
+}
+
+/// `DirectResponseAction`.
+#[derive(Debug)]
+pub struct DirectResponse {
+    /// Status.
+    pub status: u16,
+    /// Body (from inline, file or environment), already read.
+    pub body: Arc<[u8]>,
+    /// `body_format` is refused until it works.
+    pub content_type: Option<Arc<str>>,
+}
+
+/// `RetryPolicy`, compiled.
+#[derive(Debug)]
+pub struct RetryPolicy {
+    /// Conditions.
+    pub on: RetryOn,
+    /// `num_retries`, default 1.
+    pub num_retries: u32,
+    /// `per_try_timeout`; zero is none.
+    pub per_try_timeout: Duration,
+    /// `per_try_idle_timeout`; zero is none.
+    pub per_try_idle_timeout: Duration,
+    /// `retriable_status_codes`.
+    pub status_codes: Vec<u16>,
+    /// `retriable_headers` (of the response).
+    pub response_headers: Vec<HeaderMatcher>,
+    /// `retriable_request_headers`.
+    pub request_headers: Vec<HeaderMatcher>,
+    /// `retry_back_off.base_interval`, default 25 ms.
+    pub backoff_base: Duration,
+    /// `retry_back_off.max_interval`, default 10 × base.
+    pub backoff_max: Duration,
+    /// `host_selection_retry_max_attempts`, default 1.
+    pub host_selection_attempts: u32,
+    /// `retry_host_predicate` previous_hosts.
+    pub previous_hosts: bool,
+}
+
+/// Bits of `retry_on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetryOn(pub u32);
+
+impl RetryOn {
+    /// `5xx`
+    pub const R5XX: u32 = 1;
+    /// `gateway-error`
+    pub const GATEWAY_ERROR: u32 = 1 << 1;
+    /// `connect-failure`
+    pub const CONNECT_FAILURE: u32 = 1 << 2;
+    /// `retriable-4xx`
+    pub const RETRIABLE_4XX: u32 = 1 << 3;
+    /// `refused-stream`
+    pub const REFUSED_STREAM: u32 = 1 << 4;
+    /// `retriable-status-codes`
+    pub const RETRIABLE_STATUS_CODES: u32 = 1 << 5;
+    /// `reset`
+    pub const RESET: u32 = 1 << 6;
+    /// `retriable-headers`
+    pub const RETRIABLE_HEADERS: u32 = 1 << 7;
+    /// `envoy-ratelimited`
+    pub const ENVOY_RATELIMITED: u32 = 1 << 8;
+    /// `reset-before-request`
+    pub const RESET_BEFORE_REQUEST: u32 = 1 << 9;
+    /// gRPC `cancelled`
+    pub const GRPC_CANCELLED: u32 = 1 << 10;
+    /// gRPC `deadline-exceeded`
+    pub const GRPC_DEADLINE_EXCEEDED: u32 = 1 << 11;
+    /// gRPC `internal`
+    pub const GRPC_INTERNAL: u32 = 1 << 12;
+    /// gRPC `resource-exhausted`
+    pub const GRPC_RESOURCE_EXHAUSTED: u32 = 1 << 13;
+    /// gRPC `unavailable`
+    pub const GRPC_UNAVAILABLE: u32 = 1 << 14;
+    /// `http3-post-connect-failure` (accepted, never met without HTTP/3).
+    pub const HTTP3_POST_CONNECT_FAILURE: u32 = 1 << 15;
+}
+
+/// Header rules of one level (route, virtual host, table, weighted cluster).
+#[derive(Debug, Default)]
+pub struct HeaderRules {
+    /// `*_headers_to_add`, in order.
+    pub add: Vec<HeaderAdd>,
+    /// `*_headers_to_remove` (lower case).
+    pub remove: Vec<Arc<str>>,
+}
+
+impl HeaderRules {
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// One `HeaderValueOption`.
+#[derive(Debug)]
+pub struct HeaderAdd {
+    /// Lower-case name.
+    pub name: Arc<str>,
+    /// Value, a format string.
+    pub value: Format,
+    /// `append_action`.
+    pub action: AppendAction,
+    /// `keep_empty_value`.
+    pub keep_empty: bool,
+}
+
+/// `HeaderValueOption.append_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendAction {
+    /// Another line, or the first.
+    AppendIfExistsOrAdd,
+    /// Only where absent.
+    AddIfAbsent,
+    /// Replace or add.
+    OverwriteIfExistsOrAdd,
+    /// Replace where present.
+    OverwriteIfExists,
+}
+
+/// `HeaderMatcher`.
+#[derive(Debug)]
+pub struct HeaderMatcher {
+    /// Lower-case name (or pseudo header such as `:method`).
+    pub name: Arc<str>,
+    /// Condition on the value (several lines are joined by commas).
+    pub value: ValueMatch,
+    /// `invert_match`.
+    pub invert: bool,
+    /// `treat_missing_header_as_empty`.
+    pub missing_as_empty: bool,
+}
+
+/// Condition on a string value.
+#[derive(Debug)]
+pub enum ValueMatch {
+    /// Present or absent.
+    Present(bool),
+    /// A `StringMatcher`.
+    String(StringMatch),
+    /// `range_match`: `[start, end)`.
+    Range(i64, i64),
+}
+
+/// `StringMatcher`.
+#[derive(Debug)]
+pub enum StringMatch {
+    /// Equal.
+    Exact(Arc<str>, CaseSensitivity),
+    /// Begins with.
+    Prefix(Arc<str>, CaseSensitivity),
+    /// Ends with.
+    Suffix(Arc<str>, CaseSensitivity),
+    /// Contains.
+    Contains(Arc<str>, CaseSensitivity),
+    /// Whole value matches.
+    Regex(Arc<regex::bytes::Regex>),
+}
+
+/// `ignore_case`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaseSensitivity {
+    /// Bytes must be equal.
+    Sensitive,
+    /// ASCII case is ignored.
+    Insensitive,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// `name`.
+    pub name: Arc<str>,
+    /// What it does.
+    pub action: Action,
+    /// Length of the matched prefix or exact path, for prefix rewrites; regex routes have none.
+    pub matched_len: Option<usize>,
+    /// Request header rules.
+    pub request_headers: HeaderRules,
+    /// Response header rules.
+    pub response_headers: HeaderRules,
+    /// `stat_prefix`, for `vhost.<v>.route.<this>.*`.
+    pub stat_prefix: Option<Arc<str>>,
+    /// `request_body_buffer_limit` / `per_request_buffer_limit_bytes`: bytes kept for a retry.
+    pub retry_buffer_limit: Option<u64>,
+    /// `require_tls` outcome and other rules live in the virtual host.
+    pub scheme: Option<Scheme>,
+}
+
+pub use table::{RouteTable, VirtualHost};
+
+mod table {
+    //! Placeholder replaced by the matcher.
+    /// A compiled `RouteConfiguration`.
+    #[derive(Debug)]
+    pub struct RouteTable {}
+    /// A compiled `VirtualHost`.
+    #[derive(Debug)]
+    pub struct VirtualHost {}
+}
