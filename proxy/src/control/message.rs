@@ -1,0 +1,178 @@
+//! What the threads of the proxy tell one another over the mesh.
+//!
+//! Mesh index `0..N` are the shards, `N` is the control thread, `N + 1` the admin thread. A message
+//! is the only way state crosses threads, besides `Arc<Plan>`, statistics pages and the write-rare
+//! bits of a [`Host`].
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::plan::{ClusterId, Host, HostSet, Plan};
+
+/// One message between two threads of the proxy.
+#[derive(Debug)]
+pub enum Message {
+    // ---- control → shard; `Install`, `Hosts` and `HealthChanged` go to the admin thread too ----
+    /// Listening sockets of the receiving shard, bound and listening. Sent before the [`Install`]
+    /// (`Message::Install`) whose listeners they belong to; the shard starts to accept when that
+    /// plan is installed and closes the sockets no listener of it asks for.
+    Sockets(Vec<ListenSocket>),
+    /// Make this plan the view of new streams; answered by [`Message::Installed`].
+    Install(Arc<Plan>),
+    /// A cluster has other hosts: DNS or EDS answered.
+    Hosts(ClusterId, Arc<HostSet>),
+    /// Health bits of a host of this cluster changed: rebuild its load balancing tables.
+    HealthChanged(ClusterId),
+    /// Begin to drain connections (or go on with another deadline).
+    Drain(Drain),
+    /// Close listening sockets; connections stay. Answered by nothing: it cannot fail.
+    StopListening(StopListening),
+    /// `/healthcheck/fail` (`true`) or `/healthcheck/ok` (`false`): while it is set, every response
+    /// on a listener with `drain_type: DEFAULT` closes its connection, as in Envoy.
+    HealthCheckFailed(bool),
+    /// Open the access log files again (SIGUSR1, `/reopen_logs`).
+    ReopenLogs,
+    /// Close every connection and return from the shard's main function.
+    Shutdown,
+
+    // ---- shard → control ----
+    /// The plan of this version is the view of all new streams of the shard.
+    Installed {
+        /// Mesh index of the shard.
+        shard: usize,
+        /// [`Plan::version`].
+        version: u64,
+    },
+    /// A host tripped a threshold of outlier detection on this shard.
+    Eject(EjectRequest),
+    /// The shard that runs a cluster's active health checks changed a host's bits.
+    HealthVerdict(HealthVerdict),
+    /// After a [`Drain`]: the shard has no downstream connection left. Sent once per drain.
+    Drained {
+        /// Mesh index of the shard.
+        shard: usize,
+    },
+
+    // ---- admin → control ----
+    /// An operator's command.
+    Admin(AdminCommand),
+}
+
+/// One socket of a listener that a shard is to accept on.
+#[derive(Debug)]
+pub struct ListenSocket {
+    /// [`crate::plan::Listener::name`].
+    pub listener: Arc<str>,
+    /// Index into [`crate::plan::Listener::addresses`].
+    pub address: usize,
+    /// The socket: bound, listening, non-blocking, close-on-exec. With `enable_reuse_port` it is
+    /// the shard's own; without, every shard holds a duplicate of one socket.
+    pub socket: OwnedFd,
+}
+
+/// How connections are drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// What becomes of the process afterwards.
+    pub kind: DrainKind,
+    /// `--drain-strategy`.
+    pub strategy: DrainStrategy,
+    /// `--drain-time-s`: with [`DrainStrategy::Gradual`] the share of responses that carry
+    /// `connection: close` grows from none to all over this time.
+    pub time: Duration,
+    /// Only listeners whose `traffic_direction` is `INBOUND`.
+    pub inbound_only: bool,
+}
+
+/// Why connections are drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainKind {
+    /// `/drain_listeners`: responses close their connections; an idle connection stays until it is
+    /// used or times out.
+    Listeners,
+    /// The process ends after this drain: besides, an idle connection is closed at once, for
+    /// nothing will ever come to it that has a better place to go.
+    Exit,
+}
+
+/// `--drain-strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrainStrategy {
+    /// Responses close with a probability that grows over the drain time.
+    #[default]
+    Gradual,
+    /// Every response closes from the first moment on.
+    Immediate,
+}
+
+/// Which listening sockets are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopListening {
+    /// All of them.
+    All,
+    /// Those whose `traffic_direction` is `INBOUND`.
+    Inbound,
+}
+
+/// A host that a shard wants ejected; the control thread decides.
+#[derive(Debug)]
+pub struct EjectRequest {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// The host.
+    pub host: Arc<Host>,
+    /// What it did.
+    pub reason: EjectReason,
+}
+
+/// The rule of `outlier_detection` a host broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EjectReason {
+    /// `consecutive_5xx`
+    Consecutive5xx,
+    /// `consecutive_gateway_failure`
+    ConsecutiveGatewayFailure,
+    /// `consecutive_local_origin_failure`
+    ConsecutiveLocalOriginFailure,
+    /// `success_rate_*`
+    SuccessRate,
+    /// `failure_percentage_*`
+    FailurePercentage,
+    /// Local-origin errors judged by success rate.
+    SuccessRateLocalOrigin,
+    /// Local-origin errors judged by failure percentage.
+    FailurePercentageLocalOrigin,
+}
+
+/// Outcome of active health checking that changed a host.
+#[derive(Debug)]
+pub struct HealthVerdict {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// The host; its bits are already set.
+    pub host: Arc<Host>,
+    /// Is it healthy now, as far as active checks go? A `true` also ends an ejection where
+    /// `successful_active_health_check_uneject_host` says so.
+    pub healthy: bool,
+}
+
+/// What an operator asked for on an admin page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminCommand {
+    /// `/quitquitquit`
+    Quit,
+    /// `/drain_listeners`
+    DrainListeners {
+        /// `graceful`: listeners accept until the drain time is over.
+        graceful: bool,
+        /// `skip_exit`: connections drain, listeners never stop.
+        skip_exit: bool,
+        /// `inboundonly`
+        inbound_only: bool,
+    },
+    /// `/healthcheck/fail` (`true`), `/healthcheck/ok` (`false`)
+    HealthCheckFailed(bool),
+    /// `/reopen_logs`
+    ReopenLogs,
+}

@@ -1,0 +1,3 @@
+//! The control thread and the admin thread.
+
+pub mod message;
