@@ -9,6 +9,7 @@ pub mod http;
 pub mod listener;
 pub mod route;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,16 @@ pub enum Address {
         /// File mode, 0 for the default.
         mode: u32,
     },
+}
+
+impl fmt::Display for Address {
+    /// As Envoy prints it: `127.0.0.1:80`, `[::1]:80`, or the path of a pipe.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Pipe { path, .. } => path.display().fmt(f),
+        }
+    }
 }
 
 /// One socket option of `socket_options` / `upstream_bind_config`.
