@@ -1,12 +1,23 @@
 //! Route configuration, compiled: virtual hosts by domain, routes by path tries that keep
 //! first-match order.
 
+mod domains;
+mod index;
+mod matcher;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::ClusterId;
-use super::http::Scheme;
 use crate::observe::format::Format;
+
+pub use domains::{DomainError, without_port};
+pub use index::{PathMatch, without_query};
+pub use matcher::{Conditions, Fraction, QueryMatch, QueryMatcher, RouteRequest};
+pub use table::{Lookup, RequireTls, Route, RouteId, RouteTable, VirtualHost};
 
 /// What a matched route does.
 #[derive(Debug)]
@@ -313,37 +324,4 @@ pub enum CaseSensitivity {
     Sensitive,
     /// ASCII case is ignored.
     Insensitive,
-}
-
-/// One route.
-#[derive(Debug)]
-pub struct Route {
-    /// `name`.
-    pub name: Arc<str>,
-    /// What it does.
-    pub action: Action,
-    /// Length of the matched prefix or exact path, for prefix rewrites; regex routes have none.
-    pub matched_len: Option<usize>,
-    /// Request header rules.
-    pub request_headers: HeaderRules,
-    /// Response header rules.
-    pub response_headers: HeaderRules,
-    /// `stat_prefix`, for `vhost.<v>.route.<this>.*`.
-    pub stat_prefix: Option<Arc<str>>,
-    /// `request_body_buffer_limit` / `per_request_buffer_limit_bytes`: bytes kept for a retry.
-    pub retry_buffer_limit: Option<u64>,
-    /// `require_tls` outcome and other rules live in the virtual host.
-    pub scheme: Option<Scheme>,
-}
-
-pub use table::{RouteTable, VirtualHost};
-
-mod table {
-    //! Placeholder replaced by the matcher.
-    /// A compiled `RouteConfiguration`.
-    #[derive(Debug)]
-    pub struct RouteTable {}
-    /// A compiled `VirtualHost`.
-    #[derive(Debug)]
-    pub struct VirtualHost {}
 }
