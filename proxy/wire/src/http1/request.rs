@@ -1,0 +1,198 @@
+//! Parsing a request head.
+
+use memchr::memchr;
+
+use super::error::{H1Error, H1Rule};
+use super::lines::{Facts, Side, header_lines, parse_lines, start_line};
+use super::options::{ParseOptions, RequestLimits};
+use super::{BodyKind, ParsedHead};
+use crate::chars::{is_authority, is_target_byte};
+use crate::message::{Method, RequestHead, Scheme, Version};
+use crate::names::KnownName;
+
+/// Parses the head of a request at the start of `input` into `head`, which is emptied first.
+///
+/// `None`: the head is not complete; call again with more bytes, from the same start. On an error
+/// `head` holds what was read so far, for the access log. The outcome does not depend on how the
+/// bytes were cut into pieces.
+///
+/// What Envoy does and this does too: the authority of an absolute-form target replaces `Host`;
+/// a version other than 1.1 counts as 1.0; `Transfer-Encoding` other than `chunked` is 501.
+pub fn parse_request(
+    input: &[u8],
+    limits: &RequestLimits,
+    options: &ParseOptions,
+    head: &mut RequestHead,
+) -> Result<Option<ParsedHead>, H1Error> {
+    head.clear();
+    let Some((line, start)) = start_line(input, limits)? else { return Ok(None) };
+    let target = request_line(line, options, head)
+        .map_err(|rule| H1Error::new(rule, start.saturating_sub(line.len() + 2)))?;
+    let Some(lines) = header_lines(input, start, limits)? else { return Ok(None) };
+    let facts =
+        parse_lines(input, &lines, Side::Request, options, &mut head.headers, &mut head.authority)?;
+    let body = finish(head, target, &facts, options).map_err(|rule| H1Error::new(rule, start))?;
+    let keep_alive = match head.version {
+        Version::Http10 => facts.keep_alive && !facts.close,
+        Version::Http11 | Version::Http2 => !facts.close,
+    };
+    let upgrade = head.method == Method::Connect
+        || facts.upgrade_nominated && head.headers.contains(KnownName::Upgrade);
+    Ok(Some(ParsedHead { head_len: lines.head_len, body, keep_alive, upgrade }))
+}
+
+/// Forms of a request target (RFC 9112 section 3.2).
+enum Target<'a> {
+    /// `/path?query`
+    Origin(&'a [u8]),
+    /// `http://authority/path?query`
+    Absolute { scheme: Scheme, authority: &'a [u8], path: &'a [u8] },
+    /// `authority`, of CONNECT
+    Authority(&'a [u8]),
+    /// `*`, of OPTIONS
+    Asterisk,
+}
+
+/// Method, target and version. Three words with exactly one space between.
+fn request_line<'a>(
+    line: &'a [u8],
+    options: &ParseOptions,
+    head: &mut RequestHead,
+) -> Result<Target<'a>, H1Rule> {
+    let method_end = memchr(b' ', line).ok_or(H1Rule::RequestLine)?;
+    let (method, rest) = line.split_at(method_end);
+    let rest = rest.get(1..).unwrap_or_default();
+    let target_end = memchr(b' ', rest).ok_or(H1Rule::RequestLine)?;
+    let (target, version) = rest.split_at(target_end);
+    let method = Method::from_bytes(method).ok_or(H1Rule::Method)?;
+    if !options.allow_custom_methods && !method.is_registered() {
+        return Err(H1Rule::Method);
+    }
+    head.method = method;
+    head.version = version_of(version.get(1..).unwrap_or_default())?;
+    classify(target, method, options)
+}
+
+/// `HTTP/` digit `.` digit. All but 1.1 counts as 1.0, as in Envoy's codec.
+fn version_of(word: &[u8]) -> Result<Version, H1Rule> {
+    match word {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Ok(Version::Http10),
+        _ => Err(H1Rule::Version),
+    }
+}
+
+fn classify<'a>(
+    target: &'a [u8],
+    method: Method,
+    options: &ParseOptions,
+) -> Result<Target<'a>, H1Rule> {
+    if !target.iter().all(|&b| is_target_byte(b) && b != b'#') {
+        return Err(H1Rule::Target);
+    }
+    match (method, target) {
+        (Method::Connect, []) => Err(H1Rule::Target),
+        (Method::Connect, authority) if is_authority(authority) => Ok(Target::Authority(authority)),
+        (Method::Connect, _) => Err(H1Rule::Target),
+        (_, [b'/', ..]) => Ok(Target::Origin(target)),
+        (Method::Options, b"*") => Ok(Target::Asterisk),
+        _ if options.allow_absolute_url => absolute(target),
+        _ => Err(H1Rule::Target),
+    }
+}
+
+/// `http://` or `https://`, an authority, and a path.
+fn absolute(target: &[u8]) -> Result<Target<'_>, H1Rule> {
+    let (scheme, rest) = if let Some(rest) = strip_ignore_case(target, b"http://") {
+        (Scheme::Http, rest)
+    } else if let Some(rest) = strip_ignore_case(target, b"https://") {
+        (Scheme::Https, rest)
+    } else {
+        return Err(H1Rule::Target);
+    };
+    let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // `http://host?query` has no path that could be matched: Envoy finds no route for it (404).
+    if authority.is_empty() || path.first() == Some(&b'?') {
+        return Err(H1Rule::Target);
+    }
+    let path = if path.is_empty() { b"/" } else { path };
+    Ok(Target::Absolute { scheme, authority, path })
+}
+
+fn strip_ignore_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = bytes.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Framing, version, authority: in the order in which Envoy judges them.
+fn finish(
+    head: &mut RequestHead,
+    target: Target<'_>,
+    facts: &Facts,
+    options: &ParseOptions,
+) -> Result<BodyKind, H1Rule> {
+    let body = request_body(head, facts, options)?;
+    if facts.host_lines > 1 {
+        return Err(H1Rule::SeveralHosts);
+    }
+    match target {
+        Target::Origin(path) => head.path.extend_from_slice(path),
+        Target::Asterisk => head.path.push(b'*'),
+        Target::Absolute { scheme, authority, path } => {
+            head.scheme = Some(scheme);
+            head.path.extend_from_slice(path);
+            replace(&mut head.authority, authority);
+        }
+        Target::Authority(authority) => replace(&mut head.authority, authority),
+    }
+    if head.version == Version::Http10 {
+        if !options.accept_http_10 {
+            return Err(H1Rule::Http10);
+        }
+        if head.authority.is_empty() {
+            head.authority.extend_from_slice(&options.default_host_for_http_10);
+        }
+    }
+    // An empty `Host` is legal (RFC 9112 section 3.2) and Envoy sends it on; none at all is not.
+    if head.authority.is_empty() && facts.host_lines == 0 {
+        return Err(H1Rule::MissingHost);
+    }
+    if !is_authority(&head.authority) {
+        return Err(H1Rule::Authority);
+    }
+    Ok(body)
+}
+
+fn replace(bytes: &mut Vec<u8>, by: &[u8]) {
+    bytes.clear();
+    bytes.extend_from_slice(by);
+}
+
+/// RFC 9112 section 6.3, without its leniency.
+fn request_body(
+    head: &mut RequestHead,
+    facts: &Facts,
+    options: &ParseOptions,
+) -> Result<BodyKind, H1Rule> {
+    let coded = facts.transfer_encoding_lines > 0;
+    if coded {
+        let exact = facts.transfer_encoding_lines == 1 && facts.chunked;
+        if facts.content_length.is_some() && !(exact && options.allow_chunked_length) {
+            return Err(H1Rule::LengthAndCoding);
+        }
+        if !exact || head.method == Method::Connect {
+            return Err(H1Rule::TransferCoding);
+        }
+        if head.version == Version::Http10 && options.accept_http_10 {
+            return Err(H1Rule::TransferCodingHttp10);
+        }
+        head.headers.remove(KnownName::ContentLength);
+        return Ok(BodyKind::Chunked);
+    }
+    match facts.content_length {
+        Some(1..) if head.method == Method::Connect => Err(H1Rule::LengthNotAllowed),
+        None | Some(0) => Ok(BodyKind::None),
+        Some(length) => Ok(BodyKind::Length(length)),
+    }
+}
