@@ -1,6 +1,5 @@
 //! The conditions of a route beyond its path, and conditions on values.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{CaseSensitivity, HeaderMatcher, StringMatch, ValueMatch};
@@ -19,8 +18,8 @@ pub trait RouteRequest {
     /// Does Envoy's `x-envoy-internal` rule call the request internal?
     fn is_internal(&self) -> bool;
 
-    /// Value of a header or pseudo header by its lower-case name; several lines are joined by `,`.
-    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+    /// Values of a header or pseudo header by its lower-case name, line by line.
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 }
 
 /// Conditions of a route besides its path. All of them must hold.
@@ -112,23 +111,29 @@ impl QueryMatcher {
 impl HeaderMatcher {
     /// Does the request meet the condition?
     pub fn matches<R: RouteRequest>(&self, request: &R) -> bool {
-        let value = request.header(&self.name);
-        self.matches_value(value.as_deref())
+        self.matches_lines(request.header(&self.name))
     }
 
-    /// As [`Self::matches`], with the header's value (lines joined by `,`) at hand.
+    /// As [`Self::matches`], with the header's lines at hand. One line that meets the condition is
+    /// enough, and one is enough to fail an inverted condition
+    /// (`envoy.reloadable_features.match_headers_individually`, on in 1.40).
     ///
     /// A missing header fails every condition on a value, inverted or not, unless
     /// `treat_missing_header_as_empty` is set.
-    pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
-        let value = match value {
-            None if self.missing_as_empty => Some(&b""[..]),
-            other => other,
-        };
+    pub fn matches_lines<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
+        let mut lines = lines.peekable();
+        let present = self.missing_as_empty || lines.peek().is_some();
         if let ValueMatch::Present(wanted) = self.value {
-            return (value.is_some() == wanted) != self.invert;
+            return (present == wanted) != self.invert;
         }
-        value.is_some_and(|value| self.value.matches(value) != self.invert)
+        if !present {
+            return false;
+        }
+        let met = match lines.peek() {
+            None => self.value.matches(b""),
+            Some(_) => lines.any(|line| self.value.matches(line)),
+        };
+        met != self.invert
     }
 }
 
@@ -181,7 +186,7 @@ fn query_value<'a>(query: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 /// `application/grpc`, alone or with `+suffix`, and a path.
 fn is_grpc<R: RouteRequest>(request: &R) -> bool {
     request.path().is_some()
-        && request.header("content-type").is_some_and(|value| {
+        && request.header("content-type").next().is_some_and(|value| {
             value
                 .strip_prefix(b"application/grpc")
                 .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))

@@ -79,6 +79,15 @@ pub struct WeightedClusters {
     pub header_name: Option<Arc<str>>,
 }
 
+impl WeightedClusters {
+    /// The cluster of a random number: its remainder by the total falls into the cluster's share.
+    pub fn pick(&self, random: u64) -> Option<&WeightedCluster> {
+        let value = random % u64::from(self.total.max(1));
+        let at = self.clusters.partition_point(|c| u64::from(c.cumulative) <= value);
+        self.clusters.get(at)
+    }
+}
+
 /// One of `weighted_clusters.clusters`.
 #[derive(Debug)]
 pub struct WeightedCluster {
