@@ -1,0 +1,15 @@
+//! Sockets: listeners, streams (TCP and unix), datagrams, and their options.
+
+mod addr;
+mod listener;
+pub(crate) mod options;
+mod source;
+mod stream;
+mod udp;
+
+pub use addr::{SockAddr, UnixAddr};
+pub use listener::Listener;
+pub use options::{ConnectOptions, Keepalive, ListenOptions, SocketOption};
+pub(crate) use source::Source;
+pub use stream::{Stream, TcpInfo, connect};
+pub use udp::UdpSocket;
