@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::route::RouteTable;
 use crate::observe::accesslog::AccessLog;
-use crate::observe::stats::HttpStats;
+use crate::observe::stats::{Http1CodecSlots, HttpStats};
 
 /// One HTTP connection manager. Durations of zero mean "no limit", as in Envoy, unless said otherwise.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct HttpManager {
     pub stat_prefix: Arc<str>,
     /// `http.<stat_prefix>.*`.
     pub stats: HttpStats,
+    /// `http1.*`: the same slots in every manager.
+    pub codec_stats: Http1CodecSlots,
     /// The route table (inline `route_config`).
     pub routes: Arc<RouteTable>,
     /// Options of the HTTP/1 codec.
@@ -34,6 +36,9 @@ pub struct HttpManager {
     pub add_user_agent: bool,
     /// Who the client is and what is told upstream.
     pub forwarding: Forwarding,
+    /// `forward_client_cert_details: ALWAYS_FORWARD_ONLY`; without it
+    /// `x-forwarded-client-cert` of a client that shows no certificate is taken off.
+    pub forward_client_cert: bool,
     /// x-request-id rules.
     pub request_id: RequestId,
     /// Path and host normalisation.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::http::HttpManager;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::accesslog::AccessLog;
+use crate::observe::stats::{ListenerHttpStats, ListenerStats, WorkerListenerStats};
 
 /// One listener: where it listens and what it does with a connection.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Prefix of its statistics: `listener.<this>.`; the address with `:` as Envoy writes it.
     pub stat_prefix: Arc<str>,
+    /// `listener.<stat_prefix>.*`.
+    pub stats: ListenerStats,
+    /// `listener.<stat_prefix>.worker_<n>.*`, one for every shard.
+    pub workers: Vec<WorkerListenerStats>,
     /// `address` and `additional_addresses`.
     pub addresses: Vec<Address>,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.
@@ -36,6 +41,8 @@ pub struct Listener {
     pub max_accept: Option<u32>,
     /// `traffic_direction`: 0 unspecified, 1 inbound, 2 outbound.
     pub direction: i32,
+    /// `drain_type: MODIFY_ONLY`: `/healthcheck/fail` does not drain it.
+    pub drain_modify_only: bool,
     /// Filter chains, in order. Matching needs what a later step brings; the first step has chains
     /// without a match only, and the compiler refuses the rest.
     pub chains: Vec<FilterChain>,
@@ -59,6 +66,6 @@ pub struct FilterChain {
 /// A terminal network filter.
 #[derive(Debug)]
 pub enum NetworkFilter {
-    /// `envoy.filters.network.http_connection_manager`.
-    Http(Arc<HttpManager>),
+    /// `envoy.filters.network.http_connection_manager`, with `listener.<l>.http.<stat_prefix>.*`.
+    Http(Arc<HttpManager>, ListenerHttpStats),
 }
