@@ -10,16 +10,21 @@
 //! This is the only crate of the workspace with `unsafe` code.
 
 mod buf;
+mod concurrency;
 mod current;
 mod driver;
+pub mod mesh;
 mod net;
 mod op;
 mod rand;
 mod shard;
+pub mod signal;
 mod task;
 mod time;
 
 pub use buf::{BufMut, BufferConfig, Chain, Chunk};
+pub use concurrency::{Concurrency, Why, available_concurrency};
+pub use mesh::{Mailbox, MeshEnd, mesh};
 pub use net::{
     ConnectOptions, Keepalive, ListenOptions, Listener, SockAddr, SocketOption, Stream, TcpInfo,
     UdpSocket, UnixAddr, connect,

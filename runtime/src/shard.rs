@@ -2,7 +2,8 @@
 
 use crate::buf::{BufferConfig, Pool};
 use crate::current;
-use crate::driver::{Driver, Epoll, Io};
+use crate::driver::{self, Io};
+use crate::mesh::Doorbells;
 use crate::rand::Rng;
 use crate::task::Tasks;
 use crate::time::wheel::Wheel;
@@ -115,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) io: RefCell<Io>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) rng: Rng,
+    /// Doorbells to ring at the end of the turn.
+    pub(crate) bells: RefCell<Vec<Rc<dyn Doorbells>>>,
 }
 
 /// What one round did.
@@ -164,7 +167,7 @@ impl Runtime {
             set_name(&config.name);
         }
         let pool = Pool::new(&config.buffers);
-        let (driver, level, notice) = open_driver(&config)?;
+        let (driver, level, notice) = driver::open(&config, &pool)?;
         let clock = Clock::new(level == Level::Sim);
         let shared = Rc::new_cyclic(|_| {
             let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -176,6 +179,7 @@ impl Runtime {
                 io: RefCell::new(Io::new(driver, Rc::clone(&pool), &config.buffers)),
                 pool,
                 rng: Rng::new(seed(config.seed)),
+                bells: RefCell::new(Vec::new()),
             }
         });
         current::register(&shared);
@@ -245,6 +249,7 @@ impl Runtime {
     fn round(&mut self, may_block: bool) -> Turn {
         let shared = &self.shared;
         let mut turn = Turn { tasks: shared.tasks.run(), ..Turn::default() };
+        shared.bells.borrow_mut().drain(..).for_each(|bells| bells.ring());
         let mut io = shared.io.borrow_mut();
         io.flush_dirty();
         let timeout = if !may_block || shared.tasks.is_ready() {
@@ -301,14 +306,6 @@ pub struct Usage {
 /// Time from `now` to the start of a tick.
 fn until(tick: u64, now: Instant) -> Duration {
     Instant::from_nanos(tick.saturating_mul(TICK)).since(now)
-}
-
-fn open_driver(config: &Config) -> io::Result<(Driver, Level, Option<String>)> {
-    match config.backend {
-        Backend::Auto | Backend::Uring | Backend::Uring511 | Backend::Epoll => {
-            Ok((Driver::Epoll(Epoll::new()?), Level::Epoll, None))
-        }
-    }
 }
 
 fn seed(configured: u64) -> u64 {

@@ -5,12 +5,16 @@
 //! of this runtime only queue a task, and the last slice of a buffer only returns it to the pool.
 
 mod epoll;
+mod probe;
 mod slots;
+mod uring;
 
 pub(crate) use epoll::Epoll;
+pub(crate) use probe::open;
 pub(crate) use slots::{
     Connecting, Kind, ListenerSlot, Sock, SourceSlot, StreamSlot, Token, keep_waker,
 };
+pub(crate) use uring::{Completion, FileOp, GROUP, Uring};
 
 use crate::buf::{BufferConfig, Pool};
 use slab::Slab;
@@ -20,6 +24,7 @@ use std::time::Duration;
 
 /// Which way I/O is done.
 pub(crate) enum Driver {
+    Uring(Box<Uring>),
     Epoll(Epoll),
     /// The runtime has ended; handles that outlive it get errors.
     Closed,
@@ -68,6 +73,7 @@ impl Io {
     /// handles what has completed. Returns the number of events.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         match &mut self.driver {
+            Driver::Uring(_) => self.uring_wait(timeout),
             Driver::Epoll(_) => self.epoll_wait(timeout),
             Driver::Closed => Ok(0),
         }
@@ -75,6 +81,7 @@ impl Io {
 
     /// Ends the driver: takes every operation back from the kernel.
     pub(crate) fn shutdown(&mut self) {
+        self.uring_shutdown();
         self.driver = Driver::Closed;
     }
 }

@@ -132,6 +132,8 @@ pub(crate) struct StreamSlot {
     pub(crate) recv_size: usize,
     /// A buffer the kernel may be writing to: nobody touches it before the completion.
     pub(crate) recv_buf: Option<Raw>,
+    /// The send in flight (io_uring), while `send_armed`.
+    pub(crate) send_op: u32,
     /// The address a connect in flight reads.
     pub(crate) connect_addr: Option<Box<socket2::SockAddr>>,
     pub(crate) connecting: Connecting,
@@ -175,6 +177,7 @@ impl StreamSlot {
             expect: 0,
             recv_size: crate::op::recv::SMALL,
             recv_buf: None,
+            send_op: 0,
             connect_addr: None,
             connecting: Connecting::Done,
             recv_error: 0,

@@ -1,10 +1,14 @@
 //! Accept.
 
-use crate::driver::{Driver, Io, Kind, ListenerSlot, Sock, Token, closed, keep_waker};
+use crate::driver::{Completion, Driver, Io, Kind, ListenerSlot, Sock, Token, closed, keep_waker};
+use io_uring::{opcode, types};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::task::{Context, Poll};
+
+/// Accepted connections that wait to be taken (io_uring); the others wait in the kernel.
+const QUEUE_MAX: usize = 256;
 
 /// Error numbers that concern one connection that failed before it was accepted, not the listener.
 const PASSING: [i32; 11] = [
@@ -33,6 +37,8 @@ impl Io {
                 rustix::io::ioctl_fionbio(fd, true)?;
                 epoll.add_listener(fd, Token::new(Kind::Listener, index, generation))?;
             }
+            // Operations on a non-blocking socket would fail instead of waiting.
+            Driver::Uring(_) => rustix::io::ioctl_fionbio(sock.fd()?, false)?,
             Driver::Closed => return Err(closed()),
         }
         entry.insert(ListenerSlot::new(sock, generation));
@@ -48,6 +54,7 @@ impl Io {
     ) -> Poll<io::Result<Sock>> {
         let slot = &mut self.listeners[index as usize];
         if let Some(sock) = slot.queue.pop_front() {
+            self.arm_accept(index);
             return Poll::Ready(Ok(sock));
         }
         if slot.error != 0 {
@@ -60,6 +67,10 @@ impl Io {
         }
         match &self.driver {
             Driver::Epoll(_) => self.accept_now(index),
+            Driver::Uring(_) => {
+                self.arm_accept(index);
+                Poll::Pending
+            }
             Driver::Closed => Poll::Ready(Err(closed())),
         }
     }
@@ -71,6 +82,9 @@ impl Io {
         if !paused && let Some(waker) = slot.waker.take() {
             waker.wake();
         }
+        if paused {
+            self.cancel_accept(index);
+        }
     }
 
     /// The handle of a listener is gone.
@@ -79,6 +93,7 @@ impl Io {
         slot.orphaned = true;
         slot.waker = None;
         let queue = std::mem::take(&mut slot.queue);
+        self.cancel_accept(index);
         queue.into_iter().for_each(|sock| self.close_sock(sock));
         self.release_listener(index);
     }
@@ -110,6 +125,69 @@ impl Io {
             }
         }
         Poll::Pending
+    }
+
+    /// io_uring: accepts on, unless enough connections wait to be taken.
+    fn arm_accept(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.listeners[index as usize];
+        let full = slot.queue.len() >= QUEUE_MAX;
+        if slot.armed || slot.paused || slot.orphaned || full || driver.closing {
+            return;
+        }
+        let fd = types::Fd(slot.sock.raw());
+        let entry = if driver.multishot {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            let none = std::ptr::null_mut();
+            opcode::Accept::new(fd, none, none.cast()).flags(libc::SOCK_CLOEXEC).build()
+        };
+        let token = Token::new(Kind::Listener, index, slot.generation);
+        slot.armed = true;
+        slot.cancelling = false;
+        // SAFETY: it names no memory, and the socket stays in the slot while `armed` is set, which
+        // only the last completion clears.
+        unsafe { driver.push(entry.user_data(token.to_u64())) }
+    }
+
+    /// io_uring: takes the accept back.
+    fn cancel_accept(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.listeners[index as usize];
+        if slot.armed && !std::mem::replace(&mut slot.cancelling, true) {
+            driver.cancel(Token::new(Kind::Listener, index, slot.generation));
+        }
+    }
+
+    /// io_uring: a connection, or the end of the accept.
+    pub(crate) fn accept_complete(&mut self, done: Completion) {
+        let index = done.token.index();
+        // SAFETY: a result of an accept that is not negative is a descriptor the kernel has just
+        // made for us. It has no other owner, also when its listener is gone: then it is closed.
+        let fd = (done.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(done.result) });
+        let Some(slot) = self.listeners.get_mut(index) else { return };
+        if slot.generation != done.token.generation() {
+            return;
+        }
+        slot.armed = done.more;
+        if slot.orphaned {
+            drop(fd);
+            return self.release_listener(index as u32);
+        }
+        let errno = done.result.min(0).saturating_neg();
+        match fd {
+            Some(fd) => slot.queue.push_back(Sock::Fd(fd)),
+            None if errno == libc::ECANCELED || is_passing(errno) => {}
+            None => slot.error = errno,
+        }
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+        if slot.armed && slot.queue.len() >= QUEUE_MAX {
+            self.cancel_accept(index as u32);
+        } else if errno == 0 || is_passing(errno) {
+            self.arm_accept(index as u32);
+        }
     }
 
     /// A listener's descriptor, duplicated, for handing it over.

@@ -1,6 +1,6 @@
 //! The end of handles: operations are cancelled, and slots are freed with the last of them.
 
-use crate::driver::{Driver, Io, Sock};
+use crate::driver::{Driver, Io, Kind, Sock, Token};
 use crate::net::options;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,23 @@ impl Io {
         slot.send.clear();
         slot.recv_waker = None;
         slot.send_waker = None;
+        self.cancel_stream(index);
         self.release_stream(index);
+    }
+
+    /// io_uring: takes all operations of an orphaned stream back.
+    fn cancel_stream(&mut self, index: u32) {
+        self.cancel_recv(index);
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &self.streams[index as usize];
+        if slot.send_armed
+            && let Some(op) = driver.sends.get(slot.send_op as usize)
+        {
+            driver.cancel(Token::new(Kind::Send, slot.send_op, op.generation));
+        }
+        if slot.connect_addr.is_some() {
+            driver.cancel(Token::new(Kind::Connect, index, slot.generation));
+        }
     }
 
     /// Makes the coming close send a reset.
@@ -38,6 +54,9 @@ impl Io {
     pub(crate) fn take_stream(&mut self, index: u32) -> io::Result<OwnedFd> {
         let slot = &mut self.streams[index as usize];
         slot.sock.fd()?;
+        if slot.busy() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         match std::mem::replace(&mut slot.sock, Sock::None) {
             Sock::Fd(fd) => {
                 if let Driver::Epoll(epoll) = &self.driver {
@@ -51,7 +70,11 @@ impl Io {
 
     /// Closes a socket of any kind.
     pub(crate) fn close_sock(&mut self, sock: Sock) {
-        // A descriptor is closed by dropping it.
-        drop(sock);
+        match (sock, &mut self.driver) {
+            // With the next submission: no system call of its own.
+            (Sock::Fd(fd), Driver::Uring(driver)) if !driver.closing => driver.close(fd),
+            // A descriptor is closed by dropping it.
+            (sock, _) => drop(sock),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Connect: the slot of the stream exists from the start, so a dropped attempt is a dropped stream.
 
-use crate::driver::{Connecting, keep_waker};
+use crate::driver::{Completion, Connecting, keep_waker};
 use crate::driver::{Driver, Io, Kind, Sock, StreamSlot, Token, closed};
 use crate::net::{ConnectOptions, SockAddr, options};
+use io_uring::{opcode, types};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,8 +30,39 @@ impl Io {
                 }
                 Ok(index)
             }
+            Driver::Uring(_) => {
+                let index = self.add_stream(OwnedFd::from(socket))?;
+                self.connect_submit(index, raw);
+                Ok(index)
+            }
             Driver::Closed => Err(closed()),
         }
+    }
+
+    /// io_uring: starts the connect; the address stays in the slot until it ends.
+    fn connect_submit(&mut self, index: u32, addr: socket2::SockAddr) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        let addr = slot.connect_addr.insert(Box::new(addr));
+        let entry =
+            opcode::Connect::new(types::Fd(slot.sock.raw()), addr.as_ptr().cast(), addr.len())
+                .build()
+                .user_data(Token::new(Kind::Connect, index, slot.generation).to_u64());
+        slot.connecting = Connecting::Pending;
+        // SAFETY: the boxed address and the socket stay in the slot, which is not freed while
+        // `connect_addr` is set, and only the completion clears that.
+        unsafe { driver.push(entry) }
+    }
+
+    /// io_uring: the connect has ended.
+    pub(crate) fn connect_complete(&mut self, done: Completion) {
+        let Some(slot) = self.streams.get_mut(done.token.index()) else { return };
+        if slot.generation != done.token.generation() {
+            return;
+        }
+        slot.connect_addr = None;
+        connect_done(slot, done.result.min(0).saturating_neg());
+        self.release_stream(done.token.index() as u32);
     }
 
     /// Adds a connected socket, or one about to connect.
@@ -47,6 +79,7 @@ impl Io {
             Driver::Epoll(epoll) => {
                 epoll.add(sock.fd()?, Token::new(Kind::Stream, index, generation))?;
             }
+            Driver::Uring(_) => {}
             Driver::Closed => return Err(closed()),
         }
         entry.insert(StreamSlot::new(sock, generation));

@@ -1,8 +1,9 @@
 //! Poll: readiness of a descriptor that plain system calls then use.
 
-use crate::driver::{Driver, Io, Kind, SourceSlot, Token, closed, keep_waker};
+use crate::driver::{Completion, Driver, Io, Kind, SourceSlot, Token, closed, keep_waker};
+use io_uring::{opcode, types};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
 /// The direction waited for.
@@ -20,9 +21,9 @@ impl Io {
         let index = entry.key() as u32;
         match &self.driver {
             Driver::Epoll(epoll) => {
-                use std::os::fd::AsFd;
                 epoll.add(fd.as_fd(), Token::new(Kind::Source, index, generation))?;
             }
+            Driver::Uring(_) => {}
             Driver::Closed => return Err(closed()),
         }
         entry.insert(SourceSlot {
@@ -58,7 +59,57 @@ impl Io {
             return Poll::Ready(Ok(()));
         }
         keep_waker(waker, cx.waker());
+        self.arm_source(index, interest);
         Poll::Pending
+    }
+
+    /// io_uring: waits for readiness once.
+    fn arm_source(&mut self, index: u32, interest: Interest) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.sources[index as usize];
+        let (armed, kind, mask) = match interest {
+            Interest::Read => (&mut slot.read_armed, Kind::Source, libc::POLLIN),
+            Interest::Write => (&mut slot.write_armed, Kind::SourceWrite, libc::POLLOUT),
+        };
+        if driver.closing || std::mem::replace(armed, true) {
+            return;
+        }
+        let entry = opcode::PollAdd::new(types::Fd(slot.fd.as_raw_fd()), mask as u32)
+            .build()
+            .user_data(Token::new(kind, index, slot.generation).to_u64());
+        // SAFETY: it names no memory, and the descriptor stays in the slot while the mark set
+        // above is, which only the completion clears.
+        unsafe { driver.push(entry) }
+    }
+
+    /// io_uring: a wait for readiness has ended.
+    pub(crate) fn source_complete(&mut self, done: Completion, read: bool) {
+        let Some(slot) = self.sources.get_mut(done.token.index()) else { return };
+        if slot.generation != done.token.generation() {
+            return;
+        }
+        if read {
+            slot.read_armed = false;
+        } else {
+            slot.write_armed = false;
+        }
+        if slot.orphaned {
+            return self.release_source(done.token.index() as u32);
+        }
+        // Errors show in the system call that is tried now.
+        self.source_ready(done.token, read, !read);
+    }
+
+    /// io_uring: takes waits for readiness back.
+    fn cancel_source(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &self.sources[index as usize];
+        if slot.read_armed {
+            driver.cancel(Token::new(Kind::Source, index, slot.generation));
+        }
+        if slot.write_armed {
+            driver.cancel(Token::new(Kind::SourceWrite, index, slot.generation));
+        }
     }
 
     /// A system call found the descriptor not ready: wait for an event.
@@ -92,6 +143,7 @@ impl Io {
         slot.orphaned = true;
         slot.read_waker = None;
         slot.write_waker = None;
+        self.cancel_source(index);
         self.release_source(index);
     }
 

@@ -1,10 +1,15 @@
 //! Receive.
 //!
 //! epoll reads when somebody asks and the socket may be readable, into a buffer whose size follows
-//! what the last reads brought.
+//! what the last reads brought. io_uring keeps a multishot receive armed that takes buffers from
+//! the ring; large transfers, kernels before 6.1 and an exhausted ring take the other way: wait
+//! until the socket is readable, then receive into a buffer got for it.
 
 use crate::buf::{BufMut, Chunk};
-use crate::driver::{Driver, Io, StreamSlot, closed, keep_waker};
+use crate::driver::{
+    Completion, Connecting, Driver, GROUP, Io, Kind, StreamSlot, Token, closed, keep_waker,
+};
+use io_uring::{opcode, types};
 use std::io;
 use std::task::{Context, Poll};
 
@@ -12,6 +17,9 @@ use std::task::{Context, Poll};
 pub(crate) const SMALL: usize = 16 << 10;
 /// Bytes expected from which on receives are large.
 pub(crate) const LARGE_FROM: usize = 64 << 10;
+
+/// Largest buffer that full receives lead to.
+const SIZE_MAX: usize = 256 << 10;
 
 /// What one receive came to: data, end of stream (`None`), or an error.
 pub(crate) type Received = io::Result<Option<Chunk>>;
@@ -43,6 +51,7 @@ impl Io {
         }
         match self.driver {
             Driver::Epoll(_) => self.read_now(index),
+            Driver::Uring(_) => None,
             Driver::Closed => Some(Err(closed())),
         }
     }
@@ -69,19 +78,183 @@ impl Io {
     }
 
     /// Asks the driver for the next data, unless it is at it or the reader is behind.
-    pub(crate) fn arm_recv(&mut self, _index: u32) {
-        match &mut self.driver {
-            Driver::Epoll(_) | Driver::Closed => {}
+    pub(crate) fn arm_recv(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        let ended = slot.eof || slot.recv_error != 0 || slot.orphaned || driver.closing;
+        let behind = slot.recv.len() >= slot.recv_limit;
+        if slot.recv_armed || ended || behind || slot.connecting != Connecting::Done {
+            return;
         }
+        let large = is_large(slot);
+        let from_ring = driver.multishot
+            && !large
+            && self.pool.with_ring(|ring| ring.has_buffers()) == Some(true);
+        slot.recv_armed = true;
+        slot.recv_multi = from_ring;
+        slot.recv_cancelling = false;
+        if large {
+            return self.recv_into_buffer(index);
+        }
+        let fd = types::Fd(slot.sock.raw());
+        let (kind, entry) = if from_ring {
+            (Kind::Stream, opcode::RecvMulti::new(fd, GROUP).build())
+        } else {
+            (Kind::StreamPoll, opcode::PollAdd::new(fd, libc::POLLIN as u32).build())
+        };
+        let entry = entry.user_data(Token::new(kind, index, slot.generation).to_u64());
+        // SAFETY: neither names memory of its own (ring buffers belong to the pool), and the
+        // socket stays in the slot while `recv_armed` is set, which only a completion clears.
+        unsafe { driver.push(entry) }
     }
 
     /// How much more is expected: decides how large receives are.
     pub(crate) fn recv_hint(&mut self, index: u32, expect: usize) {
-        self.streams[index as usize].expect = expect;
+        let slot = &mut self.streams[index as usize];
+        slot.expect = expect;
+        if expect > LARGE_FROM && slot.recv_multi {
+            self.cancel_recv(index);
+        }
     }
 
     /// The reader took something: receive again if that was suspended.
-    fn drained(&mut self, _index: u32) {}
+    fn drained(&mut self, index: u32) {
+        let slot = &self.streams[index as usize];
+        // Half of the limit, so that a reader at the limit does not stop and start per chunk.
+        if !slot.recv_armed && slot.recv.len() <= slot.recv_limit / 2 {
+            self.arm_recv(index);
+        }
+    }
+
+    /// io_uring: takes the receive back; what it has brought by then still counts.
+    pub(crate) fn cancel_recv(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        if slot.recv_armed && !std::mem::replace(&mut slot.recv_cancelling, true) {
+            let receives = slot.recv_multi || slot.recv_buf.is_some();
+            let kind = if receives { Kind::Stream } else { Kind::StreamPoll };
+            driver.cancel(Token::new(kind, index, slot.generation));
+        }
+    }
+
+    /// io_uring: receives into a buffer of our choice, if there is something.
+    fn recv_into_buffer(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        let size = next_size(slot, self.bulk_size);
+        let buf = slot.recv_buf.insert(self.pool.lease(size));
+        let fd = types::Fd(slot.sock.raw());
+        let entry = opcode::Recv::new(fd, buf.data().as_ptr(), buf.capacity() as u32)
+            .flags(libc::MSG_DONTWAIT)
+            .build()
+            .user_data(Token::new(Kind::Stream, index, slot.generation).to_u64());
+        // SAFETY: the buffer and the socket stay in the slot while `recv_armed` is set, and nobody
+        // touches the buffer before the completion takes it out.
+        unsafe { driver.push(entry) }
+    }
+
+    /// io_uring: a receive has brought data or ended.
+    pub(crate) fn recv_complete(&mut self, done: Completion) {
+        let index = done.token.index();
+        // Owned from here on, whoever it was for: dropping it returns it to the ring.
+        let provided = done.buffer.and_then(|bid| self.pool.lease_ring(bid));
+        let Some(slot) = self.streams.get_mut(index) else { return };
+        if slot.generation != done.token.generation() {
+            return;
+        }
+        let raw = provided.or_else(|| slot.recv_buf.take());
+        if !done.more {
+            slot.recv_armed = false;
+            slot.recv_multi = false;
+            slot.recv_cancelling = false;
+        }
+        if slot.orphaned {
+            drop(raw);
+            return self.release_stream(index as u32);
+        }
+        let mut wait = false;
+        match done.result {
+            0 => slot.eof = true,
+            n if n > 0 => {
+                if let Some(raw) = raw {
+                    note_received(slot, n as usize, raw.capacity());
+                    slot.recv.push(Chunk::from_raw(raw, n as usize));
+                }
+            }
+            n => match n.saturating_neg() {
+                libc::ENOBUFS => return self.recv_starved(index as u32),
+                libc::EAGAIN => wait = true,
+                libc::ECANCELED | libc::EINTR => {}
+                errno => slot.recv_error = errno,
+            },
+        }
+        self.recv_continue(index as u32, wait);
+    }
+
+    /// io_uring: wakes the reader and keeps receiving, within the limit.
+    fn recv_continue(&mut self, index: u32, wait: bool) {
+        let slot = &mut self.streams[index as usize];
+        if !slot.recv.is_empty() || slot.eof || slot.recv_error != 0 {
+            slot.wake_recv();
+        }
+        if wait {
+            return self.recv_wait(index);
+        }
+        if slot.recv_multi && (slot.recv.len() >= slot.recv_limit || is_large(slot)) {
+            self.cancel_recv(index);
+        } else if !slot.recv_armed {
+            self.arm_recv(index);
+        }
+    }
+
+    /// io_uring: nothing was there; waits for the socket to become readable.
+    fn recv_wait(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        if driver.closing {
+            return;
+        }
+        slot.recv_armed = true;
+        let entry = opcode::PollAdd::new(types::Fd(slot.sock.raw()), libc::POLLIN as u32)
+            .build()
+            .user_data(Token::new(Kind::StreamPoll, index, slot.generation).to_u64());
+        // SAFETY: it names no memory, and the socket stays in the slot while `recv_armed` is set.
+        unsafe { driver.push(entry) }
+    }
+
+    /// io_uring: the socket is readable (or the wait was taken back).
+    pub(crate) fn recv_ready(&mut self, done: Completion) {
+        let index = done.token.index();
+        let Some(slot) = self.streams.get_mut(index) else { return };
+        if slot.generation != done.token.generation() {
+            return;
+        }
+        let cancelled = slot.recv_cancelling || done.result == -libc::ECANCELED;
+        slot.recv_armed = false;
+        slot.recv_cancelling = false;
+        if slot.orphaned {
+            return self.release_stream(index as u32);
+        }
+        let Driver::Uring(driver) = &self.driver else { return };
+        if driver.closing {
+            return;
+        }
+        if cancelled {
+            return self.arm_recv(index as u32);
+        }
+        slot.recv_armed = true;
+        self.recv_into_buffer(index as u32);
+    }
+
+    /// io_uring: the ring of buffers was empty. Goes on when the next turn begins, from the ring
+    /// if buffers came back, else with a buffer of its own: readers that hold all buffers of the
+    /// ring cannot starve the others.
+    fn recv_starved(&mut self, index: u32) {
+        self.pool.with_ring(|ring| ring.starved());
+        if let Driver::Uring(driver) = &mut self.driver {
+            driver.starved.push(index);
+        }
+    }
 
     /// epoll: reads if the socket may be readable. `None`: nothing there.
     fn read_now(&mut self, index: u32) -> Option<Received> {
@@ -130,6 +303,11 @@ impl Io {
     }
 }
 
+/// Whether receives should go into large buffers: much is expected, or the last ones were full.
+fn is_large(slot: &StreamSlot) -> bool {
+    slot.expect > LARGE_FROM || slot.recv_size > LARGE_FROM
+}
+
 /// Size of the buffer for the next receive.
 fn next_size(slot: &StreamSlot, bulk: usize) -> usize {
     if slot.expect > LARGE_FROM { bulk } else { slot.recv_size.min(bulk) }
@@ -140,7 +318,7 @@ fn next_size(slot: &StreamSlot, bulk: usize) -> usize {
 fn note_received(slot: &mut StreamSlot, n: usize, cap: usize) {
     slot.expect = slot.expect.saturating_sub(n);
     if n == cap {
-        slot.recv_size = slot.recv_size.max(cap).saturating_mul(4).min(256 << 10);
+        slot.recv_size = (slot.recv_size * 2).min(SIZE_MAX);
     } else if n <= SMALL {
         slot.recv_size = SMALL;
     }

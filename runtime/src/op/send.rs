@@ -1,14 +1,18 @@
 //! Send: chunks are queued, and all that is queued by the end of a turn goes out in one system
 //! call or submission per stream.
 
-use crate::buf::{Chain, Chunk};
-use crate::driver::{Driver, Io, Sock, keep_waker};
+use crate::buf::{BufMut, Chain, Chunk};
+use crate::driver::{Completion, Driver, Io, Kind, Sock, Token, keep_waker};
+use io_uring::{opcode, types};
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 /// Slices of one send.
 pub(crate) const MAX_SLICES: usize = 64;
+/// Several chunks of this many bytes together are copied into one (io_uring).
+const COPY_MAX: usize = 4 << 10;
 
 impl Io {
     /// Queues data. After a write error it is dropped: the error is reported by who waits.
@@ -81,6 +85,7 @@ impl Io {
         }
         match &self.driver {
             Driver::Epoll(_) => self.send_now(index),
+            Driver::Uring(_) => self.send_submit(index),
             Driver::Closed => self.write_failed(index, libc::ENOTCONN),
         }
         self.finish_shutdown(index);
@@ -104,6 +109,98 @@ impl Io {
         slot.wake_send();
     }
 
+    /// io_uring: gives the queue to the kernel, one send at a time.
+    fn send_submit(&mut self, index: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let slot = &mut self.streams[index as usize];
+        if slot.send_armed || slot.send.is_empty() || driver.closing {
+            return;
+        }
+        let key = driver.new_send();
+        let op = &mut driver.sends[key as usize];
+        op.stream = index;
+        op.generation = slot.generation;
+        slot.in_flight = if slot.send.len() <= COPY_MAX && slot.send.count() > 1 {
+            // A head and a small body: one copy costs less than a list of slices.
+            let mut joined = BufMut::from_raw(self.pool.lease(slot.send.len()));
+            slot.send.iter().for_each(|chunk| joined.extend_from_slice(chunk));
+            slot.send.clear();
+            op.chunks.push_back(joined.freeze());
+            op.chunks[0].len()
+        } else {
+            let mut bytes = 0;
+            while op.chunks.len() < MAX_SLICES
+                && let Some(chunk) = slot.send.pop_front()
+            {
+                bytes += chunk.len();
+                op.chunks.push_back(chunk);
+            }
+            bytes
+        };
+        slot.send_armed = true;
+        slot.send_op = key;
+        self.send_push(key);
+    }
+
+    /// io_uring: submits what is left of a send.
+    fn send_push(&mut self, key: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let op = &mut driver.sends[key as usize];
+        let fd = types::Fd(self.streams[op.stream as usize].sock.raw());
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let entry = if op.chunks.len() == 1 {
+            let chunk = &op.chunks[0];
+            let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            opcode::Send::new(fd, chunk.as_ptr(), len).flags(flags).build()
+        } else {
+            op.slices.clear();
+            op.slices.extend(op.chunks.iter().map(|chunk| libc::iovec {
+                iov_base: chunk.as_ptr().cast_mut().cast(),
+                iov_len: chunk.len(),
+            }));
+            op.header.msg_iov = op.slices.as_mut_ptr();
+            op.header.msg_iovlen = op.slices.len();
+            opcode::SendMsg::new(fd, &raw const op.header).flags(flags as u32).build()
+        };
+        let token = Token::new(Kind::Send, key, op.generation);
+        // SAFETY: data, slices and header belong to the boxed operation, which stays where it is,
+        // untouched, until the completion; the socket stays in its slot while `send_armed` is set.
+        unsafe { driver.push(entry.user_data(token.to_u64())) }
+    }
+
+    /// io_uring: the kernel has taken some or all of a send, or it failed.
+    pub(crate) fn send_complete(&mut self, done: Completion) {
+        let key = done.token.index() as u32;
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let Some(op) = driver.sends.get_mut(key as usize) else { return };
+        if op.generation != done.token.generation() {
+            return;
+        }
+        let index = op.stream;
+        let sent = usize::try_from(done.result).unwrap_or(0);
+        advance(&mut op.chunks, sent);
+        let slot = &mut self.streams[index as usize];
+        let again = matches!(done.result.saturating_neg(), libc::EAGAIN | libc::EINTR);
+        let more = !op.chunks.is_empty() && (sent > 0 || again);
+        if more && !slot.orphaned && !driver.closing {
+            slot.in_flight = slot.in_flight.saturating_sub(sent);
+            slot.wake_send();
+            return self.send_push(key);
+        }
+        driver.free_send(key);
+        slot.in_flight = 0;
+        slot.send_armed = false;
+        if slot.orphaned {
+            return self.release_stream(index);
+        }
+        if done.result < 0 && !again {
+            return self.write_failed(index, done.result.saturating_neg());
+        }
+        slot.wake_send();
+        self.send_submit(index);
+        self.finish_shutdown(index);
+    }
+
     /// Ends writing for good.
     pub(crate) fn write_failed(&mut self, index: u32, errno: i32) {
         let slot = &mut self.streams[index as usize];
@@ -123,6 +220,19 @@ impl Io {
             // It fails when the connection is gone, and then the FIN has nowhere to go.
             let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
         }
+    }
+}
+
+/// Drops the first `n` bytes of a list of chunks.
+fn advance(chunks: &mut VecDeque<Chunk>, mut n: usize) {
+    while n > 0
+        && let Some(front) = chunks.front_mut()
+    {
+        if front.len() > n {
+            return front.advance(n);
+        }
+        n -= front.len();
+        chunks.pop_front();
     }
 }
 
