@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::host_page::HostPages;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::stats::ClusterStats;
+use crate::upstream::limits::Limits;
 
 /// Index of a cluster name; stable for as long as anything refers to the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub struct Cluster {
     pub buffer_limit: u32,
     /// Thresholds by priority: default, high.
     pub circuit_breakers: [Thresholds; 2],
+    /// What all shards together have taken of them: `Limits::new(&circuit_breakers)`.
+    pub limits: Arc<Limits>,
     /// Active health checks.
     pub health_checks: Vec<HealthCheck>,
     /// `outlier_detection`.
@@ -342,6 +346,26 @@ pub struct Host {
     pub info: HostTemplate,
     /// Health bits, on a cache line of their own.
     pub state: HostState,
+    /// What `/clusters` tells about it, by shard.
+    pub pages: HostPages,
+}
+
+impl Host {
+    /// A host nobody has seen yet. Its health bits are set from `info.eds_health`; where the
+    /// cluster has active health checks (`checked`) it fails them until its first pass.
+    pub fn new(address: Address, info: HostTemplate, checked: bool) -> Self {
+        let state = HostState::default();
+        state.set(match info.eds_health {
+            EdsHealth::Healthy => 0,
+            EdsHealth::Unhealthy => HostState::FAILED_EDS,
+            EdsHealth::Draining => HostState::EDS_DRAINING,
+            EdsHealth::Degraded => HostState::DEGRADED_EDS,
+        });
+        if checked && !info.no_active_check {
+            state.set(HostState::FAILED_ACTIVE_HC);
+        }
+        Self { address, additional: Vec::new(), info, state, pages: HostPages::default() }
+    }
 }
 
 /// Write-rare state of a host that all shards read.
@@ -395,14 +419,17 @@ impl HostState {
         self.flags.fetch_and(!bits, Ordering::Relaxed);
     }
 
+    /// Any of these bits makes a host unhealthy.
+    pub const UNHEALTHY: u32 =
+        Self::FAILED_ACTIVE_HC | Self::FAILED_OUTLIER | Self::FAILED_EDS | Self::EDS_DRAINING;
+    /// Any of these makes a host that is not unhealthy degraded.
+    pub const DEGRADED: u32 = Self::DEGRADED_ACTIVE_HC | Self::DEGRADED_EDS;
+    /// Any of these takes a host out of the count when health is judged as a percentage.
+    pub const EXCLUDED: u32 = Self::PENDING_ACTIVE_HC | Self::EXCLUDED_IMMEDIATE;
+
     /// May it get traffic outside panic mode?
     pub fn is_healthy(&self) -> bool {
-        self.flags()
-            & (Self::FAILED_ACTIVE_HC
-                | Self::FAILED_OUTLIER
-                | Self::FAILED_EDS
-                | Self::EDS_DRAINING)
-            == 0
+        self.flags() & Self::UNHEALTHY == 0
     }
 }
 

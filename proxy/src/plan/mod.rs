@@ -5,6 +5,7 @@
 //! it has to touch. The data path never sees protobuf: everything a request needs is here.
 
 pub mod cluster;
+pub mod host_page;
 pub mod http;
 pub mod listener;
 pub mod route;
