@@ -1,0 +1,367 @@
+//! One cluster on one shard: its hosts, its load balancer, its part of the limits.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_runtime as runtime;
+
+use super::health::HealthChecker;
+use super::host::ShardHost;
+use super::lb::{LbContext, LoadBalancer};
+use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
+use super::outlier::{Outcome, report};
+use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
+use super::ShardCx;
+use crate::observe::stats::{Gauge, Variant};
+use crate::plan::cluster::HostState;
+use crate::plan::{Cluster, Host, HostSet};
+
+/// A cluster of the plan with the state this shard keeps for it.
+///
+/// LIFECYCLE: made by the first plan that has it → hosts and health change in place → a plan with
+/// another `Arc` of the cluster, or without it: a new object takes its name, this one is retired
+/// (idle connections closed, none kept any more) and goes when the last request on it does.
+pub struct ShardCluster {
+    shared: Rc<Shared>,
+    hosts: RefCell<Hosts>,
+    lb: RefCell<LoadBalancer>,
+    health: RefCell<Option<HealthChecker>>,
+}
+
+struct Hosts {
+    set: Arc<HostSet>,
+    list: Vec<Rc<ShardHost>>,
+}
+
+/// What hosts and pools of a cluster have in common.
+pub(super) struct Shared {
+    pub(super) plan: Arc<Cluster>,
+    pub(super) shard: Rc<ShardCx>,
+    pub(super) limits: ShardLimits,
+    pub(super) connect: runtime::ConnectOptions,
+    pub(super) reaper: Reaper,
+    /// No connection is kept any more.
+    pub(super) retired: Cell<bool>,
+}
+
+impl ShardCluster {
+    /// With the hosts of the plan.
+    pub(super) fn new(plan: Arc<Cluster>, shard: Rc<ShardCx>) -> Rc<Self> {
+        let limits = ShardLimits::new(plan.limits.clone(), shard.shards);
+        let lb = LoadBalancer::new(plan.lb, runtime::rand_u64());
+        let set = plan.hosts.clone();
+        let shared = Rc::new(Shared {
+            connect: connect_options(&plan),
+            limits,
+            shard,
+            reaper: Reaper::default(),
+            retired: Cell::new(false),
+            plan,
+        });
+        shared.count_remaining(true);
+        let empty = Arc::new(HostSet::default());
+        let cluster = Rc::new(Self {
+            hosts: RefCell::new(Hosts { set: empty, list: Vec::new() }),
+            lb: RefCell::new(lb),
+            health: RefCell::new(HealthChecker::for_cluster(&shared)),
+            shared,
+        });
+        cluster.set_hosts(set);
+        cluster
+    }
+
+    /// The cluster of the plan.
+    pub fn plan(&self) -> &Arc<Cluster> {
+        &self.shared.plan
+    }
+
+    /// The hosts it has at the moment.
+    pub fn host_set(&self) -> Arc<HostSet> {
+        self.hosts.borrow().set.clone()
+    }
+
+    /// Chooses a host by health, priority, panic and the cluster's policy. `None` (no host can be
+    /// used) counts as `upstream_cx_none_healthy`.
+    pub fn pick(&self, cx: &LbContext<'_>) -> Option<Rc<ShardHost>> {
+        let picked = self.lb.borrow().pick(cx);
+        let stats = &self.shared.shard.stats;
+        if picked.panics > 0 {
+            stats.add(self.shared.plan.stats.lb_healthy_panic(), u64::from(picked.panics));
+        }
+        if picked.host.is_none() {
+            stats.inc(self.shared.plan.stats.upstream_cx_none_healthy());
+        }
+        picked.host
+    }
+
+    /// Gets a connection to `host`: an idle one, one that is set up for this, or one that another
+    /// request frees. Dropping the future leaves the queue.
+    pub fn acquire(
+        self: &Rc<Self>,
+        host: &Rc<ShardHost>,
+        priority: Priority,
+        options: AcquireOptions,
+    ) -> Acquire {
+        Acquire::start(&self.shared, host, priority, options)
+    }
+
+    /// Permission for one more retry (`max_retries` or `retry_budget`), given back on drop.
+    /// A refusal counts as `upstream_rq_retry_overflow`.
+    pub fn retry_permit(&self, priority: Priority) -> Result<RetryPermit, Overflow> {
+        match self.shared.take(priority, Resource::Retries) {
+            Ok(()) => Ok(RetryPermit { shared: self.shared.clone(), priority }),
+            Err(overflow) => {
+                let stats = &self.shared.plan.stats;
+                self.shared.shard.stats.inc(stats.upstream_rq_retry_overflow());
+                Err(overflow)
+            }
+        }
+    }
+
+    /// Tells outlier detection how a request on `host` ended. Once per request and host.
+    pub fn report(&self, host: &ShardHost, outcome: Outcome) {
+        report(&self.shared, host, outcome);
+    }
+
+    /// Counts a response code: the cluster's `upstream_rq_<code>`, `_<class>`, `_completed` with
+    /// their variant, and the host's `rq_success` or `rq_error`. Local replies count too.
+    pub fn charge(&self, host: Option<&ShardHost>, code: u16, variant: Variant) {
+        let stats = &self.shared.shard.stats;
+        let codes = self.shared.plan.stats.upstream_rq_codes();
+        stats.response(codes, code, variant);
+        let Some(host) = host else { return };
+        if host.plan().info.canary {
+            stats.response(codes, code, Variant::Canary);
+        }
+        if code / 100 == 5 {
+            host.page().rq_error.inc();
+        } else {
+            host.page().rq_success.inc();
+        }
+    }
+
+    /// Takes over another set of hosts. Hosts that stay keep their connections; those of hosts
+    /// that left are closed as soon as they are idle.
+    pub(super) fn set_hosts(&self, set: Arc<HostSet>) {
+        let mut hosts = self.hosts.borrow_mut();
+        let old = std::mem::take(&mut hosts.list);
+        let mut known: hashbrown::HashMap<*const Host, Rc<ShardHost>, foldhash::fast::RandomState> =
+            old.into_iter().map(|host| (Arc::as_ptr(host.plan()), host)).collect();
+        hosts.list = set
+            .hosts
+            .iter()
+            .map(|host| {
+                known.remove(&Arc::as_ptr(host)).unwrap_or_else(|| {
+                    Rc::new(ShardHost::new(host.clone(), self.shared.clone()))
+                })
+            })
+            .collect();
+        hosts.set = set;
+        self.rebuild(&hosts);
+        for gone in known.into_values() {
+            gone.pools().for_each(|pool| pool.retire());
+        }
+        if let Some(health) = &*self.health.borrow() {
+            health.set_hosts(&hosts.set.hosts);
+        }
+    }
+
+    /// Health bits changed: the tables are built again, and hosts that now fail lose their idle
+    /// connections (as Envoy drains them), busy ones after their request.
+    pub(super) fn health_changed(&self) {
+        let hosts = self.hosts.borrow();
+        self.rebuild(&hosts);
+        for host in &hosts.list {
+            let failed = HostState::FAILED_ACTIVE_HC | HostState::FAILED_OUTLIER;
+            if host.plan().state.flags() & failed != 0 {
+                host.pools().for_each(|pool| pool.drain_existing());
+            }
+        }
+    }
+
+    /// Closes idle connections and keeps none from now on.
+    pub(super) fn retire(&self) {
+        self.shared.retired.set(true);
+        self.health.borrow_mut().take();
+        for host in &self.hosts.borrow().list {
+            host.pools().for_each(|pool| pool.retire());
+        }
+        self.shared.reaper.stop();
+    }
+
+    /// Closes idle connections; the pools go on.
+    pub(super) fn close_idle(&self) {
+        for host in &self.hosts.borrow().list {
+            host.pools().for_each(|pool| pool.drain_existing());
+        }
+    }
+
+    /// Whether all pools are consistent; with `at_rest`, also whether nothing is in use.
+    pub(super) fn check_invariants(&self, at_rest: bool) -> Result<(), String> {
+        let name = &self.shared.plan.name;
+        for host in &self.hosts.borrow().list {
+            for pool in host.pools() {
+                pool.check_invariants(at_rest).map_err(|e| format!("cluster {name}: {e}"))?;
+            }
+            if at_rest && host.active() != 0 {
+                let active = host.active();
+                return Err(format!("cluster {name}: host has {active} requests at rest"));
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild(&self, hosts: &Hosts) {
+        let factor = match hosts.set.overprovisioning_percent {
+            0 => 140,
+            percent => percent,
+        };
+        let threshold = self.shared.plan.panic_threshold_percent;
+        self.lb.borrow_mut().rebuild(&hosts.list, factor, threshold);
+    }
+}
+
+impl Drop for ShardCluster {
+    fn drop(&mut self) {
+        self.retire();
+    }
+}
+
+impl fmt::Debug for ShardCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardCluster").field("name", &self.shared.plan.name).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Takes a permit and keeps the breaker's gauges.
+    #[inline]
+    pub(super) fn take(&self, priority: Priority, resource: Resource) -> Result<(), Overflow> {
+        let edge = self.limits.take(priority, resource)?;
+        self.breaker(priority, resource, edge);
+        self.remaining(priority, resource, false);
+        Ok(())
+    }
+
+    /// Takes a permit even above the limit.
+    pub(super) fn take_anyway(&self, priority: Priority, resource: Resource) {
+        let edge = self.limits.take_anyway(priority, resource);
+        self.breaker(priority, resource, edge);
+        self.remaining(priority, resource, false);
+    }
+
+    /// Gives a permit back.
+    #[inline]
+    pub(super) fn give(&self, priority: Priority, resource: Resource) {
+        let edge = self.limits.give(priority, resource);
+        self.breaker(priority, resource, edge);
+        self.remaining(priority, resource, true);
+    }
+
+    #[inline]
+    fn breaker(&self, priority: Priority, resource: Resource, edge: Edge) {
+        if edge != Edge::None {
+            let gauge = self.open_gauge(priority, resource);
+            match edge {
+                Edge::Opened => self.shard.stats.gauge_add(gauge, 1),
+                _ => self.shard.stats.gauge_sub(gauge, 1),
+            }
+        }
+    }
+
+    #[cold]
+    fn open_gauge(&self, priority: Priority, resource: Resource) -> Gauge {
+        let stats = &self.plan.stats;
+        match (priority, resource) {
+            (0, Resource::Connections) => stats.circuit_breakers_default_cx_open(),
+            (0, Resource::Pending) => stats.circuit_breakers_default_rq_pending_open(),
+            (0, Resource::Requests) => stats.circuit_breakers_default_rq_open(),
+            (0, Resource::Retries) => stats.circuit_breakers_default_rq_retry_open(),
+            (0, Resource::Pools) => stats.circuit_breakers_default_cx_pool_open(),
+            (_, Resource::Connections) => stats.circuit_breakers_high_cx_open(),
+            (_, Resource::Pending) => stats.circuit_breakers_high_rq_pending_open(),
+            (_, Resource::Requests) => stats.circuit_breakers_high_rq_open(),
+            (_, Resource::Retries) => stats.circuit_breakers_high_rq_retry_open(),
+            (_, Resource::Pools) => stats.circuit_breakers_high_cx_pool_open(),
+        }
+    }
+
+    /// `remaining_*` with `track_remaining`: each shard adds and subtracts what it gives and takes.
+    #[inline]
+    fn remaining(&self, priority: Priority, resource: Resource, more: bool) {
+        let Some(gauge) = self.remaining_gauge(priority, resource) else { return };
+        if more {
+            self.shard.stats.gauge_add(gauge, 1);
+        } else {
+            self.shard.stats.gauge_sub(gauge, 1);
+        }
+    }
+
+    #[inline]
+    fn remaining_gauge(&self, priority: Priority, resource: Resource) -> Option<Gauge> {
+        let [default, high] = &self.plan.remaining;
+        let stats = if priority == 0 { default } else { high }.as_ref()?;
+        let budget = self.plan.circuit_breakers.get(usize::from(priority))?.retry_budget;
+        match resource {
+            Resource::Connections => Some(stats.remaining_cx()),
+            Resource::Pending => Some(stats.remaining_pending()),
+            Resource::Requests => Some(stats.remaining_rq()),
+            // With a budget there is no fixed number to count down from: Envoy shows 0.
+            Resource::Retries => budget.is_none().then(|| stats.remaining_retries()),
+            Resource::Pools => Some(stats.remaining_cx_pools()),
+        }
+    }
+
+    /// The limits themselves are part of the sum once: the shard that owns the cluster adds them
+    /// when it gets it and takes them away when it goes.
+    fn count_remaining(&self, coming: bool) {
+        if !self.shard.owns(self.plan.id) {
+            return;
+        }
+        const ALL: [Resource; 5] = [
+            Resource::Connections,
+            Resource::Pending,
+            Resource::Requests,
+            Resource::Retries,
+            Resource::Pools,
+        ];
+        for priority in [0, 1] {
+            for resource in ALL {
+                let Some(gauge) = self.remaining_gauge(priority, resource) else { continue };
+                let max = u64::from(self.limits.shared().max(priority, resource));
+                if coming {
+                    self.shard.stats.gauge_add(gauge, max);
+                } else {
+                    self.shard.stats.gauge_sub(gauge, max);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.count_remaining(false);
+        self.limits.give_leases(|priority, edge| self.breaker(priority, Resource::Requests, edge));
+    }
+}
+
+/// Permission for one retry in flight.
+pub struct RetryPermit {
+    shared: Rc<Shared>,
+    priority: Priority,
+}
+
+impl Drop for RetryPermit {
+    fn drop(&mut self) {
+        self.shared.give(self.priority, Resource::Retries);
+    }
+}
+
+impl fmt::Debug for RetryPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPermit").field("priority", &self.priority).finish_non_exhaustive()
+    }
+}

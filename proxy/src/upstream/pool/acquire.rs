@@ -1,0 +1,178 @@
+//! Waiting for a connection.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::conn::{Conn, PooledConn};
+use super::waiters::WaiterKey;
+use super::{ClosedBy, Pool};
+use crate::upstream::cluster::Shared;
+use crate::upstream::host::ShardHost;
+use crate::upstream::limits::{Priority, Resource};
+
+/// How a connection is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AcquireOptions {
+    /// One that has not served a request yet: for a request that is sent again because the kept
+    /// connection it had was dead.
+    pub fresh: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcquireError {
+    /// `max_pending_requests` or `max_requests` is reached: response flag `UO`.
+    #[error("circuit breaker open: too many pending or active requests")]
+    Overflow,
+    /// `max_connection_pools` is reached: answered as if there were no healthy host.
+    #[error("circuit breaker open: too many connection pools")]
+    PoolOverflow,
+    /// The connection could not be set up: response flag `UF`.
+    #[error("connect failed: {error}")]
+    ConnectFailure {
+        /// `connect_timeout` passed.
+        timeout: bool,
+        /// What the system says, such as `Connection refused`.
+        error: String,
+    },
+    /// The pool is gone.
+    #[error("the pool was closed")]
+    PoolClosed,
+}
+
+/// A connection to come. Dropping it leaves the queue.
+pub struct Acquire {
+    host: Rc<ShardHost>,
+    state: State,
+}
+
+enum State {
+    Ready(Rc<Pool>, Conn),
+    Failed(AcquireError),
+    Waiting(Rc<Pool>, WaiterKey),
+    Done,
+}
+
+impl Acquire {
+    pub(in crate::upstream) fn start(
+        shared: &Rc<Shared>,
+        host: &Rc<ShardHost>,
+        priority: Priority,
+        options: AcquireOptions,
+    ) -> Self {
+        let state = match pool_of(shared, host, priority) {
+            Some(pool) => State::begin(pool, options),
+            None => State::Failed(AcquireError::PoolOverflow),
+        };
+        Self { host: host.clone(), state }
+    }
+}
+
+/// The pool, made if it is the first use and `max_connection_pools` allows it.
+fn pool_of<'a>(
+    shared: &Rc<Shared>,
+    host: &'a ShardHost,
+    priority: Priority,
+) -> Option<&'a Rc<Pool>> {
+    if let Some(pool) = host.pool(priority) {
+        return Some(pool);
+    }
+    if shared.take(priority, Resource::Pools).is_err() {
+        shared.shard.stats.inc(shared.plan.stats.upstream_cx_pool_overflow());
+        return None;
+    }
+    let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), host.page(), priority);
+    Some(host.pool_or_init(priority, new))
+}
+
+impl State {
+    fn begin(pool: &Rc<Pool>, options: AcquireOptions) -> Self {
+        if options.fresh {
+            pool.make_room();
+        } else if let Some(mut conn) = pool.pop_idle() {
+            return match pool.attach(&mut conn) {
+                Ok(()) => Self::Ready(pool.clone(), conn),
+                Err(refused) => {
+                    pool.keep_idle(conn);
+                    Self::Failed(refused)
+                }
+            };
+        }
+        match pool.enqueue(options.fresh) {
+            Some(key) => Self::Waiting(pool.clone(), key),
+            None => Self::Failed(AcquireError::Overflow),
+        }
+    }
+}
+
+impl Pool {
+    /// Somebody will take no idle connection: when no other can be opened for that reason, the
+    /// one that was idle longest goes.
+    fn make_room(&self) {
+        let limits = self.shared.limits.shared();
+        let (at, max) = (
+            limits.taken(self.priority, Resource::Connections),
+            limits.max(self.priority, Resource::Connections),
+        );
+        if at < max {
+            return;
+        }
+        let oldest = self.state.borrow_mut().idle.pop_front();
+        if let Some(conn) = oldest {
+            self.destroy(conn, ClosedBy::Us, false);
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<PooledConn, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match std::mem::replace(&mut this.state, State::Done) {
+            State::Ready(pool, conn) => {
+                Poll::Ready(Ok(PooledConn::new(conn, pool, this.host.clone())))
+            }
+            State::Failed(error) => Poll::Ready(Err(error)),
+            State::Waiting(pool, key) => {
+                let polled = pool.state.borrow_mut().waiters.poll(key, cx.waker());
+                match polled {
+                    Poll::Ready(Ok(conn)) => {
+                        Poll::Ready(Ok(PooledConn::new(conn, pool, this.host.clone())))
+                    }
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        this.state = State::Waiting(pool, key);
+                        Poll::Pending
+                    }
+                }
+            }
+            State::Done => Poll::Ready(Err(AcquireError::PoolClosed)),
+        }
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Ready(pool, conn) => pool.give_back(conn),
+            State::Waiting(pool, key) => pool.cancel(key),
+            State::Failed(_) | State::Done => {}
+        }
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Ready(..) => "ready",
+            State::Failed(_) => "failed",
+            State::Waiting(..) => "waiting",
+            State::Done => "done",
+        };
+        f.debug_struct("Acquire").field("host", &self.host).field("state", &state).finish()
+    }
+}
