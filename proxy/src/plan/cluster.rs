@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::host_page::HostPages;
 use super::{Address, SocketOption, TcpKeepalive};
-use crate::observe::stats::ClusterStats;
+use crate::observe::stats::blocks::{
+    CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
+};
 use crate::upstream::limits::Limits;
 
 /// Index of a cluster name; stable for as long as anything refers to the name.
@@ -38,10 +40,16 @@ pub struct Cluster {
     pub circuit_breakers: [Thresholds; 2],
     /// What all shards together have taken of them: `Limits::new(&circuit_breakers)`.
     pub limits: Arc<Limits>,
+    /// `circuit_breakers.<priority>.remaining_*`, where `track_remaining` is set.
+    pub remaining: [Option<CircuitBreakersRemaining>; 2],
     /// Active health checks.
     pub health_checks: Vec<HealthCheck>,
+    /// `health_check.*`, where there are active health checks.
+    pub health_stats: Option<HealthCheckStats>,
     /// `outlier_detection`.
     pub outlier: Option<Outlier>,
+    /// `outlier_detection.*`, where there is outlier detection.
+    pub outlier_stats: Option<OutlierDetectionStats>,
     /// HTTP options of the upstream side.
     pub http: UpstreamHttp,
     /// `upstream_bind_config.source_address`.
@@ -267,8 +275,12 @@ pub struct Outlier {
     pub success_rate_request_volume: u32,
     /// `success_rate_stdev_factor` / 1000, default 1.9.
     pub success_rate_stdev_factor: f64,
+    /// `enforcing_local_origin_success_rate`, default 100.
+    pub enforcing_local_origin_success_rate: u32,
     /// `enforcing_failure_percentage`, default 0.
     pub enforcing_failure_percentage: u32,
+    /// `enforcing_failure_percentage_local_origin`, default 0.
+    pub enforcing_failure_percentage_local_origin: u32,
     /// `failure_percentage_threshold`, default 85.
     pub failure_percentage_threshold: u32,
     /// `failure_percentage_minimum_hosts`, default 5.

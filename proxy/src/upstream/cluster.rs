@@ -365,3 +365,11 @@ impl fmt::Debug for RetryPermit {
         f.debug_struct("RetryPermit").field("priority", &self.priority).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl ShardCluster {
+    /// Its hosts, in the order of the set.
+    pub(super) fn hosts_for_tests(&self) -> Vec<Rc<ShardHost>> {
+        self.hosts.borrow().list.clone()
+    }
+}

@@ -21,6 +21,8 @@ pub mod outlier;
 pub mod pool;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
@@ -91,7 +93,8 @@ impl Upstreams {
     pub fn install(&self, plan: &Plan) {
         let mut clusters = self.clusters.borrow_mut();
         let mut names = self.names.borrow_mut();
-        clusters.resize(clusters.len().max(plan.clusters.len()), None);
+        let slots = clusters.len().max(plan.clusters.len());
+        clusters.resize(slots, None);
         for (i, slot) in clusters.iter_mut().enumerate() {
             let wanted = plan.clusters.get(i).and_then(Option::as_ref);
             self.install_one(slot, wanted, &mut names);

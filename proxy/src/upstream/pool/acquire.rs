@@ -96,7 +96,7 @@ impl State {
             return match pool.attach(&mut conn) {
                 Ok(()) => Self::Ready(pool.clone(), conn),
                 Err(refused) => {
-                    pool.keep_idle(conn);
+                    pool.offer(conn);
                     Self::Failed(refused)
                 }
             };

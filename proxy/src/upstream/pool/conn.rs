@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use ringway_runtime::{Instant, Stream};
+use ringway_runtime::{Chunk, Instant, Stream};
 
 use super::Pool;
 use crate::upstream::host::ShardHost;
@@ -56,32 +56,41 @@ impl Conn {
         self.dies.min(self.idle_since + idle_timeout)
     }
 
-    /// What is wrong with it at check-out, if anything.
+    /// What is wrong with it at check-out, if anything. Nothing may have arrived: what a peer
+    /// sends before it is asked would be taken for the answer of the next request.
     pub(super) fn idle_verdict(&self, now: Instant) -> Option<End> {
+        match self.stream.try_recv() {
+            Some(early) => Some(unasked(early)),
+            None => (self.dies <= now).then_some(End::Duration),
+        }
+    }
+
+    /// Why it cannot be kept after a request, if so. What the peer may have sent too much is
+    /// found when the connection is armed.
+    pub(super) fn release_verdict(&self, now: Instant, generation: u32) -> Option<End> {
+        if self.last_request || self.generation != generation {
+            return Some(End::Retired);
+        }
         if self.stream.readable_closed() {
             return Some(End::Peer);
         }
         (self.dies <= now).then_some(End::Duration)
     }
 
-    /// Why it cannot be kept after a request, if so.
-    pub(super) fn release_verdict(&self, now: Instant, generation: u32) -> Option<End> {
-        if self.last_request || self.generation != generation {
-            return Some(End::Retired);
-        }
-        self.idle_verdict(now)
-    }
-
     /// It became readable although nobody asked for anything: why?
     pub(super) fn dead_verdict(&self) -> End {
-        match self.stream.try_recv() {
-            Some(Ok(Some(data))) => {
-                // A server that gives up waiting for a request says so with a 408.
-                let timeout = data.starts_with(b"HTTP/1.1 408") || data.starts_with(b"HTTP/1.0 408");
-                End::Unasked(!timeout)
-            }
-            _ => End::Peer,
+        self.stream.try_recv().map_or(End::Peer, unasked)
+    }
+}
+
+fn unasked(early: std::io::Result<Option<Chunk>>) -> End {
+    match early {
+        Ok(Some(data)) => {
+            // A server that gives up waiting for a request says so with a 408: no error of its.
+            let timeout = data.starts_with(b"HTTP/1.1 408") || data.starts_with(b"HTTP/1.0 408");
+            End::Unasked(!timeout)
         }
+        Ok(None) | Err(_) => End::Peer,
     }
 }
 

@@ -186,7 +186,7 @@ impl Pool {
         }
         self.state.borrow_mut().idle.push_back(conn);
         if !self.watched.replace(true) {
-            self.shared.reaper.add(self.clone());
+            self.shared.reaper.add(self);
         }
         self.shared.reaper.not_later_than(deadline, &self.shared);
     }
@@ -237,7 +237,8 @@ impl Pool {
         self.count_destroyed(if timeout { ClosedBy::Us } else { ClosedBy::Peer }, false);
         self.count_gone(born, None);
         // Only those who wait now: a retry may queue up again while this loop runs.
-        for _ in 0..self.state.borrow().waiters.waiting() {
+        let waiting = self.state.borrow().waiters.waiting();
+        for _ in 0..waiting {
             let Some(waiter) = self.state.borrow_mut().waiters.pop_oldest(true) else { break };
             self.count_waiter_gone();
             stats.inc(names.upstream_rq_pending_failure_eject());

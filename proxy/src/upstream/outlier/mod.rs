@@ -1,0 +1,12 @@
+//! Outlier detection: shards count ([`report`]), the control thread decides ([`Detector`]).
+
+mod detector;
+mod rates;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+pub use detector::{Detector, Observer};
+pub use report::Outcome;
+pub(in crate::upstream) use report::{connected, report};

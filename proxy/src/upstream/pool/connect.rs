@@ -1,0 +1,164 @@
+//! Setting up connections.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringway_runtime::{self as runtime, ConnectOptions, Instant, Keepalive, SockAddr, Stream};
+
+use super::conn::Conn;
+use super::{AcquireError, Pool};
+use crate::plan::{Address, Cluster, Host};
+
+/// Between the starts of two attempts at addresses of one host (RFC 8305 section 5; Envoy's value).
+const NEXT_ATTEMPT: Duration = Duration::from_millis(300);
+
+/// Socket options of a cluster's connections.
+pub(in crate::upstream) fn connect_options(plan: &Cluster) -> ConnectOptions {
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    ConnectOptions {
+        bind: plan.bind.map(SockAddr::Inet),
+        keepalive: plan.tcp_keepalive.map(|keep| Keepalive {
+            time: keep.time_s.map(seconds),
+            interval: keep.interval_s.map(seconds),
+            probes: keep.probes,
+        }),
+        options: plan
+            .socket_options
+            .iter()
+            .map(|option| runtime::SocketOption {
+                level: option.level,
+                name: option.name,
+                value: option.value.clone(),
+            })
+            .collect(),
+        ..ConnectOptions::default()
+    }
+}
+
+/// The runtime's form of an address of the plan.
+pub(in crate::upstream) fn sock_addr(address: &Address) -> SockAddr {
+    match address {
+        Address::Ip(ip) => SockAddr::Inet(*ip),
+        Address::Pipe { path, .. } => SockAddr::unix(path),
+    }
+}
+
+impl Pool {
+    /// Begins to set up one connection; the permit is taken.
+    pub(super) fn start_connect(self: &Rc<Self>) {
+        let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
+        stats.inc(names.upstream_cx_total());
+        stats.gauge_add(names.upstream_cx_active(), 1);
+        stats.inc(names.upstream_cx_http1_total());
+        self.page.cx_total.inc();
+        self.page.cx_active.inc();
+        self.state.borrow_mut().connecting += 1;
+        let pool = self.clone();
+        runtime::spawn(async move {
+            let (born, generation) = (runtime::now(), pool.generation.get());
+            let plan = &pool.shared.plan;
+            let connect = pin!(connect_host(&pool.host, &pool.shared.connect));
+            match runtime::timeout(plan.connect_timeout, connect).await {
+                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream, born, generation)),
+                Ok(Err(error)) => pool.connect_failed(born, &failure(&error)),
+                Err(_) => pool.connect_failed(born, &timed_out()),
+            }
+        });
+    }
+
+    fn new_conn(&self, stream: Stream, born: Instant, generation: u32) -> Conn {
+        let plan = &self.shared.plan;
+        stream.set_recv_limit(plan.buffer_limit as usize);
+        let dies = match plan.http.max_connection_duration {
+            Duration::ZERO => Instant::FAR_FUTURE,
+            duration => runtime::now() + duration,
+        };
+        Conn {
+            stream,
+            born,
+            dies,
+            idle_since: born,
+            served: 0,
+            generation,
+            last_request: false,
+        }
+    }
+}
+
+fn timed_out() -> AcquireError {
+    AcquireError::ConnectFailure { timeout: true, error: String::new() }
+}
+
+fn failure(error: &io::Error) -> AcquireError {
+    AcquireError::ConnectFailure { timeout: false, error: os_message(error) }
+}
+
+/// The system's words for an error, without the number that Rust appends.
+fn os_message(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(at) = text.find(" (os error") {
+        text.truncate(at);
+    }
+    text
+}
+
+/// Connects to a host. With several addresses the next is tried when one fails or is slow; the
+/// first that is up wins.
+pub(in crate::upstream) async fn connect_host(
+    host: &Host,
+    options: &ConnectOptions,
+) -> io::Result<Stream> {
+    let first = sock_addr(&host.address);
+    if host.additional.is_empty() {
+        return runtime::connect(&first, options).await;
+    }
+    let rest: Vec<SockAddr> = host.additional.iter().map(sock_addr).collect();
+    connect_first(&first, &rest, options).await
+}
+
+async fn connect_first(
+    first: &SockAddr,
+    rest: &[SockAddr],
+    options: &ConnectOptions,
+) -> io::Result<Stream> {
+    let mut left = rest.iter();
+    let mut attempts: Vec<Pin<Box<dyn Future<Output = io::Result<Stream>> + '_>>> =
+        vec![Box::pin(runtime::connect(first, options))];
+    let mut timer = runtime::sleep(NEXT_ATTEMPT);
+    let mut last = None;
+    poll_fn(|cx| {
+        loop {
+            let mut won = None;
+            attempts.retain_mut(|attempt| match attempt.as_mut().poll(cx) {
+                Poll::Ready(Ok(stream)) if won.is_none() => {
+                    won = Some(stream);
+                    false
+                }
+                Poll::Ready(Ok(_)) => false,
+                Poll::Ready(Err(error)) => {
+                    last = Some(error);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if let Some(stream) = won {
+                return Poll::Ready(Ok(stream));
+            }
+            let due = attempts.is_empty() || Pin::new(&mut timer).poll(cx).is_ready();
+            if due && let Some(next) = left.next() {
+                attempts.push(Box::pin(runtime::connect(next, options)));
+                timer.reset(runtime::now() + NEXT_ATTEMPT);
+            } else if attempts.is_empty() {
+                let nothing = || io::Error::new(io::ErrorKind::NotFound, "no address to connect to");
+                return Poll::Ready(Err(last.take().unwrap_or_else(nothing)));
+            } else {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
