@@ -13,6 +13,7 @@ mod buf;
 mod concurrency;
 mod current;
 mod driver;
+pub mod file;
 pub mod mesh;
 mod net;
 mod op;
@@ -27,7 +28,7 @@ pub use concurrency::{Concurrency, Why, available_concurrency};
 pub use mesh::{Mailbox, MeshEnd, mesh};
 pub use net::{
     ConnectOptions, Keepalive, ListenOptions, Listener, SockAddr, SocketOption, Stream, TcpInfo,
-    UdpSocket, UnixAddr, connect,
+    UdpSocket, UnixAddr, connect, splice,
 };
 pub use rand::{rand_below, rand_f64, rand_u64};
 pub use shard::{Backend, Config, Level, Runtime, Turn, Usage};

@@ -4,6 +4,7 @@ use crate::buf::{BufferConfig, Pool};
 use crate::current;
 use crate::driver::{self, Io};
 use crate::mesh::Doorbells;
+use crate::net::Pipe;
 use crate::rand::Rng;
 use crate::task::Tasks;
 use crate::time::wheel::Wheel;
@@ -116,6 +117,8 @@ pub(crate) struct Shared {
     pub(crate) io: RefCell<Io>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) rng: Rng,
+    /// Pipes that no splice uses just now.
+    pub(crate) pipes: RefCell<Vec<Pipe>>,
     /// Doorbells to ring at the end of the turn.
     pub(crate) bells: RefCell<Vec<Rc<dyn Doorbells>>>,
 }
@@ -179,6 +182,7 @@ impl Runtime {
                 io: RefCell::new(Io::new(driver, Rc::clone(&pool), &config.buffers)),
                 pool,
                 rng: Rng::new(seed(config.seed)),
+                pipes: RefCell::new(Vec::new()),
                 bells: RefCell::new(Vec::new()),
             }
         });

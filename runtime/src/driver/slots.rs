@@ -61,6 +61,8 @@ pub(crate) enum Kind {
     File = 8,
     /// A cancellation or close, whose own outcome does not matter.
     Ignored = 9,
+    /// A send waits for a non-blocking socket to have room.
+    SendPoll = 10,
 }
 
 impl Token {
@@ -87,6 +89,7 @@ impl Token {
             7 => Kind::SourceWrite,
             8 => Kind::File,
             9 => Kind::Ignored,
+            10 => Kind::SendPoll,
             _ => return None,
         })
     }
@@ -150,6 +153,8 @@ pub(crate) struct StreamSlot {
     /// That receive is a multishot one from the buffer ring.
     pub(crate) recv_multi: bool,
     pub(crate) recv_cancelling: bool,
+    /// Nothing is received until further notice: the bytes go another way.
+    pub(crate) recv_stopped: bool,
     pub(crate) send_armed: bool,
     /// Listed in `Io::dirty`.
     pub(crate) dirty: bool,
@@ -189,6 +194,7 @@ impl StreamSlot {
             recv_armed: false,
             recv_multi: false,
             recv_cancelling: false,
+            recv_stopped: false,
             send_armed: false,
             dirty: false,
             shutdown_wanted: false,

@@ -302,6 +302,7 @@ impl Io {
             Some(Kind::Stream) => self.recv_complete(done),
             Some(Kind::StreamPoll) => self.recv_ready(done),
             Some(Kind::Send) => self.send_complete(done),
+            Some(Kind::SendPoll) => self.send_room(done),
             Some(Kind::Connect) => self.connect_complete(done),
             Some(Kind::Listener) => self.accept_complete(done),
             Some(Kind::Source) => self.source_complete(done, true),
@@ -370,8 +371,10 @@ impl Io {
             }
         }
         if let Driver::Uring(driver) = &self.driver {
-            let sends = driver.sends.iter();
-            tokens.extend(sends.map(|(key, op)| Token::new(Kind::Send, key as u32, op.generation)));
+            for (key, op) in &driver.sends {
+                let token = |kind| Token::new(kind, key as u32, op.generation);
+                tokens.extend([token(Kind::Send), token(Kind::SendPoll)]);
+            }
             let files = driver.files.iter().filter(|(_, op)| op.result.is_none());
             tokens.extend(files.map(|(key, op)| Token::new(Kind::File, key as u32, op.generation)));
         }

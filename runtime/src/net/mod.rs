@@ -4,6 +4,7 @@ mod addr;
 mod listener;
 pub(crate) mod options;
 mod source;
+mod splice;
 mod stream;
 mod udp;
 
@@ -11,5 +12,7 @@ pub use addr::{SockAddr, UnixAddr};
 pub use listener::Listener;
 pub use options::{ConnectOptions, Keepalive, ListenOptions, SocketOption};
 pub(crate) use source::Source;
+pub(crate) use splice::Pipe;
+pub use splice::splice;
 pub use stream::{Stream, TcpInfo, connect};
 pub use udp::UdpSocket;

@@ -235,12 +235,52 @@ impl Stream {
         self.shared.io.borrow_mut().take_stream(self.index)
     }
 
-    pub(crate) fn shared(&self) -> &Rc<Shared> {
-        &self.shared
+    /// Whether `splice(2)` works on it: not on a simulated socket.
+    pub(super) fn can_splice(&self) -> bool {
+        self.shared.io.borrow().streams[self.index as usize].sock.raw() >= 0
     }
 
-    pub(crate) fn index(&self) -> u32 {
-        self.index
+    /// Stops receiving; ready once no receive is in flight.
+    pub(super) fn poll_recv_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.io.borrow_mut().poll_recv_stopped(self.index, cx)
+    }
+
+    /// Lets receives happen again after [`Stream::poll_recv_stopped`].
+    pub(super) fn restart_recv(&self) {
+        self.shared.io.borrow_mut().streams[self.index as usize].recv_stopped = false;
+    }
+
+    /// What lies in the receive queue; receives nothing.
+    pub(super) fn take_received(&self) -> Option<Chunk> {
+        self.shared.io.borrow_mut().streams[self.index as usize].recv.pop_front()
+    }
+
+    /// Whether the end of the stream, or its error, has been received.
+    pub(super) fn received_end(&self) -> io::Result<bool> {
+        let io = self.shared.io.borrow();
+        let slot = &io.streams[self.index as usize];
+        match slot.recv_error {
+            0 => Ok(slot.eof),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// The end of the stream was found by other means than a receive.
+    pub(super) fn mark_end(&self) {
+        self.shared.io.borrow_mut().streams[self.index as usize].eof = true;
+    }
+
+    /// Another descriptor of the socket, which is non-blocking from now on. (Receives and sends
+    /// on the ring then wait by polling first.)
+    pub(super) fn dup_nonblocking(&self) -> io::Result<OwnedFd> {
+        let io = self.shared.io.borrow();
+        let fd = io.streams[self.index as usize].sock.fd()?;
+        rustix::io::ioctl_fionbio(fd, true)?;
+        fd.try_clone_to_owned()
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
     }
 
     fn with_socket<T>(&self, f: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {

@@ -26,7 +26,9 @@ impl Io {
         if slot.send_armed
             && let Some(op) = driver.sends.get(slot.send_op as usize)
         {
-            driver.cancel(Token::new(Kind::Send, slot.send_op, op.generation));
+            let (key, generation) = (slot.send_op, op.generation);
+            driver.cancel(Token::new(Kind::Send, key, generation));
+            driver.cancel(Token::new(Kind::SendPoll, key, generation));
         }
         if slot.connect_addr.is_some() {
             driver.cancel(Token::new(Kind::Connect, index, slot.generation));

@@ -83,7 +83,12 @@ impl Io {
         let slot = &mut self.streams[index as usize];
         let ended = slot.eof || slot.recv_error != 0 || slot.orphaned || driver.closing;
         let behind = slot.recv.len() >= slot.recv_limit;
-        if slot.recv_armed || ended || behind || slot.connecting != Connecting::Done {
+        if slot.recv_armed
+            || slot.recv_stopped
+            || ended
+            || behind
+            || slot.connecting != Connecting::Done
+        {
             return;
         }
         let large = is_large(slot);
@@ -135,6 +140,18 @@ impl Io {
             let kind = if receives { Kind::Stream } else { Kind::StreamPoll };
             driver.cancel(Token::new(kind, index, slot.generation));
         }
+    }
+
+    /// Stops receiving; ready once no receive is in flight.
+    pub(crate) fn poll_recv_stopped(&mut self, index: u32, cx: &mut Context<'_>) -> Poll<()> {
+        let slot = &mut self.streams[index as usize];
+        slot.recv_stopped = true;
+        if !slot.recv_armed {
+            return Poll::Ready(());
+        }
+        keep_waker(&mut slot.recv_waker, cx.waker());
+        self.cancel_recv(index);
+        Poll::Pending
     }
 
     /// io_uring: receives into a buffer of our choice, if there is something.
@@ -197,6 +214,9 @@ impl Io {
         if !slot.recv.is_empty() || slot.eof || slot.recv_error != 0 {
             slot.wake_recv();
         }
+        if slot.recv_stopped && !slot.recv_armed {
+            slot.wake_recv();
+        }
         if wait {
             return self.recv_wait(index);
         }
@@ -211,7 +231,7 @@ impl Io {
     fn recv_wait(&mut self, index: u32) {
         let Driver::Uring(driver) = &mut self.driver else { return };
         let slot = &mut self.streams[index as usize];
-        if driver.closing {
+        if driver.closing || slot.recv_stopped {
             return;
         }
         slot.recv_armed = true;
@@ -239,7 +259,8 @@ impl Io {
         if driver.closing {
             return;
         }
-        if cancelled {
+        if cancelled || slot.recv_stopped {
+            slot.wake_recv();
             return self.arm_recv(index as u32);
         }
         slot.recv_armed = true;

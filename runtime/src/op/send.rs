@@ -185,7 +185,7 @@ impl Io {
         if more && !slot.orphaned && !driver.closing {
             slot.in_flight = slot.in_flight.saturating_sub(sent);
             slot.wake_send();
-            return self.send_push(key);
+            return if again { self.send_wait(key) } else { self.send_push(key) };
         }
         driver.free_send(key);
         slot.in_flight = 0;
@@ -199,6 +199,36 @@ impl Io {
         slot.wake_send();
         self.send_submit(index);
         self.finish_shutdown(index);
+    }
+
+    /// io_uring: the socket is full and non-blocking; waits until it has room.
+    fn send_wait(&mut self, key: u32) {
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let op = &driver.sends[key as usize];
+        let fd = types::Fd(self.streams[op.stream as usize].sock.raw());
+        let token = Token::new(Kind::SendPoll, key, op.generation);
+        let entry = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
+        // SAFETY: it names no memory, and the socket stays in its slot while `send_armed` is set.
+        unsafe { driver.push(entry.user_data(token.to_u64())) }
+    }
+
+    /// io_uring: there is room (or the wait was taken back).
+    pub(crate) fn send_room(&mut self, done: Completion) {
+        let key = done.token.index() as u32;
+        let Driver::Uring(driver) = &mut self.driver else { return };
+        let Some(op) = driver.sends.get(key as usize) else { return };
+        if op.generation != done.token.generation() {
+            return;
+        }
+        let index = op.stream;
+        let slot = &mut self.streams[index as usize];
+        if !slot.orphaned && !driver.closing {
+            return self.send_push(key);
+        }
+        slot.send_armed = false;
+        slot.in_flight = 0;
+        driver.free_send(key);
+        self.release_stream(index);
     }
 
     /// Ends writing for good.

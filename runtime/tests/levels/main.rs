@@ -7,6 +7,7 @@ use ringway_runtime::{
 use std::future::Future;
 use std::net::SocketAddr;
 
+mod others;
 mod streams;
 mod tasks;
 
@@ -51,6 +52,15 @@ levels!(
     streams::unread_comes_back_first,
     streams::paused_listener_accepts_later,
     streams::descriptor_moves_on,
+    others::splices_both_ways,
+    others::splice_stops_at_its_limit,
+    others::datagrams_come_and_go,
+    others::signals_arrive,
+    others::lines_reach_the_file,
+    others::mesh_crosses_threads,
+    others::ended_runtime_answers_with_errors,
+    others::buffers_return_to_the_pool,
+    others::ring_exhaustion_starves_nobody,
 );
 
 /// A runtime of the level, or `None` (with a word about it) where this kernel has none.

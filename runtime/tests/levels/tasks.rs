@@ -58,12 +58,14 @@ pub(crate) fn timeout_wins_and_loses(rt: &mut Runtime) {
         assert!(late.is_err());
         let early = timeout(Duration::from_secs(5), async { 7 }).await;
         assert_eq!(early, Ok(7));
-        let mut extended = Box::pin(sleep(Duration::from_millis(5)));
-        let first = timeout(Duration::from_millis(2), &mut extended).await;
-        assert!(first.is_err());
-        let later = now() + Duration::from_millis(20);
-        extended.reset(later);
-        extended.await;
+        let mut moved = Box::pin(sleep(Duration::from_secs(60)));
+        assert!(timeout(Duration::from_millis(2), &mut moved).await.is_err());
+        let sooner = now() + Duration::from_millis(10);
+        moved.reset(sooner);
+        assert!(timeout(Duration::from_millis(2), &mut moved).await.is_err() || now() >= sooner);
+        let later = now() + Duration::from_millis(30);
+        moved.reset(later);
+        moved.await;
         assert!(precise_now() >= later, "a deadline pushed out must hold");
     });
 }
