@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! LIFECYCLE of a chunked body
-//!   Size --digits--> Size --';' or white space--> Extension --CR--> SizeLf
-//!   Size --CR--> SizeLf --LF, size > 0--> Data --all read--> DataCr --> DataLf --> Size
-//!                SizeLf --LF, size = 0--> Trailers --empty line--> Done
+//!   Size --digits--> Size --white space--> Padding --';'--> Extension --CR--> SizeLf
+//!   Size and Padding --CR--> SizeLf; Size --';'--> Extension
+//!   SizeLf --LF, size > 0--> Data --all read--> DataCr --> DataLf --> Size
+//!   SizeLf --LF, size = 0--> Trailers --empty line--> Done
 //! A body by length: Length --all read--> Done.   Until close: UntilClose --finish()--> Done.
 //! Any error is final: the connection is closed.
 //! ```
@@ -57,6 +58,7 @@ enum State {
     Length { left: u64 },
     UntilClose,
     Size { size: u64, digits: u8 },
+    Padding { size: u64, len: u16 },
     Extension { size: u64, len: u16 },
     SizeLf { size: u64 },
     Data { left: u64 },
@@ -248,7 +250,15 @@ fn next(state: State, byte: u8) -> Result<State, H1Rule> {
         }
         (State::Size { size, digits: 1.. }, b'\r') => Ok(State::SizeLf { size }),
         (State::Size { size, digits: 1.. }, b';') => Ok(State::Extension { size, len: 0 }),
+        // Old servers pad the number with spaces; Envoy accepts that too.
+        (State::Size { size, digits: 1.. }, b' ' | b'\t') => Ok(State::Padding { size, len: 1 }),
         (State::Size { .. }, _) => Err(H1Rule::ChunkSize),
+        (State::Padding { size, .. }, b'\r') => Ok(State::SizeLf { size }),
+        (State::Padding { size, len }, b';') => Ok(State::Extension { size, len }),
+        (State::Padding { size, len }, b' ' | b'\t') if len < CHUNK_EXTENSION_BYTES_MAX => {
+            Ok(State::Padding { size, len: len + 1 })
+        }
+        (State::Padding { .. }, _) => Err(H1Rule::ChunkSize),
         (State::Extension { size, .. }, b'\r') => Ok(State::SizeLf { size }),
         (State::Extension { size, len }, byte) => {
             let printable = byte == b'\t' || byte >= 0x20 && byte != 0x7f;

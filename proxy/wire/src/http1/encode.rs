@@ -135,7 +135,7 @@ pub fn encode_request_head(
 }
 
 /// Writes a response head for a client that speaks `version`. The reason phrase is Envoy's for the
-/// status, or with `forward_reason` the one received.
+/// status, or with `forward_reason` the one received, if there was one.
 pub fn encode_response_head(
     head: &ResponseHead,
     version: Version,
@@ -151,7 +151,8 @@ pub fn encode_response_head(
         sink.put(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         sink.put(Decimal::new(u64::from(head.status)).as_bytes());
         sink.put(b" ");
-        sink.put(if forward_reason { &head.reason } else { reason(head.status).as_bytes() });
+        let received = forward_reason && !head.reason.is_empty();
+        sink.put(if received { &head.reason } else { reason(head.status).as_bytes() });
         sink.put(b"\r\n");
     }
     finish(&head.headers, framing, format, sink);

@@ -9,8 +9,12 @@ pub enum H1Rule {
     RequestLine,
     /// Method is no token, too long, or not registered.
     Method,
-    /// Request target is empty or has characters outside visible ASCII, or a fragment.
+    /// Request target is no path, URL or asterisk, or has characters outside visible ASCII.
     Target,
+    /// The URL or authority in a request target has a bad host or port.
+    Url,
+    /// Request target has a fragment.
+    Fragment,
     /// Version is not `HTTP/` digit `.` digit.
     Version,
     /// HTTP/1.0 or older while only HTTP/1.1 is accepted.
@@ -47,9 +51,13 @@ pub enum H1Rule {
     TransferCodingNotAllowed,
     /// `Transfer-Encoding` in HTTP/1.0.
     TransferCodingHttp10,
-    /// `Connection` names a header that frames or routes the message.
+    /// `Connection` names a header that frames or routes the message, or too many.
     Nominated,
-    /// A length on CONNECT, or on a response that has no body.
+    /// A body on CONNECT.
+    ConnectBody,
+    /// QUERY without `Content-Type`.
+    QueryWithoutType,
+    /// A length on a response that has no body.
     LengthNotAllowed,
     /// A chunk-size line is malformed or its number is too large.
     ChunkSize,
@@ -117,9 +125,20 @@ impl H1Error {
             H1Rule::HeaderValue => "http1.invalid_characters",
             H1Rule::Underscore => "http1.unexpected_underscore",
             H1Rule::Nominated => "http1.connection_header_rejected",
-            H1Rule::Authority => "http1.invalid_authority",
+            H1Rule::Authority => "http.invalid_authority",
+            H1Rule::Url => "http1.invalid_url",
+            H1Rule::Fragment => "path_normalization_failed",
+            H1Rule::ConnectBody => "http1.body_disallowed",
+            H1Rule::QueryWithoutType => "query_missing_content_type",
             _ => "http1.codec_error",
         }
+    }
+
+    /// Whether Envoy finds this in its codec: the access log then has flag `DPE` and no request
+    /// fields, and the reply has the reason phrase of the status as its `text/plain` body. What
+    /// its connection manager finds is logged with the request and answered without a body.
+    pub const fn is_codec_error(&self) -> bool {
+        !matches!(self.rule, H1Rule::MissingHost | H1Rule::Fragment | H1Rule::QueryWithoutType)
     }
 
     /// What it destroys: always the connection it came on.
@@ -144,8 +163,13 @@ impl H1Rule {
             }
             Self::Target => {
                 "invalid request target: expected a path starting with '/', an http or https URL, \
-                 or '*' for OPTIONS, of visible ASCII characters, without a fragment"
+                 or '*' for OPTIONS, of visible ASCII characters"
             }
+            Self::Url => {
+                "invalid host or port in the request target: expected host or host:port with a \
+                 port up to 65535; CONNECT needs the port"
+            }
+            Self::Fragment => "a request target must not have a fragment ('#')",
             Self::Version => "malformed version: expected HTTP/1.1",
             Self::Http10 => "HTTP/1.0 is not accepted here: use HTTP/1.1, or set accept_http_10",
             Self::StatusLine => "malformed status line: expected HTTP/1.1 SP 3DIGIT SP [reason]",
@@ -162,7 +186,7 @@ impl H1Rule {
             Self::MissingHost => "an HTTP/1.1 request needs a Host header",
             Self::Authority => "the Host or authority holds characters that no authority has",
             Self::ContentLength => {
-                "Content-Length must be one plain decimal number without leading zeros"
+                "Content-Length must come once and be a plain decimal number without leading zeros"
             }
             Self::LengthAndCoding => {
                 "Content-Length and Transfer-Encoding must not come together, unless \
@@ -172,9 +196,11 @@ impl H1Rule {
             Self::TransferCodingHttp10 => "HTTP/1.0 has no Transfer-Encoding",
             Self::TransferCodingNotAllowed => "this response must not have a Transfer-Encoding",
             Self::Nominated => {
-                "Connection names a header that frames or routes the message, which a next hop \
-                 would then drop"
+                "Connection names a header that frames or routes the message (which the next hop \
+                 would then not see), or more than 9 names"
             }
+            Self::ConnectBody => "CONNECT has no body: send no Content-Length",
+            Self::QueryWithoutType => "QUERY needs a Content-Type",
             Self::LengthNotAllowed => "this message must not have a body length",
             Self::ChunkSize => "malformed chunk size: expected up to 15 hexadecimal digits",
             Self::ChunkExtension => "a chunk extension is too long or holds a control character",

@@ -7,6 +7,7 @@ use super::error::{H1Error, H1Rule};
 use super::options::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
 use crate::chars::{TOKEN_LOWER, is_field_value, list_members, parse_u64};
 use crate::headers::{Entry, HeaderMap};
+use crate::message::HostName;
 use crate::names::KnownName;
 
 /// Ends (offset of CR) of the header lines of one head.
@@ -29,10 +30,19 @@ pub(super) struct Facts {
     pub(super) transfer_encoding_lines: u8,
     pub(super) chunked: bool,
     pub(super) host_lines: u8,
+    /// How the last `Host` name was spelled, when spelling is preserved.
+    pub(super) host_name: Option<HostName>,
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade_nominated: bool,
+    /// Members of `Connection`.
+    connection_members: usize,
+    /// Whether `Connection` names a header besides the options above.
+    nominates: bool,
 }
+
+/// Most members of `Connection`; Envoy refuses a tenth.
+const CONNECTION_MEMBERS_MAX: usize = 9;
 
 /// Skips empty lines before a start line (RFC 9112 section 2.2) and finds its end.
 ///
@@ -40,6 +50,7 @@ pub(super) struct Facts {
 #[inline]
 pub(super) fn start_line<'a>(
     input: &'a [u8],
+    side: Side,
     limits: &HeadLimits,
 ) -> Result<Option<(&'a [u8], usize)>, H1Error> {
     let mut from = 0;
@@ -50,16 +61,18 @@ pub(super) fn start_line<'a>(
         }
     }
     let window = input.get(from..).unwrap_or_default();
+    // A start line begins with a token character. Anything else (a TLS hello, say) is refused
+    // without waiting for a line that may never end; a lone CR may become an empty line.
+    let hopeless = match window {
+        [] | [b'\r'] => false,
+        [first, ..] => TOKEN_LOWER[usize::from(*first)] == 0,
+    };
+    if hopeless {
+        let rule = if side == Side::Request { H1Rule::RequestLine } else { H1Rule::StatusLine };
+        return Err(H1Error::new(rule, from));
+    }
     let Some(lf) = memchr(b'\n', window) else {
-        // A start line begins with a token character: anything else (a TLS hello, say) is refused
-        // without waiting for a line that may never end. A lone CR may become an empty line.
-        let hopeless = match window {
-            [] | [b'\r'] => false,
-            [first, ..] => TOKEN_LOWER[usize::from(*first)] == 0,
-        };
-        return if hopeless {
-            Err(H1Error::new(H1Rule::RequestLine, from))
-        } else if input.len() > limits.head_bytes_max {
+        return if input.len() > limits.head_bytes_max {
             Err(H1Error::new(H1Rule::HeadTooLarge, input.len()))
         } else {
             Ok(None)
@@ -154,12 +167,15 @@ pub(super) fn parse_lines(
             None => underscores(name, options),
         };
         let keep = keep.map_err(|rule| H1Error::new(rule, at(0)))?;
+        if preserve && known == Some(KnownName::Host) {
+            facts.host_name = head.get(start..).and_then(|h| h.first_chunk()).map(|n| HostName(*n));
+        }
         if keep {
             let verbatim = value_from == 2
                 && start + colon + value_to == end
                 && map.arena_mut().get(start + colon + 1) == Some(&b' ');
             let value = start + colon + value_from..start + colon + value_to;
-            push(map, Entry::parsed(start..start + colon, value, known, verbatim), preserve);
+            push(map, Entry::parsed(start..start + colon, value, known, verbatim), side, preserve);
         }
         start = end + 2;
     }
@@ -211,10 +227,10 @@ fn underscores(name: &[u8], options: &ParseOptions) -> Result<bool, H1Rule> {
 
 /// Adds the line, or joins it to an earlier one of the same name.
 #[inline]
-fn push(map: &mut HeaderMap, entry: Entry, cased: bool) {
+fn push(map: &mut HeaderMap, entry: Entry, side: Side, cased: bool) {
     if let Some(known) = entry.known()
         && map.contains(known)
-        && is_joined(known)
+        && is_joined(known, side)
     {
         map.join_parsed(known, entry);
         return;
@@ -244,7 +260,7 @@ fn note(
             authority.extend_from_slice(value);
             Ok(false)
         }
-        KnownName::ContentLength => content_length(value, facts),
+        KnownName::ContentLength => content_length(value, side, facts),
         KnownName::TransferEncoding => {
             facts.transfer_encoding_lines = facts.transfer_encoding_lines.saturating_add(1);
             facts.chunked = value.eq_ignore_ascii_case(b"chunked");
@@ -252,40 +268,78 @@ fn note(
         }
         KnownName::Connection => {
             for member in list_members(value) {
-                connection_member(member, facts)?;
+                connection_member(member, side, facts)?;
             }
+            Ok(true)
+        }
+        KnownName::ProxyConnection => {
+            facts.close |= list_members(value).any(|m| m.eq_ignore_ascii_case(b"close"));
             Ok(true)
         }
         _ => Ok(true),
     }
 }
 
-/// A plain number; a second line is dropped when it says the same (RFC 9112 section 6.3).
-fn content_length(value: &[u8], facts: &mut Facts) -> Result<bool, H1Rule> {
-    let padded = value.len() > 1 && value.first() == Some(&b'0');
+/// A plain number, once: Envoy refuses a second line even when it says the same. Leading zeros
+/// in a response are harmless; in a request they may be octal to someone.
+fn content_length(value: &[u8], side: Side, facts: &mut Facts) -> Result<bool, H1Rule> {
+    let padded = side == Side::Request && value.len() > 1 && value.first() == Some(&b'0');
     let length = parse_u64(value).filter(|_| !padded).ok_or(H1Rule::ContentLength)?;
     match facts.content_length.replace(length) {
         None => Ok(true),
-        Some(before) if before == length => Ok(false),
         Some(_) => Err(H1Rule::ContentLength),
     }
 }
 
-fn connection_member(member: &[u8], facts: &mut Facts) -> Result<(), H1Rule> {
-    // Headers a next hop would drop if it obeyed, while this one frames or routes by them. Envoy
-    // ignores such a nomination; refusing it leaves nothing to disagree about.
-    const FRAMING: [&[u8]; 5] =
-        [b"transfer-encoding", b"content-length", b"host", b"x-forwarded-for", b"trailer"];
+/// Headers that frame or route a message: if one hop obeyed their nomination and dropped them,
+/// the next would see another message. Envoy refuses the `x-forwarded-` ones and pseudo-headers,
+/// and `host` ends in 400 as well; it ignores the nomination of the framing ones or obeys it.
+const NEVER_NOMINATED: [&[u8]; 6] = [
+    b"transfer-encoding",
+    b"content-length",
+    b"host",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+];
+
+fn connection_member(member: &[u8], side: Side, facts: &mut Facts) -> Result<(), H1Rule> {
+    facts.connection_members += 1;
     if member.eq_ignore_ascii_case(b"close") {
         facts.close = true;
     } else if member.eq_ignore_ascii_case(b"keep-alive") {
         facts.keep_alive = true;
     } else if member.eq_ignore_ascii_case(b"upgrade") {
         facts.upgrade_nominated = true;
-    } else if FRAMING.iter().any(|name| member.eq_ignore_ascii_case(name)) {
+    } else if side == Side::Request {
+        facts.nominates = true;
+        if member.contains(&b':')
+            || NEVER_NOMINATED.iter().any(|name| member.eq_ignore_ascii_case(name))
+        {
+            return Err(H1Rule::Nominated);
+        }
+    }
+    if side == Side::Request && facts.connection_members > CONNECTION_MEMBERS_MAX {
         return Err(H1Rule::Nominated);
     }
     Ok(())
+}
+
+/// Removes from a request that is no upgrade the headers `Connection` names, as Envoy's codec
+/// does (RFC 9110 section 7.6.1). `te` stays for [`sanitize_te`](super::sanitize_te); Envoy leaves
+/// the headers of an upgrade alone.
+pub(super) fn remove_nominated(map: &mut HeaderMap, facts: &Facts) {
+    if !facts.nominates {
+        return;
+    }
+    let connection = map.get(KnownName::Connection).unwrap_or_default().to_ascii_lowercase();
+    for member in list_members(&connection) {
+        let option =
+            matches!(member, b"close" | b"keep-alive" | b"upgrade" | b"connection" | b"te");
+        if !option {
+            map.remove(member);
+        }
+    }
 }
 
 /// Fields that frame, route or authenticate a message mean nothing after its body and are dropped
@@ -315,31 +369,72 @@ fn may_be_trailer(known: KnownName) -> bool {
         && !known.as_str().starts_with("x-forwarded-")
 }
 
-/// Whether Envoy joins several lines of this name into one, with a comma: the headers its map
-/// keeps in fixed slots (`INLINE_REQ_HEADERS` and its like). What reads one of them then sees
-/// every line, so that a second line cannot hide from a check.
-fn is_joined(known: KnownName) -> bool {
-    matches!(
+/// Whether Envoy joins several lines of this name into one, with a comma: the headers its maps
+/// keep in fixed slots, which differ between requests and responses. What reads one of them then
+/// sees every line, so that a second line cannot hide from a check. Found by asking Envoy 1.40.
+fn is_joined(known: KnownName, side: Side) -> bool {
+    use KnownName as K;
+    let in_both = matches!(
         known,
-        KnownName::Connection
-            | KnownName::ContentType
-            | KnownName::Date
-            | KnownName::Expect
-            | KnownName::GrpcMessage
-            | KnownName::GrpcStatus
-            | KnownName::GrpcTimeout
-            | KnownName::KeepAlive
-            | KnownName::Location
-            | KnownName::ProxyConnection
-            | KnownName::ProxyStatus
-            | KnownName::Server
-            | KnownName::Te
-            | KnownName::TransferEncoding
-            | KnownName::Upgrade
-            | KnownName::UserAgent
-            | KnownName::Via
-            | KnownName::XClientTraceId
-            | KnownName::XRequestId
-    ) || known.as_str().starts_with("x-envoy-")
-        || known.as_str().starts_with("x-forwarded-")
+        K::CacheControl
+            | K::Connection
+            | K::ContentEncoding
+            | K::ContentType
+            | K::KeepAlive
+            | K::ProxyConnection
+            | K::ProxyStatus
+            | K::TransferEncoding
+            | K::Upgrade
+            | K::Via
+            | K::XRequestId
+    ) || known.as_str().starts_with("x-envoy-");
+    let in_requests = || {
+        matches!(
+            known,
+            K::Accept
+                | K::AcceptEncoding
+                | K::AccessControlRequestHeaders
+                | K::AccessControlRequestMethod
+                | K::Authorization
+                | K::Expect
+                | K::GrpcAcceptEncoding
+                | K::GrpcTimeout
+                | K::IfMatch
+                | K::IfModifiedSince
+                | K::IfNoneMatch
+                | K::IfRange
+                | K::Origin
+                | K::Pragma
+                | K::Referer
+                | K::Te
+                | K::UserAgent
+                | K::XClientTraceId
+        ) || known.as_str().starts_with("x-forwarded-")
+    };
+    let in_responses = || {
+        matches!(
+            known,
+            K::AccessControlAllowCredentials
+                | K::AccessControlAllowHeaders
+                | K::AccessControlAllowMethods
+                | K::AccessControlAllowOrigin
+                | K::AccessControlExposeHeaders
+                | K::AccessControlMaxAge
+                | K::Age
+                | K::Date
+                | K::Etag
+                | K::Expires
+                | K::GrpcMessage
+                | K::GrpcStatus
+                | K::LastModified
+                | K::Location
+                | K::Server
+                | K::Vary
+        )
+    };
+    in_both
+        || match side {
+            Side::Request => in_requests(),
+            Side::Response | Side::Trailers => in_responses(),
+        }
 }

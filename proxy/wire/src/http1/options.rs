@@ -4,15 +4,21 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
     /// Bytes from the first of the message to the end of its empty line
-    /// (`max_request_headers_kb` × 1024; Envoy's default is 60 KiB).
+    /// (`max_request_headers_kb` × 1024, `max_response_headers_kb` × 1024).
     pub head_bytes_max: usize,
     /// Header lines (`max_headers_count`; Envoy's default is 100).
     pub headers_count_max: usize,
 }
 
+impl HeadLimits {
+    /// Envoy's defaults for responses: 80 KiB, 100 lines.
+    pub const RESPONSE: Self = Self { head_bytes_max: 80 * 1024, headers_count_max: 100 };
+}
+
 /// The name used where a request is parsed.
 pub type RequestLimits = HeadLimits;
 
+/// Envoy's defaults for requests: 60 KiB, 100 lines.
 impl Default for HeadLimits {
     fn default() -> Self {
         Self { head_bytes_max: 60 * 1024, headers_count_max: 100 }

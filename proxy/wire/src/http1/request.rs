@@ -3,10 +3,11 @@
 use memchr::memchr;
 
 use super::error::{H1Error, H1Rule};
-use super::lines::{Facts, Side, header_lines, parse_lines, start_line};
+use super::lines::{Facts, Side, header_lines, parse_lines, remove_nominated, start_line};
 use super::options::{ParseOptions, RequestLimits};
+use super::semantics::asks_upgrade;
 use super::{BodyKind, ParsedHead};
-use crate::chars::{is_authority, is_target_byte};
+use crate::chars::{is_authority, is_target_byte, is_token, parse_u64};
 use crate::message::{Method, RequestHead, Scheme, Version};
 use crate::names::KnownName;
 
@@ -17,7 +18,8 @@ use crate::names::KnownName;
 /// bytes were cut into pieces.
 ///
 /// What Envoy does and this does too: the authority of an absolute-form target replaces `Host`;
-/// a version other than 1.1 counts as 1.0; `Transfer-Encoding` other than `chunked` is 501.
+/// a version other than 1.1 counts as 1.0; `Transfer-Encoding` other than `chunked` is 501;
+/// headers named by `Connection` are removed unless the request is an upgrade.
 pub fn parse_request(
     input: &[u8],
     limits: &RequestLimits,
@@ -25,7 +27,7 @@ pub fn parse_request(
     head: &mut RequestHead,
 ) -> Result<Option<ParsedHead>, H1Error> {
     head.clear();
-    let Some((line, start)) = start_line(input, limits)? else { return Ok(None) };
+    let Some((line, start)) = start_line(input, Side::Request, limits)? else { return Ok(None) };
     let target = request_line(line, options, head)
         .map_err(|rule| H1Error::new(rule, start.saturating_sub(line.len() + 2)))?;
     let Some(lines) = header_lines(input, start, limits)? else { return Ok(None) };
@@ -36,8 +38,12 @@ pub fn parse_request(
         Version::Http10 => facts.keep_alive && !facts.close,
         Version::Http11 | Version::Http2 => !facts.close,
     };
-    let upgrade = head.method == Method::Connect
-        || facts.upgrade_nominated && head.headers.contains(KnownName::Upgrade);
+    head.host_name = facts.host_name.unwrap_or_default();
+    let upgrade = facts.upgrade_nominated && asks_upgrade(&head.headers);
+    if !upgrade {
+        remove_nominated(&mut head.headers, &facts);
+    }
+    let upgrade = upgrade || head.method == Method::Connect;
     Ok(Some(ParsedHead { head_len: lines.head_len, body, keep_alive, upgrade }))
 }
 
@@ -64,12 +70,17 @@ fn request_line<'a>(
     let rest = rest.get(1..).unwrap_or_default();
     let target_end = memchr(b' ', rest).ok_or(H1Rule::RequestLine)?;
     let (target, version) = rest.split_at(target_end);
+    // A target cannot be empty, and what looks like white space in the other words is some.
+    let version = version.get(1..).unwrap_or_default();
+    if target.is_empty() || !is_token(method) || memchr(b' ', version).is_some() {
+        return Err(H1Rule::RequestLine);
+    }
     let method = Method::from_bytes(method).ok_or(H1Rule::Method)?;
     if !options.allow_custom_methods && !method.is_registered() {
         return Err(H1Rule::Method);
     }
     head.method = method;
-    head.version = version_of(version.get(1..).unwrap_or_default())?;
+    head.version = version_of(version)?;
     classify(target, method, options)
 }
 
@@ -87,13 +98,14 @@ fn classify<'a>(
     method: Method,
     options: &ParseOptions,
 ) -> Result<Target<'a>, H1Rule> {
-    if !target.iter().all(|&b| is_target_byte(b) && b != b'#') {
+    if !target.iter().all(|&b| is_target_byte(b)) {
         return Err(H1Rule::Target);
     }
     match (method, target) {
-        (Method::Connect, []) => Err(H1Rule::Target),
-        (Method::Connect, authority) if is_authority(authority) => Ok(Target::Authority(authority)),
-        (Method::Connect, _) => Err(H1Rule::Target),
+        (Method::Connect, authority) => match host_port(authority)? {
+            (_, Some(_)) => Ok(Target::Authority(authority)),
+            (_, None) => Err(H1Rule::Url),
+        },
         (_, [b'/', ..]) => Ok(Target::Origin(target)),
         (Method::Options, b"*") => Ok(Target::Asterisk),
         _ if options.allow_absolute_url => absolute(target),
@@ -101,7 +113,7 @@ fn classify<'a>(
     }
 }
 
-/// `http://` or `https://`, an authority, and a path.
+/// `http://` or `https://`, an authority, and a path. User information is dropped.
 fn absolute(target: &[u8]) -> Result<Target<'_>, H1Rule> {
     let (scheme, rest) = if let Some(rest) = strip_ignore_case(target, b"http://") {
         (Scheme::Http, rest)
@@ -113,11 +125,39 @@ fn absolute(target: &[u8]) -> Result<Target<'_>, H1Rule> {
     let end = rest.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     // `http://host?query` has no path that could be matched: Envoy finds no route for it (404).
-    if authority.is_empty() || path.first() == Some(&b'?') {
-        return Err(H1Rule::Target);
+    if path.first() == Some(&b'?') {
+        return Err(H1Rule::Url);
     }
+    let authority = match memchr(b'@', authority) {
+        Some(at) => authority.get(at + 1..).unwrap_or_default(),
+        None => authority,
+    };
+    host_port(authority)?;
     let path = if path.is_empty() { b"/" } else { path };
     Ok(Target::Absolute { scheme, authority, path })
+}
+
+/// Host and port of an authority in a request target: a host that is not empty, brackets in pairs
+/// around IPv6, a port of 0 to 65535 if there is a colon.
+fn host_port(authority: &[u8]) -> Result<(&[u8], Option<u16>), H1Rule> {
+    let (host, rest) = match authority {
+        [b'[', ..] => {
+            let close = memchr(b']', authority).ok_or(H1Rule::Url)?;
+            authority.split_at(close + 1)
+        }
+        _ => authority.split_at(memchr(b':', authority).unwrap_or(authority.len())),
+    };
+    if host.is_empty() || host == b"[]" || !is_authority(host) || memchr(b'@', host).is_some() {
+        return Err(H1Rule::Url);
+    }
+    match rest {
+        [] => Ok((host, None)),
+        [b':', port @ ..] if port.len() <= 5 => {
+            let port = parse_u64(port).and_then(|p| u16::try_from(p).ok()).ok_or(H1Rule::Url)?;
+            Ok((host, Some(port)))
+        }
+        _ => Err(H1Rule::Url),
+    }
 }
 
 fn strip_ignore_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -150,7 +190,7 @@ fn finish(
         if !options.accept_http_10 {
             return Err(H1Rule::Http10);
         }
-        if head.authority.is_empty() {
+        if head.authority.is_empty() && facts.host_lines == 0 {
             head.authority.extend_from_slice(&options.default_host_for_http_10);
         }
     }
@@ -160,6 +200,13 @@ fn finish(
     }
     if !is_authority(&head.authority) {
         return Err(H1Rule::Authority);
+    }
+    if memchr(b'#', &head.path).is_some() {
+        return Err(H1Rule::Fragment);
+    }
+    let query = matches!(head.method, Method::Other(_)) && head.method.as_bytes() == b"QUERY";
+    if query && !head.headers.contains(KnownName::ContentType) {
+        return Err(H1Rule::QueryWithoutType);
     }
     Ok(body)
 }
@@ -191,7 +238,7 @@ fn request_body(
         return Ok(BodyKind::Chunked);
     }
     match facts.content_length {
-        Some(1..) if head.method == Method::Connect => Err(H1Rule::LengthNotAllowed),
+        Some(1..) if head.method == Method::Connect => Err(H1Rule::ConnectBody),
         None | Some(0) => Ok(BodyKind::None),
         Some(length) => Ok(BodyKind::Length(length)),
     }

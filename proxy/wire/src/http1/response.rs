@@ -12,8 +12,12 @@ use crate::names::KnownName;
 ///
 /// `method` is that of the request it answers; it decides whether there is a body. An interim
 /// response ([`ResponseHead::is_interim`]) comes back like any other, with no body: the caller
-/// passes it on and parses again. `None` and errors as for
+/// passes it on or drops it, and parses again. A 101 is an upgrade whether or not one was asked
+/// for: the caller refuses the latter. `None` and errors as for
 /// [`parse_request`](super::parse_request); the server is to blame.
+///
+/// What Envoy does and this does too: 204 and 1xx with a `content-length` other than 0, or with
+/// `transfer-encoding`, are errors; 304 and the answer to HEAD may have either and have no body.
 pub fn parse_response(
     input: &[u8],
     limits: &HeadLimits,
@@ -32,7 +36,7 @@ fn parse(
     head: &mut ResponseHead,
 ) -> Result<Option<ParsedHead>, H1Error> {
     head.clear();
-    let Some((line, start)) = start_line(input, limits)? else { return Ok(None) };
+    let Some((line, start)) = start_line(input, Side::Response, limits)? else { return Ok(None) };
     status_line(line, head)
         .map_err(|rule| H1Error::new(rule, start.saturating_sub(line.len() + 2)))?;
     let Some(lines) = header_lines(input, start, limits)? else { return Ok(None) };
@@ -46,7 +50,10 @@ fn parse(
     };
     let upgrade =
         head.status == 101 || *method == Method::Connect && (200..300).contains(&head.status);
-    let keep_alive = persistent && body != BodyKind::UntilClose;
+    // RFC 9112 section 6.1: chunks from an HTTP/1.0 server are read, but its connection is not
+    // trusted afterwards.
+    let odd = head.version == Version::Http10 && body == BodyKind::Chunked;
+    let keep_alive = persistent && body != BodyKind::UntilClose && !odd;
     Ok(Some(ParsedHead { head_len: lines.head_len, body, keep_alive, upgrade }))
 }
 
@@ -86,9 +93,6 @@ fn framing(
         }
         if !exact {
             return Err(H1Rule::TransferCoding);
-        }
-        if head.version == Version::Http10 {
-            return Err(H1Rule::TransferCodingHttp10);
         }
         head.headers.remove(KnownName::ContentLength);
     }

@@ -14,15 +14,24 @@ pub fn connection_has(headers: &HeaderMap, token: &[u8]) -> bool {
 }
 
 /// Whether the message asks for, or grants, another protocol on this connection: `Connection`
-/// names `upgrade` and there is an `Upgrade` header (RFC 9110 section 7.8).
+/// names `upgrade` and there is an `Upgrade` header (RFC 9110 section 7.8). An upgrade to `h2c` is
+/// not: a server may ignore it, and Envoy does.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains(KnownName::Upgrade) && connection_has(headers, b"upgrade")
+    asks_upgrade(headers) && connection_has(headers, b"upgrade")
+}
+
+/// Whether there is an `Upgrade` header that counts.
+pub(super) fn asks_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(KnownName::Upgrade).is_some_and(|to| !to.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Whether the connection goes on after a message of this version with these headers
-/// (RFC 9112 section 9.3): HTTP/1.1 unless `close`, HTTP/1.0 only with `keep-alive`.
+/// (RFC 9112 section 9.3): HTTP/1.1 unless `close`, HTTP/1.0 only with `keep-alive`. Like Envoy,
+/// `Proxy-Connection: close` counts too, while its `keep-alive` does not.
 pub fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
-    let close = connection_has(headers, b"close");
+    let proxy = headers.get_all(KnownName::ProxyConnection).flat_map(list_members);
+    let close = connection_has(headers, b"close")
+        || proxy.into_iter().any(|member| member.eq_ignore_ascii_case(b"close"));
     match version {
         Version::Http10 => !close && connection_has(headers, b"keep-alive"),
         Version::Http11 | Version::Http2 => !close,
@@ -33,8 +42,8 @@ pub fn keep_alive(version: Version, headers: &HeaderMap) -> bool {
 ///
 /// As Envoy's connection manager: `keep-alive`, `proxy-connection`, `transfer-encoding` always;
 /// `connection` and `upgrade` unless the request is an upgrade that is allowed; `te` becomes
-/// `trailers` when it names that, and goes otherwise. Other headers nominated by `Connection` stay,
-/// as in Envoy, unless they frame or route (then the request was refused as a whole).
+/// `trailers` when it names that, and goes otherwise. Headers nominated by `Connection` have been
+/// removed by the parser already.
 pub fn strip_request_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
     if !upgrade {
         headers.remove(KnownName::Connection);
@@ -46,11 +55,14 @@ pub fn strip_request_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
 }
 
 /// Removes from a response what belongs to the hop it came on, before it is sent on. `upgrade`:
-/// this response grants the upgrade the client asked for.
+/// this response grants the upgrade the client asked for; it then has no `content-length`. Headers
+/// nominated by the server's `Connection` stay, as in Envoy.
 pub fn strip_response_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
     if !upgrade {
         headers.remove(KnownName::Connection);
         headers.remove(KnownName::Upgrade);
+    } else {
+        headers.remove(KnownName::ContentLength);
     }
     strip_common(headers);
 }
