@@ -1,0 +1,158 @@
+//! Response flags: what went wrong with a stream, as Envoy abbreviates it.
+
+/// Declares the flags with their Envoy names.
+macro_rules! flags {
+    ($($(#[$doc:meta])* $Name:ident = $bit:literal, $short:literal;)*) => {
+        /// One response flag.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum ResponseFlag {
+            $($(#[$doc])* $Name = $bit,)*
+        }
+
+        impl ResponseFlag {
+            /// All flags in Envoy's order, which is the order of printing.
+            pub const ALL: &'static [Self] = &[$(Self::$Name,)*];
+
+            /// The abbreviation: `UF`.
+            pub fn short(self) -> &'static str {
+                match self { $(Self::$Name => $short,)* }
+            }
+
+            /// The long name: `UpstreamConnectionFailure`.
+            pub fn long(self) -> &'static str {
+                match self { $(Self::$Name => stringify!($Name),)* }
+            }
+        }
+    };
+}
+
+flags! {
+    /// The local service failed its health check.
+    FailedLocalHealthCheck = 0, "LH";
+    /// No healthy host in the cluster.
+    NoHealthyUpstream = 1, "UH";
+    /// The request timed out waiting for the upstream.
+    UpstreamRequestTimeout = 2, "UT";
+    /// Reset by the proxy.
+    LocalReset = 3, "LR";
+    /// Reset by the upstream.
+    UpstreamRemoteReset = 4, "UR";
+    /// No connection to the upstream.
+    UpstreamConnectionFailure = 5, "UF";
+    /// The upstream closed the connection.
+    UpstreamConnectionTermination = 6, "UC";
+    /// A circuit breaker was open.
+    UpstreamOverflow = 7, "UO";
+    /// No route matched, or no filter chain.
+    NoRouteFound = 8, "NR";
+    /// A fault filter delayed the request.
+    DelayInjected = 9, "DI";
+    /// A fault filter aborted the request.
+    FaultInjected = 10, "FI";
+    /// Over a rate limit.
+    RateLimited = 11, "RL";
+    /// Denied by an authorization service.
+    UnauthorizedExternalService = 12, "UAEX";
+    /// The rate limit service failed.
+    RateLimitServiceError = 13, "RLSE";
+    /// The downstream closed the connection.
+    DownstreamConnectionTermination = 14, "DC";
+    /// Out of retries, or of connection attempts.
+    UpstreamRetryLimitExceeded = 15, "URX";
+    /// Idle for longer than `stream_idle_timeout`.
+    StreamIdleTimeout = 16, "SI";
+    /// A bad value in a strictly checked `x-envoy-*` header.
+    InvalidEnvoyRequestHeaders = 17, "IH";
+    /// The downstream broke the protocol.
+    DownstreamProtocolError = 18, "DPE";
+    /// Longer than `max_stream_duration` at the upstream.
+    UpstreamMaxStreamDurationReached = 19, "UMSDR";
+    /// Served from a cache.
+    ResponseFromCacheFilter = 20, "RFCF";
+    /// A filter's configuration did not arrive.
+    NoFilterConfigFound = 21, "NFCF";
+    /// Longer than `max_connection_duration` or a stream's maximum.
+    DurationTimeout = 22, "DT";
+    /// The upstream broke the protocol.
+    UpstreamProtocolError = 23, "UPE";
+    /// The route's cluster does not exist.
+    NoClusterFound = 24, "NC";
+    /// Ended by the overload manager.
+    OverloadManager = 25, "OM";
+    /// A name did not resolve.
+    DnsResolutionFailed = 26, "DF";
+    /// Dropped by the cluster's drop overload.
+    DropOverLoad = 27, "DO";
+    /// The downstream reset the stream.
+    DownstreamRemoteReset = 28, "DR";
+    /// Dropped unconditionally by the cluster's drop overload.
+    UnconditionalDropOverload = 29, "UDO";
+}
+
+impl ResponseFlag {
+    /// The flag with this abbreviation.
+    pub fn from_short(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|flag| flag.short() == name)
+    }
+}
+
+/// A set of response flags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct ResponseFlags(u32);
+
+impl ResponseFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a flag.
+    pub fn insert(&mut self, flag: ResponseFlag) {
+        self.0 |= 1 << flag as u8;
+    }
+
+    /// Whether the flag is set.
+    pub fn contains(self, flag: ResponseFlag) -> bool {
+        self.0 & (1 << flag as u8) != 0
+    }
+
+    /// Whether any flag of `other` is set.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether no flag is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The flags in Envoy's order.
+    pub fn iter(self) -> impl Iterator<Item = ResponseFlag> {
+        ResponseFlag::ALL.iter().copied().filter(move |&flag| self.contains(flag))
+    }
+
+    /// Appends the flags separated by commas, `-` for none.
+    pub fn write(self, long: bool, out: &mut Vec<u8>) {
+        if self.is_empty() {
+            out.push(b'-');
+            return;
+        }
+        for (i, flag) in self.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(if long { flag.long() } else { flag.short() }.as_bytes());
+        }
+    }
+}
+
+impl From<ResponseFlag> for ResponseFlags {
+    fn from(flag: ResponseFlag) -> Self {
+        Self(1 << flag as u8)
+    }
+}
+
+impl FromIterator<ResponseFlag> for ResponseFlags {
+    fn from_iter<I: IntoIterator<Item = ResponseFlag>>(flags: I) -> Self {
+        Self(flags.into_iter().fold(0, |set, flag| set | 1 << flag as u8))
+    }
+}

@@ -1,0 +1,46 @@
+//! Who owns which slots: an immutable list that the registry publishes and readers walk.
+
+use std::sync::Arc;
+
+use super::def::BlockDef;
+
+/// Scopes in one shared part of the list, so that a change copies little.
+pub(super) const GROUP: usize = 64;
+
+/// A named block of slots.
+#[derive(Debug)]
+pub struct Scope {
+    /// What comes before every suffix of the block, with its dot: `cluster.up.`.
+    pub prefix: Box<str>,
+    /// The kind of block.
+    pub def: &'static BlockDef,
+    /// First cell.
+    pub dense: u32,
+    /// First histogram or code table.
+    pub sparse: u32,
+    /// Never used twice in a process, unlike the slots.
+    pub uid: u64,
+}
+
+/// A part of the list; `None` is a free place.
+pub(super) type Group = Vec<Option<Arc<Scope>>>;
+
+/// All names at one point in time.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    pub(super) groups: Vec<Arc<Group>>,
+    /// Text readouts: full name and value, unsorted.
+    pub(super) texts: Arc<Vec<(Arc<str>, Arc<str>)>>,
+}
+
+impl Directory {
+    /// Every live scope, in no particular order.
+    pub fn scopes(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        self.groups.iter().flat_map(|group| group.iter().flatten())
+    }
+
+    /// Text readouts: full name and value, in no particular order.
+    pub fn texts(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.texts
+    }
+}
