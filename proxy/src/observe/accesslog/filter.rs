@@ -1,6 +1,15 @@
 //! Filters of access logs, compiled.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use crate::observe::format::{AccessLogType, HeaderSource, LogContext, ResponseFlags, grpc};
+
+/// A compiled condition on headers: the router's own matcher, so that both agree.
+pub trait HeaderCondition: Debug + Send + Sync {
+    /// Whether these headers meet it.
+    fn holds(&self, headers: &dyn HeaderSource) -> bool;
+}
 
 /// How a number is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +46,8 @@ impl Comparison {
 }
 
 /// Decides whether a stream is logged (`envoy.config.accesslog.v3.AccessLogFilter`).
-///
-/// `H` is a compiled header matcher: the router's own, so that both agree.
 #[derive(Debug, Clone)]
-pub enum LogFilter<H> {
+pub enum LogFilter {
     /// By response code; a stream without one counts as 0.
     StatusCode(Comparison),
     /// By duration in ms.
@@ -63,7 +70,7 @@ pub enum LogFilter<H> {
     /// Any of these.
     Or(Box<[Self]>),
     /// By a request header.
-    Header(H),
+    Header(Arc<dyn HeaderCondition>),
     /// Any of these flags, or any flag at all if there are none.
     ResponseFlag(ResponseFlags),
     /// By gRPC status.
@@ -82,13 +89,9 @@ pub enum LogFilter<H> {
     },
 }
 
-impl<H> LogFilter<H> {
-    /// Whether the stream is logged. `header` evaluates a header matcher on the request.
-    pub fn matches(
-        &self,
-        ctx: &LogContext<'_>,
-        header: &impl Fn(&H, &dyn HeaderSource) -> bool,
-    ) -> bool {
+impl LogFilter {
+    /// Whether the stream is logged.
+    pub fn matches(&self, ctx: &LogContext<'_>) -> bool {
         match self {
             Self::StatusCode(comparison) => comparison.holds(ctx.response_code.into()),
             Self::Duration(comparison) => {
@@ -104,9 +107,9 @@ impl<H> LogFilter<H> {
                 };
                 draw % u64::from((*denominator).max(1)) < u64::from(*numerator)
             }
-            Self::And(filters) => filters.iter().all(|filter| filter.matches(ctx, header)),
-            Self::Or(filters) => filters.iter().any(|filter| filter.matches(ctx, header)),
-            Self::Header(matcher) => header(matcher, ctx.request_headers.unwrap_or(&NO_HEADERS)),
+            Self::And(filters) => filters.iter().all(|filter| filter.matches(ctx)),
+            Self::Or(filters) => filters.iter().any(|filter| filter.matches(ctx)),
+            Self::Header(matcher) => matcher.holds(ctx.request_headers.unwrap_or(&NO_HEADERS)),
             Self::ResponseFlag(flags) if flags.is_empty() => !ctx.flags.is_empty(),
             Self::ResponseFlag(flags) => ctx.flags.intersects(*flags),
             Self::GrpcStatus { statuses, exclude } => {

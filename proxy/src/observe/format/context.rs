@@ -11,6 +11,13 @@ use super::write::Text;
 pub trait HeaderSource {
     /// The first value of a header.
     fn get(&self, name: &str) -> Option<&[u8]>;
+
+    /// Every value of a header, line by line.
+    fn each(&self, name: &str, line: &mut dyn FnMut(&[u8])) {
+        if let Some(value) = self.get(name) {
+            line(value);
+        }
+    }
 }
 
 /// A list of pairs is a header source, the slow way.

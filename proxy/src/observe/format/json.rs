@@ -46,6 +46,11 @@ impl JsonFormat {
         Ok(Self { root, omit_empty: omit_empty_values })
     }
 
+    /// As [`Format::needs_random`](super::Format::needs_random).
+    pub fn needs_random(&self) -> bool {
+        self.root.needs_random()
+    }
+
     /// Appends one line, with its line feed.
     pub fn eval(&self, ctx: &LogContext<'_>, out: &mut Vec<u8>) {
         if !self.root.eval(ctx, self.omit_empty, out) {
@@ -56,6 +61,16 @@ impl JsonFormat {
 }
 
 impl Node {
+    fn needs_random(&self) -> bool {
+        match self {
+            Self::Raw(_) => false,
+            Self::One(segment) => super::needs_random(&segment.op),
+            Self::Many(parts) => parts.iter().any(|part| super::needs_random(&part.op)),
+            Self::Map(entries) => entries.iter().any(|(_, node)| node.needs_random()),
+            Self::List(nodes) => nodes.iter().any(Self::needs_random),
+        }
+    }
+
     fn parse(value: &Value, extensions: Extensions) -> Result<Self, FormatError> {
         Ok(match value {
             Value::String(format) => {

@@ -25,6 +25,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::{
+    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, DnsStats, FilesystemStats,
+    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, HttpStats,
+    ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
+    OutlierDetectionStats, OverloadActionStats, OverloadStats, RouteStats, RouterStats,
+    RuntimeStats, ServerStats, ThreadLocalClusterStats, TracingStats, WatchdogStats,
+    WorkerListenerStats,
+};
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,
 };
