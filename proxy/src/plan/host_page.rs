@@ -26,6 +26,8 @@ pub struct HostPage {
     pub rq_total: Cell64,
     /// `rq_active`
     pub rq_active: Cell64,
+    /// `rq_pending_active`: requests that wait for a connection to it.
+    pub rq_pending_active: Cell64,
     /// `rq_success`: responses that are not 5xx.
     pub rq_success: Cell64,
     /// `rq_error`: 5xx.
@@ -56,6 +58,8 @@ pub struct HostTotals {
     pub rq_total: u64,
     /// `rq_active`
     pub rq_active: u64,
+    /// `rq_pending_active`
+    pub rq_pending_active: u64,
     /// `rq_success`
     pub rq_success: u64,
     /// `rq_error`
@@ -91,6 +95,7 @@ impl HostPages {
             sum.cx_connect_fail += page.cx_connect_fail.get();
             sum.rq_total += page.rq_total.get();
             sum.rq_active += page.rq_active.get();
+            sum.rq_pending_active += page.rq_pending_active.get();
             sum.rq_success += page.rq_success.get();
             sum.rq_error += page.rq_error.get();
             sum.rq_timeout += page.rq_timeout.get();
