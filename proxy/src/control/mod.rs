@@ -1,3 +1,24 @@
 //! The control thread and the admin thread.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`message`] | what threads tell one another |
+//! | [`start`] | binding, threads, end of the process |
+//! | `run` | the control thread: publish, signals, drain |
+//! | [`admin`] | the admin thread and its pages |
+//! | [`log`] | the application log |
 
+pub mod admin;
+pub mod bind;
+pub mod clock;
+pub mod dump;
+mod gauges;
+pub mod json;
+pub mod log;
 pub mod message;
+mod post;
+mod queue;
+mod run;
+pub mod start;
+pub mod state;
+pub mod tree;

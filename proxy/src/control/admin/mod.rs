@@ -1,0 +1,168 @@
+//! The admin interface: pages about the process, on a thread of its own.
+//!
+//! A page reads the plan, the hosts and the statistics pages; it changes something only by a
+//! message to the control thread. So a slow page delays nothing but itself.
+
+mod clusters;
+mod config_dump;
+mod endpoints;
+mod health;
+mod home;
+pub mod info;
+mod listeners;
+mod logging;
+mod page;
+mod query;
+mod regex_filter;
+mod routes;
+pub mod runtime;
+mod server;
+mod stats;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod thread;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use self::page::Response;
+use super::bind::Bound;
+use super::dump::ConfigDump;
+use super::json::Json;
+use super::message::AdminCommand;
+use super::state::Server;
+use crate::observe::stats::Merger;
+use crate::plan::{Address, Cluster, ClusterId, HostSet, Plan};
+
+pub use self::page::Request;
+
+/// What the pages show.
+pub struct Admin {
+    /// State of the process.
+    pub server: Arc<Server>,
+    /// What `/server_info` tells about command line and node.
+    pub facts: Arc<info::Facts>,
+    /// What `/config_dump` prints.
+    pub dump: Arc<ConfigDump>,
+    /// Where listeners are bound.
+    pub bound: Arc<[Bound]>,
+    /// Reader of the statistics.
+    pub merger: RefCell<Merger>,
+    /// Runtime layers.
+    pub runtime: RefCell<runtime::Layers>,
+    view: RefCell<Rc<View>>,
+    commands: Box<dyn Fn(AdminCommand) -> bool>,
+}
+
+/// The configuration at one moment: a page streams from it as long as its reader takes.
+#[derive(Clone)]
+pub struct View {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    hosts: HashMap<ClusterId, Arc<HostSet>, FixedState>,
+}
+
+impl View {
+    fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, hosts: HashMap::default() }
+    }
+
+    /// The hosts of a cluster now: those of its last change, else those of the plan.
+    pub fn hosts<'a>(&'a self, cluster: &'a Cluster) -> &'a HostSet {
+        match self.hosts.get(&cluster.id) {
+            Some(set) if set.version >= cluster.hosts.version => set,
+            _ => &cluster.hosts,
+        }
+    }
+}
+
+/// About how much of a long page is made at once.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// What an [`Admin`] is made of.
+#[expect(missing_docs, reason = "the fields of `Admin`")]
+pub struct Parts {
+    pub server: Arc<Server>,
+    pub facts: Arc<info::Facts>,
+    pub dump: Arc<ConfigDump>,
+    pub bound: Arc<[Bound]>,
+    pub merger: Merger,
+    pub runtime: runtime::Layers,
+    pub plan: Arc<Plan>,
+}
+
+impl Admin {
+    /// `commands` sends to the control thread; `false` means it could not take the command.
+    pub fn new(parts: Parts, commands: impl Fn(AdminCommand) -> bool + 'static) -> Self {
+        Self {
+            server: parts.server,
+            facts: parts.facts,
+            dump: parts.dump,
+            bound: parts.bound,
+            merger: RefCell::new(parts.merger),
+            runtime: RefCell::new(parts.runtime),
+            view: RefCell::new(Rc::new(View::new(parts.plan))),
+            commands: Box::new(commands),
+        }
+    }
+
+    /// The configuration now.
+    pub fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Another plan has been published.
+    pub fn install(&self, plan: Arc<Plan>) {
+        let mut view = self.view.borrow_mut();
+        let view = Rc::make_mut(&mut view);
+        view.hosts.retain(|id, _| matches!(plan.clusters.get(id.0 as usize), Some(Some(_))));
+        view.plan = plan;
+    }
+
+    /// A cluster has other hosts.
+    pub fn set_hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>) {
+        Rc::make_mut(&mut self.view.borrow_mut()).hosts.insert(cluster, hosts);
+    }
+
+    /// Sends a command to the control thread and says so.
+    fn command(&self, command: AdminCommand) -> Response {
+        if (self.commands)(command) {
+            Response::done()
+        } else {
+            Response::error(503, "the control thread is busy: try again\n")
+        }
+    }
+}
+
+/// Writes an `envoy.config.core.v3.Address`.
+pub(super) fn write_address(json: &mut Json, address: &Address) {
+    json.object();
+    match address {
+        Address::Ip(ip) => {
+            json.key("socket_address").object();
+            json.key("address").string(&ip.ip().to_string());
+            if ip.port() != 0 {
+                json.key("port_value").value(ip.port());
+            }
+            json.end_object();
+        }
+        Address::Pipe { path, mode } => {
+            json.key("pipe").object().key("path").string(&path.to_string_lossy());
+            if *mode != 0 {
+                json.key("mode").value(mode);
+            }
+            json.end_object();
+        }
+    }
+    json.end_object();
+}
+
+/// A message of the configuration as JSON at depth 0.
+fn print_message(_type_name: &str, _bytes: &[u8]) -> Result<String, String> {
+    Err("x".to_owned())
+}

@@ -1,0 +1,73 @@
+//! The admin thread: its runtime, its server, and what the control thread tells it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::mesh::{Mailbox, MeshEnd};
+use ringway_runtime::{Backend, Config, Listener, Runtime, sleep, spawn};
+
+use super::{Admin, Parts, server};
+use crate::control::message::Message;
+
+/// What the admin thread is started with.
+pub struct Start {
+    /// Its end of the mesh.
+    pub mesh: MeshEnd<Message>,
+    /// Mesh index of the control thread.
+    pub control: usize,
+    /// The listening socket; a proxy without `admin.address` still flushes its statistics.
+    pub socket: Option<OwnedFd>,
+    /// What the pages show.
+    pub parts: Parts,
+    /// `stats_flush_interval`
+    pub flush_interval: Duration,
+}
+
+/// The thread's main function: returns after [`Message::Shutdown`].
+///
+/// # Errors
+/// The runtime or the socket cannot be set up.
+pub fn run(start: Start) -> io::Result<()> {
+    // Few connections, long idle times: epoll keeps no buffers for them.
+    let config = Config { backend: Backend::Epoll, ..Config::default() };
+    let mut runtime = Runtime::new(config)?;
+    runtime.block_on(main(start))
+}
+
+async fn main(start: Start) -> io::Result<()> {
+    let mailbox = Rc::new(start.mesh.attach()?);
+    let (to_control, control) = (Rc::clone(&mailbox), start.control);
+    let admin = Rc::new(Admin::new(start.parts, move |command| {
+        to_control.send(control, Message::Admin(command)).is_ok()
+    }));
+    if let Some(socket) = start.socket {
+        let listener = Listener::from_fd(socket)?;
+        drop(spawn(server::serve(listener, Rc::clone(&admin))));
+    }
+    drop(spawn(flush(Rc::clone(&admin), start.flush_interval)));
+    follow(&mailbox, &admin).await;
+    Ok(())
+}
+
+/// Ends a flush interval of the histograms again and again.
+async fn flush(admin: Rc<Admin>, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        admin.merger.borrow_mut().flush();
+    }
+}
+
+/// Keeps the pages' view up to date until the process ends.
+async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
+    loop {
+        match mailbox.recv().await {
+            Message::Install(plan) => admin.install(plan),
+            Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
+            Message::Shutdown => return,
+            // Health bits are read where they are; the rest is for shards.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Sending to other threads without ever losing a message or waiting for a slow receiver.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::mesh::{Full, Mailbox};
+use ringway_runtime::{sleep, spawn};
+
+use super::message::Message;
+
+/// Pause between two attempts while a receiver's ring is full.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// The control thread's way to the other threads. What does not fit into a receiver's ring waits
+/// here, in order; it is the control thread's own state (plans, host sets), so it is bounded by
+/// what it publishes.
+#[derive(Clone)]
+pub struct Post {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    mailbox: Mailbox<Message>,
+    /// By receiver.
+    waiting: RefCell<Vec<VecDeque<Message>>>,
+}
+
+impl Post {
+    /// Sends through this mailbox.
+    pub fn new(mailbox: Mailbox<Message>) -> Self {
+        let waiting = RefCell::new((0..mailbox.len()).map(|_| VecDeque::new()).collect());
+        Self { inner: Rc::new(Inner { mailbox, waiting }) }
+    }
+
+    /// The next message for this thread.
+    pub async fn recv(&self) -> Message {
+        self.inner.mailbox.recv().await
+    }
+
+    /// Sends, now or as soon as there is room.
+    pub fn send(&self, to: usize, message: Message) {
+        let mut waiting = self.inner.waiting.borrow_mut();
+        let idle = waiting.iter().all(VecDeque::is_empty);
+        let Some(queue) = waiting.get_mut(to) else { return };
+        let kept = if queue.is_empty() {
+            match self.inner.mailbox.send(to, message) {
+                Ok(()) => return,
+                Err(Full(message)) => message,
+            }
+        } else {
+            message
+        };
+        queue.push_back(kept);
+        if idle {
+            let post = self.clone();
+            drop(spawn(async move { post.deliver_late().await }));
+        }
+    }
+
+    /// Tries again until nothing waits.
+    async fn deliver_late(&self) {
+        loop {
+            sleep(RETRY).await;
+            let mut waiting = self.inner.waiting.borrow_mut();
+            for (to, queue) in waiting.iter_mut().enumerate() {
+                while let Some(message) = queue.pop_front() {
+                    if let Err(Full(message)) = self.inner.mailbox.send(to, message) {
+                        queue.push_front(message);
+                        break;
+                    }
+                }
+            }
+            if waiting.iter().all(VecDeque::is_empty) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Starting the threads of a proxy, and ending with them.
+//!
+//! LIFECYCLE of the process: configuration loaded → every socket bound → threads started → plan
+//! sent → all shards have installed it (LIVE) → drain → shutdown → threads joined. What can fail
+//! fails before the first thread runs.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ringway_runtime::mesh::{MeshEnd, mesh};
+use ringway_runtime::{Backend, Config, Runtime, signal};
+
+use super::admin::{self, info::Facts, runtime::Layers};
+use super::bind::{self, BindError, Sockets};
+use super::dump::ConfigDump;
+use super::log::log;
+use super::message::{DrainStrategy, Message};
+use super::run::{self, Control};
+use super::state::Server;
+use crate::observe::stats::{Registry, ShardStats};
+use crate::plan::{Address, Plan};
+
+/// Signals the control thread handles.
+pub(super) const SIGNALS: [i32; 4] =
+    [signal::SIGTERM, signal::SIGINT, signal::SIGUSR1, signal::SIGHUP];
+
+/// A proxy that is ready to start.
+pub struct Setup {
+    /// The first plan.
+    pub plan: Arc<Plan>,
+    /// Names and slots of statistics; made with [`writers`] pages.
+    pub registry: Registry,
+    /// For `/config_dump`.
+    pub dump: ConfigDump,
+    /// For `/server_info`.
+    pub facts: Facts,
+    /// Runtime layers.
+    pub layers: Layers,
+    /// State of the process.
+    pub server: Arc<Server>,
+    /// What the command line and the bootstrap say about threads, admin and drain.
+    pub options: Options,
+    /// The main function of a shard.
+    pub shard: ShardMain,
+}
+
+/// Settings of the process.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Number of shards, at least 1.
+    pub concurrency: usize,
+    /// Pin each shard to a core.
+    pub pin: bool,
+    /// `--io-backend`
+    pub backend: Backend,
+    /// `--drain-time-s`
+    pub drain_time: Duration,
+    /// `--drain-strategy`
+    pub drain_strategy: DrainStrategy,
+    /// `admin.address`
+    pub admin: Option<Address>,
+    /// `--admin-address-path`: a file that is given the admin address.
+    pub admin_address_path: Option<PathBuf>,
+    /// `stats_flush_interval`
+    pub stats_flush_interval: Duration,
+}
+
+/// What a shard is started with, on its own thread.
+pub struct ShardStart {
+    /// Its number, also in the mesh.
+    pub index: usize,
+    /// How many there are; the control thread is this number in the mesh.
+    pub shards: usize,
+    /// Settings of its runtime: backend, core, name.
+    pub runtime: Config,
+    /// Its end of the mesh.
+    pub mesh: MeshEnd<Message>,
+    /// Its page of statistics.
+    pub stats: ShardStats,
+}
+
+/// The main function of a shard: returns after [`Message::Shutdown`], or an error when it cannot
+/// run at all.
+pub type ShardMain = Arc<dyn Fn(ShardStart) -> io::Result<()> + Send + Sync>;
+
+/// Why a proxy did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener has no address.
+    Bind(BindError),
+    /// The system refused something else.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+/// Pages of statistics a proxy with this many shards writes: theirs, the control thread's and the
+/// admin thread's.
+pub fn writers(shards: usize) -> usize {
+    shards + 2
+}
+
+/// Runs a proxy until it is told to end. The calling thread becomes the control thread.
+///
+/// # Errors
+/// A socket or thread that cannot be had; nothing runs then.
+pub fn run(mut setup: Setup) -> Result<(), StartError> {
+    let system = |what| move |error| StartError::System(what, error);
+    signal::block(&SIGNALS).map_err(system("cannot block signals"))?;
+    signal::ignore(signal::SIGPIPE).map_err(system("cannot ignore SIGPIPE"))?;
+    let config = Config { backend: Backend::Epoll, ..Config::default() };
+    let mut runtime = Runtime::new(config).map_err(system("cannot start the control thread"))?;
+    let shards = setup.options.concurrency.max(1);
+    let (sockets, admin_socket) = runtime.enter(|| bind_everything(&setup, shards))?;
+    let mut ends = mesh(shards + 2).map_err(system("cannot connect the threads"))?;
+    let (Some(admin_end), Some(control_end)) = (ends.pop(), ends.pop()) else { return Ok(()) };
+    let stats = setup.registry.writer(shards).unwrap_or_else(ShardStats::detached);
+    let mut threads = Vec::with_capacity(shards + 1);
+    for end in ends {
+        threads.push(start_shard(&mut setup, shards, end)?);
+    }
+    let Sockets { bound, by_shard } = sockets;
+    threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
+    runtime.block_on(async move {
+        let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
+        run::main(Control::new(setup, post, stats), by_shard, threads).await;
+        Ok(())
+    })
+}
+
+/// Binds all listeners and the admin address.
+fn bind_everything(setup: &Setup, shards: usize) -> Result<(Sockets, Option<OwnedFd>), StartError> {
+    let options = &setup.options;
+    let Some(address) = &options.admin else {
+        return Ok((bind::bind_all(&setup.plan, shards)?, None));
+    };
+    let (listener, actual) = bind::bind_one("admin", address)?;
+    log!(Info, Admin, "admin address: {actual}");
+    if let Some(path) = &options.admin_address_path
+        && let Err(error) = std::fs::write(path, actual.to_string())
+    {
+        log!(Critical, Admin, "cannot open admin address output file {}: {error}", path.display());
+    }
+    let socket = listener
+        .dup_fd()
+        .map_err(|error| StartError::System("cannot keep the admin socket", error))?;
+    Ok((bind::bind_all(&setup.plan, shards)?, Some(socket)))
+}
+
+/// A thread that ends the process when it fails: a proxy with fewer shards than asked for, or
+/// without its admin interface, is not what was configured.
+fn start(
+    name: String,
+    main: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let thread = name.clone();
+    let main = move || {
+        if let Err(error) = main() {
+            log!(Critical, Main, "thread {thread} cannot run: {error}");
+            std::process::exit(1);
+        }
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(main)
+        .map_err(|error| StartError::System("cannot start a thread", error))
+}
+
+fn start_shard(
+    setup: &mut Setup,
+    shards: usize,
+    mesh: MeshEnd<Message>,
+) -> Result<JoinHandle<()>, StartError> {
+    let index = mesh.index();
+    let name = format!("wrk:worker_{index}");
+    let options = &setup.options;
+    let start_with = ShardStart {
+        index,
+        shards,
+        runtime: Config {
+            backend: options.backend.clone(),
+            cpu: options.pin.then_some(index),
+            name: name.clone(),
+            ..Config::default()
+        },
+        mesh,
+        stats: setup.registry.writer(index).unwrap_or_else(ShardStats::detached),
+    };
+    let main = setup.shard.clone();
+    start(name, move || main(start_with))
+}
+
+fn start_admin(
+    setup: &mut Setup,
+    mesh: MeshEnd<Message>,
+    socket: Option<OwnedFd>,
+    bound: Arc<[bind::Bound]>,
+) -> Result<JoinHandle<()>, StartError> {
+    let parts = admin::Parts {
+        server: setup.server.clone(),
+        facts: Arc::new(std::mem::take(&mut setup.facts)),
+        dump: Arc::new(std::mem::take(&mut setup.dump)),
+        bound,
+        merger: setup.registry.merger(),
+        runtime: std::mem::take(&mut setup.layers),
+        plan: setup.plan.clone(),
+    };
+    let start_with = admin::thread::Start {
+        control: mesh.index() - 1,
+        mesh,
+        socket,
+        parts,
+        flush_interval: setup.options.stats_flush_interval,
+    };
+    start("admin".to_owned(), move || admin::thread::run(start_with))
+}
