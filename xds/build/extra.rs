@@ -12,12 +12,13 @@ const KIND_STRING: i32 = 9;
 const REQUIRED: &[u8] = &[0x8a, 0x01, 0x02, 0x10, 0x01];
 /// `validate.FieldRules { repeated { min_items: 1 } }` on the wire.
 const MIN_ITEMS_1: &[u8] = &[0x92, 0x01, 0x02, 0x08, 0x01];
-/// `validate.FieldRules { string { min_len: 1 } }` on the wire.
-const MIN_LEN_1: &[u8] = &[0x72, 0x02, 0x10, 0x01];
 
 /// One file per package.
 pub(crate) fn files() -> Vec<File> {
     vec![
+        file("google/protobuf/field_mask.proto", "google.protobuf", {
+            vec![message("FieldMask", vec![repeated(scalar("paths", 1, KIND_STRING))])]
+        }),
         file("udpa/type/v1/typed_struct.proto", "udpa.type.v1", vec![typed_struct()]),
         file("xds/type/v3/typed_struct.proto", "xds.type.v3", {
             let mut all = vec![typed_struct()];
@@ -32,10 +33,7 @@ pub(crate) fn files() -> Vec<File> {
 fn typed_struct() -> MessageType {
     message(
         "TypedStruct",
-        vec![
-            with_rules(scalar("type_url", 1, KIND_STRING), MIN_LEN_1),
-            child("value", 2, ".google.protobuf.Struct"),
-        ],
+        vec![scalar("type_url", 1, KIND_STRING), child("value", 2, ".google.protobuf.Struct")],
     )
 }
 

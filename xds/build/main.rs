@@ -6,6 +6,10 @@ mod extra;
 mod locate;
 mod prune;
 mod roots;
+mod table;
+
+use std::path::PathBuf;
+use std::{env, fs};
 
 use prost::Message;
 
@@ -18,14 +22,16 @@ fn main() {
 }
 
 fn run() -> Result<(), String> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let bytes = locate::descriptor_set()?;
     let mut set = descriptor::FileSet::decode(bytes.as_slice())
         .map_err(|e| format!("types.bin is no FileDescriptorSet: {e}"))?;
     set.files.extend(extra::files());
+    fs::write(out.join("schema.bin"), table::build(&set)?).map_err(|e| e.to_string())?;
     types(&set)
 }
 
-/// Generates prost types of what [`prune::ROOTS`] reaches, as one tree of modules in `api.rs`.
+/// Generates prost types of what [`roots::ROOTS`] reaches, as one tree of modules in `api.rs`.
 fn types(set: &descriptor::FileSet) -> Result<(), String> {
     let pruned = prune::prune(set)?;
     let plain = prost_types::FileDescriptorSet::decode(pruned.encode_to_vec().as_slice())

@@ -57,7 +57,20 @@ fn keep(file: &File, kept: &HashSet<&str>) -> Option<File> {
     file.messages.retain(|message| is_kept(&message.name));
     file.enums.retain(|kind| is_kept(&kind.name));
     file.dependencies.clear();
+    file.messages.iter_mut().for_each(undeprecate);
     (!file.messages.is_empty() || !file.enums.is_empty()).then_some(file)
+}
+
+/// We implement deprecated fields as long as Envoy does; a compiler warning at each use would only
+/// be switched off. Who configures them is warned by the table.
+fn undeprecate(message: &mut MessageType) {
+    for field in &mut message.fields {
+        field.options = None;
+    }
+    message.nested.iter_mut().for_each(undeprecate);
+    if let Some(options) = &mut message.options {
+        options.deprecated = None;
+    }
 }
 
 /// Full names of top-level messages and enums (`None`).

@@ -1,4 +1,21 @@
 //! Envoy's v3 API: types, field rules, strict YAML and JSON with source positions.
+//!
+//! A configuration text becomes a message in one call, with every error at its line:
+//!
+//! ```
+//! use ringway_xds::api::envoy::config::core::v3::Node;
+//! use ringway_xds::{Document, Format};
+//!
+//! let text = "id: sidecar~10.0.0.7\ncluster: [a, b]\nlocallity: {zone: b}\n";
+//! let errors = Document::parse(text, "node.yaml", Format::Yaml)
+//!     .and_then(|document| document.decode::<Node>())
+//!     .unwrap_err();
+//! assert_eq!(errors.len(), 2);
+//! assert_eq!((errors[0].line, errors[0].path.as_str()), (2, "cluster"));
+//! assert_eq!(errors[1].suggestion.as_deref(), Some("locality"));
+//! ```
+//!
+//! [`schema`] is the one table all of it goes by; [`rules`] checks messages that came as bytes.
 
 /// Envoy's messages as prost types, one module per package: `api::envoy::config::cluster::v3::Cluster`.
 ///
@@ -8,3 +25,16 @@
 pub mod api {
     include!(concat!(env!("OUT_DIR"), "/api.rs"));
 }
+
+mod diagnostic;
+mod document;
+mod path;
+pub mod rules;
+pub mod schema;
+mod transcode;
+mod tree;
+mod wire;
+
+pub use diagnostic::{Diagnostic, Severity, Snippet};
+pub use document::{Decoded, Document, Format, Location, SourceMap};
+pub use transcode::typed_struct_bytes;
