@@ -1,1 +1,12 @@
-//! See Cargo.toml.
+//! What the tests share: finding and starting proxies, scripted clients and servers that deal in
+//! exact bytes, and the comparison of two proxies that get the same of both.
+//!
+//! `tests/e2e/README.md` says how to write a case.
+
+pub mod bins;
+pub mod corpus;
+pub mod diff;
+pub mod ports;
+pub mod proxy;
+pub mod tidy;
+pub mod wire;

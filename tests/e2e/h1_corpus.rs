@@ -1,0 +1,2 @@
+//! Judge of recorded data.
+fn main() {}

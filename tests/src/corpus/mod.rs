@@ -1,0 +1,1 @@
+//! Judges over data that was recorded from the real Envoy.
