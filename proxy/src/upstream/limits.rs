@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::plan::cluster::Thresholds;
 
@@ -52,6 +52,8 @@ pub enum Edge {
 #[derive(Debug)]
 pub struct Limits {
     by_priority: [PriorityLimits; 2],
+    /// Whether any shard has ever opened a connection.
+    traffic: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ struct Counted {
 impl Limits {
     /// Nothing taken, with the thresholds of the default and the high priority.
     pub fn new(thresholds: &[Thresholds; 2]) -> Self {
-        Self { by_priority: thresholds.map(PriorityLimits::new) }
+        Self { by_priority: thresholds.map(PriorityLimits::new), traffic: AtomicBool::new(false) }
     }
 
     /// How many permits are taken (for requests: taken by shards, used or kept).
@@ -96,6 +98,18 @@ impl Limits {
         match (resource, limits.others.budget) {
             (Resource::Retries, Some(budget)) => limits.budget(budget),
             _ => self.counted(priority, resource).max,
+        }
+    }
+
+    /// Whether any shard has ever opened a connection: health checks are slower until then.
+    pub fn had_traffic(&self) -> bool {
+        self.traffic.load(Ordering::Relaxed)
+    }
+
+    /// A connection is opened.
+    pub(super) fn note_traffic(&self) {
+        if !self.had_traffic() {
+            self.traffic.store(true, Ordering::Relaxed);
         }
     }
 

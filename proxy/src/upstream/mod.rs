@@ -58,6 +58,8 @@ pub(crate) struct ShardCx {
     pub(crate) shards: u32,
     pub(crate) stats: Rc<ShardStats>,
     pub(crate) outbox: Rc<dyn Outbox>,
+    /// Health checks under way on this shard.
+    pub(crate) checks: Rc<health::Slots>,
 }
 
 impl ShardCx {
@@ -84,7 +86,13 @@ impl Upstreams {
         stats: Rc<ShardStats>,
         outbox: Rc<dyn Outbox>,
     ) -> Self {
-        let shard = Rc::new(ShardCx { index, shards: shards.max(1), stats, outbox });
+        let shard = Rc::new(ShardCx {
+            index,
+            shards: shards.max(1),
+            stats,
+            outbox,
+            checks: Rc::default(),
+        });
         Self { shard, clusters: RefCell::default(), names: RefCell::default() }
     }
 

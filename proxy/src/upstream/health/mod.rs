@@ -1,10 +1,94 @@
-//! stub
+//! Active health checks. One shard per cluster runs them; what they find is written into the
+//! hosts' shared bits and told to the control thread, which tells every shard.
+//!
+//! A host is unhealthy until its first pass ([`Host::new`] sets the bit); the first check's
+//! result counts at once, later ones by the thresholds ([`verdict`]). Intervals, jitter and the
+//! slower pace of clusters without traffic are Envoy's.
+
+mod attempt;
+mod http;
+mod session;
+mod slots;
+mod tcp;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use ringway_runtime as runtime;
+
 use super::cluster::Shared;
 use crate::plan::Host;
-pub(super) struct HealthChecker;
+use crate::plan::cluster::HostState;
+
+pub(in crate::upstream) use slots::Slots;
+
+/// The checks of one cluster.
+pub(super) struct HealthChecker {
+    cluster: Rc<Shared>,
+    sessions: RefCell<Sessions>,
+}
+
+type Sessions = hashbrown::HashMap<*const Host, Running, foldhash::fast::RandomState>;
+
+/// A session at work; dropping it ends it and takes the host out of the gauges.
+struct Running {
+    cluster: Rc<Shared>,
+    host: Arc<Host>,
+    task: runtime::Join<()>,
+}
+
 impl HealthChecker {
-    pub(super) fn for_cluster(_: &Rc<Shared>) -> Option<Self> { None }
-    pub(super) fn set_hosts(&self, _: &[Arc<Host>]) {}
+    /// `None` if the cluster has no health checks or another shard runs them.
+    pub(super) fn for_cluster(cluster: &Rc<Shared>) -> Option<Self> {
+        let wanted = cluster.shard.owns(cluster.plan.id) && !cluster.plan.health_checks.is_empty();
+        wanted.then(|| Self { cluster: cluster.clone(), sessions: RefCell::default() })
+    }
+
+    /// Checks these hosts from now on, and no others.
+    pub(super) fn set_hosts(&self, hosts: &[Arc<Host>]) {
+        let mut old = std::mem::take(&mut *self.sessions.borrow_mut());
+        let mut new = Sessions::default();
+        for host in hosts {
+            // Envoy checks a host of several health checks by the first; the compiler allows one.
+            let key = Arc::as_ptr(host);
+            if host.info.no_active_check || new.contains_key(&key) {
+                continue;
+            }
+            let running = old.remove(&key).unwrap_or_else(|| Running::new(&self.cluster, host));
+            new.insert(key, running);
+        }
+        *self.sessions.borrow_mut() = new;
+    }
+}
+
+impl Running {
+    fn new(cluster: &Rc<Shared>, host: &Arc<Host>) -> Self {
+        if let Some(names) = &cluster.plan.health_stats {
+            let flags = host.state.flags();
+            let healthy = u64::from(flags & HostState::FAILED_ACTIVE_HC == 0);
+            let degraded = u64::from(flags & HostState::DEGRADED_ACTIVE_HC != 0);
+            cluster.shard.stats.gauge_add(names.healthy(), healthy);
+            cluster.shard.stats.gauge_add(names.degraded(), degraded);
+        }
+        let task = runtime::spawn(session::run(cluster.clone(), host.clone()));
+        Self { cluster: cluster.clone(), host: host.clone(), task }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(names) = &self.cluster.plan.health_stats {
+            let flags = self.host.state.flags();
+            let healthy = u64::from(flags & HostState::FAILED_ACTIVE_HC == 0);
+            let degraded = u64::from(flags & HostState::DEGRADED_ACTIVE_HC != 0);
+            self.cluster.shard.stats.gauge_sub(names.healthy(), healthy);
+            self.cluster.shard.stats.gauge_sub(names.degraded(), degraded);
+        }
+    }
 }

@@ -54,6 +54,7 @@ impl Pool {
         stats.inc(names.upstream_cx_total());
         stats.gauge_add(names.upstream_cx_active(), 1);
         stats.inc(names.upstream_cx_http1_total());
+        self.shared.limits.shared().note_traffic();
         self.page.cx_total.inc();
         self.page.cx_active.inc();
         self.state.borrow_mut().connecting += 1;

@@ -29,7 +29,7 @@ use crate::plan::host_page::HostPage;
 
 pub use acquire::{Acquire, AcquireError, AcquireOptions};
 pub use conn::PooledConn;
-pub(super) use connect::connect_options;
+pub(super) use connect::{connect_options, sock_addr};
 pub(super) use reaper::Reaper;
 
 use conn::{ClosedBy, Conn};
