@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use ringway_runtime as runtime;
 
+use super::ShardCx;
 use super::health::HealthChecker;
 use super::host::ShardHost;
 use super::lb::{LbContext, LoadBalancer};
 use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
 use super::outlier::{Outcome, report};
 use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
-use super::ShardCx;
 use crate::observe::stats::{Gauge, Variant};
 use crate::plan::cluster::HostState;
 use crate::plan::{Cluster, Host, HostSet};
@@ -153,9 +153,9 @@ impl ShardCluster {
             .hosts
             .iter()
             .map(|host| {
-                known.remove(&Arc::as_ptr(host)).unwrap_or_else(|| {
-                    Rc::new(ShardHost::new(host.clone(), self.shared.clone()))
-                })
+                known
+                    .remove(&Arc::as_ptr(host))
+                    .unwrap_or_else(|| Rc::new(ShardHost::new(host.clone(), self.shared.clone())))
             })
             .collect();
         hosts.set = set;

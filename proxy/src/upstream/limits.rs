@@ -220,9 +220,8 @@ impl ShardLimits {
             let max = limits.max(priority, Resource::Requests);
             let share = max / shards.max(1);
             // A retry budget is a share of active requests, so they are counted exactly then.
-            let exact = shards < 2
-                || share < LEASE_FROM
-                || limits.of(priority).others.budget.is_some();
+            let exact =
+                shards < 2 || share < LEASE_FROM || limits.of(priority).others.budget.is_some();
             let block = if exact { 1 } else { (share / LEASE_SHARE).clamp(1, BLOCK_MAX) };
             Lease { free: Cell::new(0), block }
         };

@@ -53,18 +53,18 @@ pub trait Outbox {
 }
 
 /// Which shard this is, and what its upstream side writes to.
-pub(crate) struct ShardCx {
-    pub(crate) index: u32,
-    pub(crate) shards: u32,
-    pub(crate) stats: Rc<ShardStats>,
-    pub(crate) outbox: Rc<dyn Outbox>,
+pub(in crate::upstream) struct ShardCx {
+    pub(in crate::upstream) index: u32,
+    pub(in crate::upstream) shards: u32,
+    pub(in crate::upstream) stats: Rc<ShardStats>,
+    pub(in crate::upstream) outbox: Rc<dyn Outbox>,
     /// Health checks under way on this shard.
-    pub(crate) checks: Rc<health::Slots>,
+    pub(in crate::upstream) checks: Rc<health::Slots>,
 }
 
 impl ShardCx {
     /// Each cluster has one shard that does what must be done once: its health checks.
-    pub(crate) fn owns(&self, cluster: ClusterId) -> bool {
+    pub(in crate::upstream) fn owns(&self, cluster: ClusterId) -> bool {
         cluster.0 % self.shards.max(1) == self.index
     }
 }
@@ -80,19 +80,9 @@ type Names = hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState
 
 impl Upstreams {
     /// Without clusters, for shard `index` of `shards`.
-    pub fn new(
-        index: u32,
-        shards: u32,
-        stats: Rc<ShardStats>,
-        outbox: Rc<dyn Outbox>,
-    ) -> Self {
-        let shard = Rc::new(ShardCx {
-            index,
-            shards: shards.max(1),
-            stats,
-            outbox,
-            checks: Rc::default(),
-        });
+    pub fn new(index: u32, shards: u32, stats: Rc<ShardStats>, outbox: Rc<dyn Outbox>) -> Self {
+        let shard =
+            Rc::new(ShardCx { index, shards: shards.max(1), stats, outbox, checks: Rc::default() });
         Self { shard, clusters: RefCell::default(), names: RefCell::default() }
     }
 

@@ -13,9 +13,7 @@ use super::{Outbox, Upstreams};
 use crate::control::message::EjectReason;
 use crate::observe::stats::Registry;
 use crate::observe::stats::blocks::ClusterStats;
-use crate::plan::cluster::{
-    Discovery, EdsHealth, HostTemplate, Lb, Thresholds, UpstreamHttp,
-};
+use crate::plan::cluster::{Discovery, EdsHealth, HostTemplate, Lb, Thresholds, UpstreamHttp};
 use crate::plan::{Address, Cluster, ClusterId, Host, HostSet, Plan};
 
 /// A template with weight 1 at priority 0.

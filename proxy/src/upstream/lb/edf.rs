@@ -89,9 +89,8 @@ impl Edf {
     /// Subtracts the past from all deadlines and numbers entries anew; the order of picks stays.
     #[cold]
     fn rebase(&mut self) {
-        self.heap.sort_unstable_by(|a, b| {
-            a.deadline.total_cmp(&b.deadline).then(a.order.cmp(&b.order))
-        });
+        self.heap
+            .sort_unstable_by(|a, b| a.deadline.total_cmp(&b.deadline).then(a.order.cmp(&b.order)));
         for (i, entry) in self.heap.iter_mut().enumerate() {
             entry.deadline -= self.now;
             entry.order = i as u32;

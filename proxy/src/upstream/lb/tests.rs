@@ -252,7 +252,10 @@ fn a_pick_among_a_thousand_is_quick() {
             }
             best = best.min(ringway_runtime::precise_now().since(start).as_nanos() / 20_000);
         }
-        println!("{lb:?}, {} weights: {best} ns", if weights[999] == 1 { "equal" } else { "other" });
+        println!(
+            "{lb:?}, {} weights: {best} ns",
+            if weights[999] == 1 { "equal" } else { "other" }
+        );
         assert!(best < 5_000, "{lb:?}: {best} ns a pick");
     }
 }

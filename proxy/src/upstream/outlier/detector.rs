@@ -164,11 +164,7 @@ impl Detector {
         let mut changed = false;
         let origins = [
             (external, EjectReason::SuccessRate, EjectReason::FailurePercentage),
-            (
-                local,
-                EjectReason::SuccessRateLocalOrigin,
-                EjectReason::FailurePercentageLocalOrigin,
-            ),
+            (local, EjectReason::SuccessRateLocalOrigin, EjectReason::FailurePercentageLocalOrigin),
         ];
         for (rates, by_rate, by_percentage) in origins {
             let verdict = judge(&self.rules, hosts, &rates);

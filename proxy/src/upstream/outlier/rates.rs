@@ -29,14 +29,15 @@ pub(super) struct Verdict {
 /// `success_rate_minimum_hosts`; by failure percentage when it fails that often by itself.
 pub(super) fn judge(rules: &Outlier, hosts: usize, rates: &[Rate]) -> Verdict {
     let mut verdict = Verdict::default();
-    let (least_sr, least_fp) =
-        (rules.success_rate_minimum_hosts as usize, rules.failure_percentage_minimum_hosts as usize);
+    let (least_sr, least_fp) = (
+        rules.success_rate_minimum_hosts as usize,
+        rules.failure_percentage_minimum_hosts as usize,
+    );
     if hosts < least_sr && hosts < least_fp {
         return verdict;
     }
-    let with_volume = |volume: u32| {
-        rates.iter().filter(move |rate| rate.total >= u64::from(volume)).copied()
-    };
+    let with_volume =
+        |volume: u32| rates.iter().filter(move |rate| rate.total >= u64::from(volume)).copied();
     let valid: Vec<Rate> = with_volume(rules.success_rate_request_volume).collect();
     if !valid.is_empty() && valid.len() >= least_sr {
         let limit = threshold(&valid, rules.success_rate_stdev_factor);

@@ -78,15 +78,7 @@ impl Pool {
             Duration::ZERO => Instant::FAR_FUTURE,
             duration => runtime::now() + duration,
         };
-        Conn {
-            stream,
-            born,
-            dies,
-            idle_since: born,
-            served: 0,
-            generation,
-            last_request: false,
-        }
+        Conn { stream, born, dies, idle_since: born, served: 0, generation, last_request: false }
     }
 }
 
@@ -154,7 +146,8 @@ async fn connect_first(
                 attempts.push(Box::pin(runtime::connect(next, options)));
                 timer.reset(runtime::now() + NEXT_ATTEMPT);
             } else if attempts.is_empty() {
-                let nothing = || io::Error::new(io::ErrorKind::NotFound, "no address to connect to");
+                let nothing =
+                    || io::Error::new(io::ErrorKind::NotFound, "no address to connect to");
                 return Poll::Ready(Err(last.take().unwrap_or_else(nothing)));
             } else {
                 return Poll::Pending;

@@ -33,7 +33,7 @@ pub(super) use connect::{connect_options, sock_addr};
 pub(super) use reaper::Reaper;
 
 use conn::{ClosedBy, Conn};
-use waiters::{Waiters, WaiterKey};
+use waiters::{WaiterKey, Waiters};
 
 /// Connections of a pool and who waits for one.
 pub(super) struct Pool {

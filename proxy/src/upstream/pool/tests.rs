@@ -7,8 +7,8 @@ use std::time::Duration;
 use ringway_runtime::{self as runtime, Chunk};
 
 use super::*;
-use crate::observe::stats::{Counter, Gauge};
 use crate::observe::stats::blocks::ClusterStats;
+use crate::observe::stats::{Counter, Gauge};
 use crate::plan::Cluster;
 use crate::plan::cluster::Thresholds;
 use crate::upstream::testing::{Bench, Server, host, run, until};
@@ -305,7 +305,8 @@ fn idle_connections_time_out() {
         bench.get().await.release();
         runtime::sleep(Duration::from_millis(20)).await;
         assert_eq!(bench.count(ClusterStats::upstream_cx_idle_timeout), 0, "used meanwhile");
-        until("its time is over", || bench.count(ClusterStats::upstream_cx_idle_timeout) == 1).await;
+        until("its time is over", || bench.count(ClusterStats::upstream_cx_idle_timeout) == 1)
+            .await;
         bench.check_rest();
     });
 }
@@ -445,10 +446,7 @@ fn acquire_is_unpin_and_can_be_polled_in_place() {
         let polled = runtime::timeout(Duration::ZERO, &mut acquire).await;
         assert!(polled.is_err(), "a connection cannot be up at once");
         drop(acquire);
-        until("the connection is kept", || {
-            bench.upstreams.check_invariants(true).is_ok()
-        })
-        .await;
+        until("the connection is kept", || bench.upstreams.check_invariants(true).is_ok()).await;
         bench.get().await.release();
         assert_eq!(server.accepted.get(), 1);
         bench.check_rest();
