@@ -20,6 +20,7 @@ mod op;
 mod rand;
 mod shard;
 pub mod signal;
+pub mod sim;
 mod task;
 mod time;
 

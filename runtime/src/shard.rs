@@ -6,6 +6,7 @@ use crate::driver::{self, Io};
 use crate::mesh::Doorbells;
 use crate::net::Pipe;
 use crate::rand::Rng;
+use crate::sim::Network;
 use crate::task::Tasks;
 use crate::time::wheel::Wheel;
 use crate::time::{Clock, Instant, TICK};
@@ -32,6 +33,8 @@ pub enum Backend {
     Uring511,
     /// epoll.
     Epoll,
+    /// A simulated network with virtual time, for tests.
+    Sim(Network),
 }
 
 impl FromStr for Backend {
@@ -123,6 +126,20 @@ pub(crate) struct Shared {
     pub(crate) bells: RefCell<Vec<Rc<dyn Doorbells>>>,
 }
 
+impl Shared {
+    pub(crate) fn usage(&self) -> Usage {
+        let io = self.io.borrow();
+        Usage {
+            tasks: self.tasks.len(),
+            timers: self.wheel.borrow().len(),
+            streams: io.streams.len(),
+            listeners: io.listeners.len(),
+            sources: io.sources.len(),
+            buffers: self.pool.leased(),
+        }
+    }
+}
+
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -171,7 +188,11 @@ impl Runtime {
         }
         let pool = Pool::new(&config.buffers);
         let (driver, level, notice) = driver::open(&config, &pool)?;
-        let clock = Clock::new(level == Level::Sim);
+        let virtual_now = match &config.backend {
+            Backend::Sim(network) => Some(network.now()),
+            _ => None,
+        };
+        let clock = Clock::new(virtual_now);
         let shared = Rc::new_cyclic(|_| {
             let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
             Shared {
@@ -181,12 +202,15 @@ impl Runtime {
                 tasks: Tasks::new(id),
                 io: RefCell::new(Io::new(driver, Rc::clone(&pool), &config.buffers)),
                 pool,
-                rng: Rng::new(seed(config.seed)),
+                rng: Rng::new(seed(&config)),
                 pipes: RefCell::new(Vec::new()),
                 bells: RefCell::new(Vec::new()),
             }
         });
         current::register(&shared);
+        if let Backend::Sim(network) = &config.backend {
+            network.watch(&shared);
+        }
         Ok(Self { shared, level, notice, fired: Vec::new() })
     }
 
@@ -239,15 +263,13 @@ impl Runtime {
 
     /// What is in use, for leak checks and statistics.
     pub fn usage(&self) -> Usage {
-        let io = self.shared.io.borrow();
-        Usage {
-            tasks: self.shared.tasks.len(),
-            timers: self.shared.wheel.borrow().len(),
-            streams: io.streams.len(),
-            listeners: io.listeners.len(),
-            sources: io.sources.len(),
-            buffers: self.shared.pool.leased(),
-        }
+        self.shared.usage()
+    }
+
+    /// When the next timer may be due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let tick = self.shared.wheel.borrow().next()?;
+        Some(Instant::from_nanos(tick.saturating_mul(TICK)))
     }
 
     fn round(&mut self, may_block: bool) -> Turn {
@@ -266,8 +288,8 @@ impl Runtime {
             // Only a mistake of ours makes waiting fail; going on at least keeps the timers.
             Err(err) => debug_assert!(false, "waiting for I/O: {err}"),
         }
+        let now = shared.clock.update(io.virtual_now());
         drop(io);
-        let now = shared.clock.update(None);
         shared.wheel.borrow_mut().advance(now.as_nanos() / TICK, &mut self.fired);
         turn.timers = self.fired.len();
         self.fired.drain(..).for_each(Waker::wake);
@@ -312,13 +334,14 @@ fn until(tick: u64, now: Instant) -> Duration {
     Instant::from_nanos(tick.saturating_mul(TICK)).since(now)
 }
 
-fn seed(configured: u64) -> u64 {
-    if configured != 0 {
-        return configured;
-    }
+fn seed(config: &Config) -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    // The standard library's hash keys are the system's randomness.
-    RandomState::new().hash_one(0_u8)
+    match &config.backend {
+        _ if config.seed != 0 => config.seed,
+        Backend::Sim(network) => network.seed(),
+        // The standard library's hash keys are the system's randomness.
+        _ => RandomState::new().hash_one(0_u8),
+    }
 }
 
 fn pin_to(cpu: usize) -> io::Result<()> {

@@ -26,7 +26,7 @@ impl Default for BufferConfig {
             ring_buffers: 1024,
             ring_buffer_size: 16 << 10,
             bulk_size: 256 << 10,
-            retain_bytes_per_class: 1 << 20,
+            retain_bytes_per_class: 4 << 20,
         }
     }
 }

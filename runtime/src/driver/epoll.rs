@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Events taken per wait.
-const BATCH: usize = 1024;
+/// Events taken per wait. Each may take a buffer until the end of the turn: more would not fit the
+/// cache.
+const BATCH: usize = 256;
 
 /// An epoll instance and the buffer its events arrive in.
 pub(crate) struct Epoll {

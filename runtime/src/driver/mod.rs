@@ -6,11 +6,13 @@
 
 mod epoll;
 mod probe;
+mod sim;
 mod slots;
 mod uring;
 
 pub(crate) use epoll::Epoll;
 pub(crate) use probe::open;
+pub(crate) use sim::Sim;
 pub(crate) use slots::{
     Connecting, Kind, ListenerSlot, Sock, SourceSlot, StreamSlot, Token, keep_waker,
 };
@@ -26,6 +28,7 @@ use std::time::Duration;
 pub(crate) enum Driver {
     Uring(Box<Uring>),
     Epoll(Epoll),
+    Sim(Sim),
     /// The runtime has ended; handles that outlive it get errors.
     Closed,
 }
@@ -75,6 +78,7 @@ impl Io {
         match &mut self.driver {
             Driver::Uring(_) => self.uring_wait(timeout),
             Driver::Epoll(_) => self.epoll_wait(timeout),
+            Driver::Sim(_) => self.sim_wait(timeout),
             Driver::Closed => Ok(0),
         }
     }
@@ -82,6 +86,7 @@ impl Io {
     /// Ends the driver: takes every operation back from the kernel.
     pub(crate) fn shutdown(&mut self) {
         self.uring_shutdown();
+        self.sim_shutdown();
         self.driver = Driver::Closed;
     }
 }

@@ -1,6 +1,6 @@
 //! Which driver this kernel and this process' permissions allow.
 
-use super::{Driver, Epoll, Uring, uring::Queues};
+use super::{Driver, Epoll, Sim, Uring, uring::Queues};
 use crate::buf::Pool;
 use crate::shard::{Backend, Config, Level};
 use std::io;
@@ -29,6 +29,7 @@ pub(crate) fn open(config: &Config, pool: &Pool) -> io::Result<Opened> {
             Ok(driver) => Ok((Driver::Uring(Box::new(driver)), Level::Uring511, None)),
             Err(err) => Err(explain("uring-5.11", &err)),
         },
+        Backend::Sim(network) => Ok((Driver::Sim(Sim::new(network)), Level::Sim, None)),
         Backend::Epoll => Ok((Driver::Epoll(Epoll::new()?), Level::Epoll, None)),
     }
 }

@@ -44,9 +44,8 @@ impl SendOp {
 
 /// A write to a file the kernel works on.
 pub(crate) struct FileOp {
-    pub(crate) chunk: Chunk,
-    /// Keeps the descriptor open while the kernel uses it.
-    pub(crate) fd: Rc<std::os::fd::OwnedFd>,
+    /// What the kernel uses: the data and the open descriptor.
+    pub(crate) _held: (Chunk, Rc<std::os::fd::OwnedFd>),
     pub(crate) generation: u32,
     pub(crate) result: Option<i32>,
     pub(crate) waker: Option<std::task::Waker>,
@@ -70,6 +69,7 @@ pub(crate) struct Uring {
     /// Multishot operations and buffer rings are there (6.1); else single-shot only (5.11).
     pub(crate) multishot: bool,
     pub(crate) sends: Slab<Box<SendOp>>,
+    #[expect(clippy::vec_box, reason = "the kernel knows their address: they must not move")]
     spare_sends: Vec<Box<SendOp>>,
     pub(crate) files: Slab<FileOp>,
     /// Submissions that did not fit into the queue.

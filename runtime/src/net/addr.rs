@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Where a socket is bound or connected to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SockAddr {
     /// An IPv4 or IPv6 address and port.
     Inet(SocketAddr),
@@ -15,7 +15,7 @@ pub enum SockAddr {
 }
 
 /// The name of a unix socket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnixAddr {
     /// A name in the file system.
     Path(PathBuf),

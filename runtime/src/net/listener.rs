@@ -2,7 +2,7 @@
 
 use super::{ListenOptions, SockAddr, Stream, options};
 use crate::current;
-use crate::driver::Sock;
+use crate::driver::{Driver, Sock};
 use crate::shard::Shared;
 use crate::time::{Sleep, sleep};
 use std::cell::RefCell;
@@ -133,18 +133,29 @@ impl fmt::Debug for Listener {
 impl crate::driver::Io {
     /// Opens a listener with the driver.
     fn listen(&mut self, addr: &SockAddr, opts: &ListenOptions) -> io::Result<u32> {
+        if let Driver::Sim(_) = self.driver {
+            return self.sim_listen(addr, opts.reuse_port);
+        }
         let socket = options::open_listener(addr, opts, self.wants_nonblocking())?;
         self.add_listener(Sock::Fd(OwnedFd::from(socket)))
     }
 
     fn listener_addr(&self, index: u32) -> io::Result<SockAddr> {
-        let fd = self.listeners[index as usize].sock.fd()?;
+        let sock = &self.listeners[index as usize].sock;
+        if let (Sock::Sim(id), Driver::Sim(sim)) = (sock, &self.driver) {
+            return sim.net.borrow().listener_addr(*id).ok_or_else(crate::driver::closed);
+        }
+        let fd = sock.fd()?;
         Ok(SockAddr::from_raw(&socket2::SockRef::from(&fd).local_addr()?))
     }
 
     /// The address of either end of a stream.
     pub(crate) fn stream_addr(&self, index: u32, peer: bool) -> io::Result<SockAddr> {
-        let fd = self.streams[index as usize].sock.fd()?;
+        let sock = &self.streams[index as usize].sock;
+        if let (Sock::Sim(id), Driver::Sim(sim)) = (sock, &self.driver) {
+            return sim.net.borrow().addr(*id, peer).ok_or_else(crate::driver::closed);
+        }
+        let fd = sock.fd()?;
         let socket = socket2::SockRef::from(&fd);
         let raw = if peer { socket.peer_addr()? } else { socket.local_addr()? };
         Ok(SockAddr::from_raw(&raw))

@@ -3,6 +3,7 @@
 use super::{ConnectOptions, SockAddr};
 use crate::buf::{Chain, Chunk};
 use crate::current;
+use crate::driver::Sock;
 use crate::shard::Shared;
 use socket2::SockRef;
 use std::fmt;
@@ -215,6 +216,9 @@ impl Stream {
     /// # Errors
     /// That of `setsockopt`.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        if let Sock::Sim(_) = self.shared.io.borrow().streams[self.index as usize].sock {
+            return Ok(());
+        }
         self.with_socket(|socket| socket.set_tcp_nodelay(on))
     }
 

@@ -30,6 +30,12 @@ impl UdpSocket {
     /// Those of `socket`, `setsockopt` and `bind`.
     pub fn bind_with(addr: &SockAddr, opts: &[SocketOption]) -> io::Result<Self> {
         let shared = current::shared();
+        if shared.io.borrow().virtual_now().is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the simulated network carries no datagrams",
+            ));
+        }
         let socket = options::open_udp(addr, opts)?;
         Ok(Self { source: Source::new(&shared, OwnedFd::from(socket))? })
     }

@@ -39,7 +39,7 @@ impl Io {
             }
             // Operations on a non-blocking socket would fail instead of waiting.
             Driver::Uring(_) => rustix::io::ioctl_fionbio(sock.fd()?, false)?,
-            Driver::Closed => return Err(closed()),
+            Driver::Sim(_) | Driver::Closed => return Err(closed()),
         }
         entry.insert(ListenerSlot::new(sock, generation));
         Ok(index)
@@ -71,6 +71,13 @@ impl Io {
                 self.arm_accept(index);
                 Poll::Pending
             }
+            Driver::Sim(sim) => match slot.sock {
+                Sock::Sim(id) => match sim.net.borrow_mut().accept(id) {
+                    Some(accepted) => Poll::Ready(Ok(Sock::Sim(accepted))),
+                    None => Poll::Pending,
+                },
+                _ => Poll::Ready(Err(closed())),
+            },
             Driver::Closed => Poll::Ready(Err(closed())),
         }
     }

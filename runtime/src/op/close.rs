@@ -37,16 +37,25 @@ impl Io {
 
     /// Makes the coming close send a reset.
     pub(crate) fn reset_stream(&mut self, index: u32) {
-        if let Sock::Fd(fd) = &self.streams[index as usize].sock {
-            // It fails only for sockets that know no linger (unix): those are just closed.
-            let _ = options::set_reset_on_close(fd);
+        let slot = &mut self.streams[index as usize];
+        match (&slot.sock, &self.driver) {
+            (Sock::Fd(fd), _) => {
+                // It fails only for sockets that know no linger (unix): those are just closed.
+                let _ = options::set_reset_on_close(fd);
+            }
+            (Sock::Sim(id), Driver::Sim(sim)) => {
+                sim.net.borrow_mut().close(*id, true);
+                slot.sock = Sock::None;
+            }
+            _ => {}
         }
     }
 
     /// Frees an orphaned slot that the kernel is done with.
     pub(crate) fn release_stream(&mut self, index: u32) {
         let Some(slot) = self.streams.get(index as usize) else { return };
-        if slot.orphaned && !slot.busy() {
+        let simulated = matches!(self.driver, Driver::Sim(_));
+        if slot.orphaned && (simulated || !slot.busy()) {
             let slot = self.streams.remove(index as usize);
             self.close_sock(slot.sock);
         }
@@ -75,6 +84,7 @@ impl Io {
         match (sock, &mut self.driver) {
             // With the next submission: no system call of its own.
             (Sock::Fd(fd), Driver::Uring(driver)) if !driver.closing => driver.close(fd),
+            (Sock::Sim(id), Driver::Sim(sim)) => sim.net.borrow_mut().close(id, false),
             // A descriptor is closed by dropping it.
             (sock, _) => drop(sock),
         }

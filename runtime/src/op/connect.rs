@@ -12,6 +12,9 @@ use std::task::{Context, Poll};
 impl Io {
     /// Starts to connect; the outcome is up to [`Io::poll_connect`].
     pub(crate) fn connect(&mut self, addr: &SockAddr, opts: &ConnectOptions) -> io::Result<u32> {
+        if let Driver::Sim(_) = self.driver {
+            return self.sim_connect(addr, opts);
+        }
         let socket = options::open_client(addr, opts, self.wants_nonblocking())?;
         let raw = addr.to_raw()?;
         match &self.driver {
@@ -35,8 +38,17 @@ impl Io {
                 self.connect_submit(index, raw);
                 Ok(index)
             }
-            Driver::Closed => Err(closed()),
+            Driver::Sim(_) | Driver::Closed => Err(closed()),
         }
+    }
+
+    /// Simulated: an attempt in the network.
+    fn sim_connect(&mut self, addr: &SockAddr, opts: &ConnectOptions) -> io::Result<u32> {
+        let Driver::Sim(sim) = &self.driver else { return Err(closed()) };
+        let id = sim.net.borrow_mut().connect(sim.id, addr, opts.bind.as_ref());
+        let index = self.insert_stream(Sock::Sim(id))?;
+        self.streams[index as usize].connecting = Connecting::Pending;
+        Ok(index)
     }
 
     /// io_uring: starts the connect; the address stays in the slot until it ends.
@@ -80,6 +92,12 @@ impl Io {
                 epoll.add(sock.fd()?, Token::new(Kind::Stream, index, generation))?;
             }
             Driver::Uring(_) => {}
+            Driver::Sim(sim) => {
+                if let Sock::Sim(id) = sock {
+                    let token = Token::new(Kind::Stream, index, generation);
+                    sim.net.borrow_mut().attach(id, sim.id, token);
+                }
+            }
             Driver::Closed => return Err(closed()),
         }
         entry.insert(StreamSlot::new(sock, generation));

@@ -30,8 +30,7 @@ impl Io {
             .offset(u64::MAX)
             .build();
         let key = driver.files.insert(FileOp {
-            chunk,
-            fd: Rc::clone(fd),
+            _held: (chunk, Rc::clone(fd)),
             generation,
             result: None,
             waker: None,

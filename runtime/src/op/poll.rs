@@ -23,7 +23,7 @@ impl Io {
             Driver::Epoll(epoll) => {
                 epoll.add(fd.as_fd(), Token::new(Kind::Source, index, generation))?;
             }
-            Driver::Uring(_) => {}
+            Driver::Uring(_) | Driver::Sim(_) => {}
             Driver::Closed => return Err(closed()),
         }
         entry.insert(SourceSlot {

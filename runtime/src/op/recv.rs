@@ -51,7 +51,7 @@ impl Io {
         }
         match self.driver {
             Driver::Epoll(_) => self.read_now(index),
-            Driver::Uring(_) => None,
+            Driver::Uring(_) | Driver::Sim(_) => None,
             Driver::Closed => Some(Err(closed())),
         }
     }
@@ -79,6 +79,10 @@ impl Io {
 
     /// Asks the driver for the next data, unless it is at it or the reader is behind.
     pub(crate) fn arm_recv(&mut self, index: u32) {
+        if let Driver::Sim(_) = self.driver {
+            self.streams[index as usize].recv_armed = true;
+            return self.sim_recv(index);
+        }
         let Driver::Uring(driver) = &mut self.driver else { return };
         let slot = &mut self.streams[index as usize];
         let ended = slot.eof || slot.recv_error != 0 || slot.orphaned || driver.closing;

@@ -86,6 +86,7 @@ impl Io {
         match &self.driver {
             Driver::Epoll(_) => self.send_now(index),
             Driver::Uring(_) => self.send_submit(index),
+            Driver::Sim(_) => self.sim_send(index),
             Driver::Closed => self.write_failed(index, libc::ENOTCONN),
         }
         self.finish_shutdown(index);
@@ -246,9 +247,13 @@ impl Io {
             return;
         }
         slot.shutdown_done = true;
-        if let Sock::Fd(fd) = &slot.sock {
-            // It fails when the connection is gone, and then the FIN has nowhere to go.
-            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        match (&slot.sock, &self.driver) {
+            (Sock::Fd(fd), _) => {
+                // It fails when the connection is gone, and then the FIN has nowhere to go.
+                let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+            }
+            (Sock::Sim(id), Driver::Sim(sim)) => sim.net.borrow_mut().shutdown(*id),
+            _ => {}
         }
     }
 }

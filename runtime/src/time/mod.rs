@@ -108,9 +108,13 @@ pub(crate) struct Clock {
 pub(crate) const SIM_EPOCH: Duration = Duration::from_secs(1_700_000_000);
 
 impl Clock {
-    pub(crate) fn new(virtual_time: bool) -> Self {
-        let now = if virtual_time { Instant(0) } else { read_monotonic() };
-        Self { now: Cell::new(now), unix: Cell::new(None), virtual_time }
+    /// Starts at `virtual_now` where time is simulated.
+    pub(crate) fn new(virtual_now: Option<Instant>) -> Self {
+        Self {
+            now: Cell::new(virtual_now.unwrap_or_else(read_monotonic)),
+            unix: Cell::new(None),
+            virtual_time: virtual_now.is_some(),
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {

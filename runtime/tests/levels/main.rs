@@ -1,5 +1,6 @@
 //! One suite, run on every level of I/O.
 
+use ringway_runtime::sim::{Faults, Network};
 use ringway_runtime::{
     Backend, Chunk, Config, ConnectOptions, Level, ListenOptions, Listener, Runtime, SockAddr,
     Stream, connect,
@@ -11,14 +12,9 @@ mod others;
 mod streams;
 mod tasks;
 
-/// The tests of every module, once per level.
-macro_rules! levels {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        levels!(@ uring, Backend::Uring, [$($module::$test),*]);
-        levels!(@ uring_511, Backend::Uring511, [$($module::$test),*]);
-        levels!(@ epoll, Backend::Epoll, [$($module::$test),*]);
-    };
-    (@ $name:ident, $backend:expr, [$($module:ident :: $test:ident),*]) => {
+/// Tests by module, as functions of one level.
+macro_rules! level {
+    ($name:ident, $backend:expr, $($module:ident :: $test:ident),* $(,)?) => {
         mod $name {
             use super::*;
             $(
@@ -33,35 +29,60 @@ macro_rules! levels {
     };
 }
 
-levels!(
-    tasks::joins_and_aborts,
-    tasks::sleeps_in_order,
-    tasks::timeout_wins_and_loses,
-    tasks::yields_to_others,
-    streams::echoes_tcp,
-    streams::echoes_unix,
-    streams::moves_megabytes_both_ways,
-    streams::half_close_is_seen,
-    streams::reset_is_an_error,
-    streams::refused_connection_is_an_error,
-    streams::back_pressure_holds_the_writer,
-    streams::slow_reader_bounds_what_is_received,
-    streams::idle_stream_notices_fin,
-    streams::dropped_connect_leaks_nothing,
-    streams::many_connections,
-    streams::unread_comes_back_first,
-    streams::paused_listener_accepts_later,
-    streams::descriptor_moves_on,
-    others::splices_both_ways,
-    others::splice_stops_at_its_limit,
-    others::datagrams_come_and_go,
-    others::signals_arrive,
-    others::lines_reach_the_file,
-    others::mesh_crosses_threads,
-    others::ended_runtime_answers_with_errors,
-    others::buffers_return_to_the_pool,
-    others::ring_exhaustion_starves_nobody,
-);
+/// What a simulated network can do as well.
+macro_rules! everywhere {
+    ($name:ident, $backend:expr) => {
+        level!(
+            $name,
+            $backend,
+            tasks::joins_and_aborts,
+            tasks::sleeps_in_order,
+            tasks::timeout_wins_and_loses,
+            tasks::yields_to_others,
+            streams::echoes_tcp,
+            streams::moves_megabytes_both_ways,
+            streams::half_close_is_seen,
+            streams::reset_is_an_error,
+            streams::refused_connection_is_an_error,
+            streams::back_pressure_holds_the_writer,
+            streams::slow_reader_bounds_what_is_received,
+            streams::idle_stream_notices_fin,
+            streams::dropped_connect_leaks_nothing,
+            streams::many_connections,
+            streams::unread_comes_back_first,
+            streams::paused_listener_accepts_later,
+            others::splices_both_ways,
+            others::splice_stops_at_its_limit,
+            others::lines_reach_the_file,
+            others::buffers_return_to_the_pool,
+            others::ring_exhaustion_starves_nobody,
+        );
+    };
+}
+
+/// What takes real descriptors or threads.
+macro_rules! on_the_system {
+    ($name:ident, $backend:expr) => {
+        level!(
+            $name,
+            $backend,
+            streams::echoes_unix,
+            streams::descriptor_moves_on,
+            others::datagrams_come_and_go,
+            others::signals_arrive,
+            others::mesh_crosses_threads,
+            others::ended_runtime_answers_with_errors,
+        );
+    };
+}
+
+everywhere!(uring, Backend::Uring);
+everywhere!(uring_511, Backend::Uring511);
+everywhere!(epoll, Backend::Epoll);
+everywhere!(sim, Backend::Sim(Network::new(11, Faults::default())));
+on_the_system!(uring_system, Backend::Uring);
+on_the_system!(uring_511_system, Backend::Uring511);
+on_the_system!(epoll_system, Backend::Epoll);
 
 /// A runtime of the level, or `None` (with a word about it) where this kernel has none.
 fn runtime(backend: Backend) -> Option<Runtime> {
@@ -80,8 +101,7 @@ fn settle(rt: &mut Runtime) {
         if rt.usage() == ringway_runtime::Usage::default() {
             return;
         }
-        rt.turn(false);
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        rt.block_on(ringway_runtime::sleep(std::time::Duration::from_millis(1)));
     }
     assert_eq!(rt.usage(), ringway_runtime::Usage::default(), "something leaked");
 }
@@ -151,9 +171,4 @@ fn pattern(n: usize) -> Vec<u8> {
 
 fn text(text: &'static str) -> Chunk {
     Chunk::from(text)
-}
-
-#[allow(dead_code)]
-fn is_uring(rt: &Runtime) -> bool {
-    matches!(rt.backend(), Level::Uring | Level::Uring511)
 }

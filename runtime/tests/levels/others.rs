@@ -2,6 +2,7 @@
 
 use super::*;
 use ringway_runtime::file::{AppendOptions, Appender};
+use ringway_runtime::mesh::CAPACITY;
 use ringway_runtime::{UdpSocket, mesh, signal, spawn, splice, yield_now};
 use std::rc::Rc;
 use std::time::Duration;
@@ -137,7 +138,7 @@ pub(crate) fn mesh_crosses_threads(rt: &mut Runtime) {
         Level::Uring511 => Backend::Uring511,
         _ => Backend::Epoll,
     };
-    let mut ends = mesh::mesh::<u64>(3).expect("mesh").into_iter();
+    let mut ends = mesh::<u64>(3).expect("mesh").into_iter();
     let mine = ends.next().expect("an end");
     let others: Vec<_> = ends
         .map(|end| {
@@ -168,7 +169,7 @@ pub(crate) fn mesh_crosses_threads(rt: &mut Runtime) {
         while mailbox.send(0, 7).is_ok() {
             sent += 1;
         }
-        assert_eq!(sent, mesh::CAPACITY, "to oneself, until full");
+        assert_eq!(sent, CAPACITY, "to oneself, until full");
         for _ in 0..sent {
             assert_eq!(mailbox.recv().await, 7);
         }
