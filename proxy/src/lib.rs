@@ -1,5 +1,6 @@
 //! See Cargo.toml.
 
+pub mod config;
 /// The control thread and the admin thread.
 pub mod control {
     pub mod message;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{CaseSensitivity, HeaderMatcher, StringMatch, ValueMatch};
+use crate::observe::accesslog::HeaderCondition;
+use crate::observe::format::HeaderSource;
 
 /// What the route matcher wants to know of a request.
 pub trait RouteRequest {
@@ -121,19 +123,34 @@ impl HeaderMatcher {
     /// A missing header fails every condition on a value, inverted or not, unless
     /// `treat_missing_header_as_empty` is set.
     pub fn matches_lines<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
-        let mut lines = lines.peekable();
-        let present = self.missing_as_empty || lines.peek().is_some();
+        let (mut present, mut met) = (false, false);
+        for line in lines {
+            present = true;
+            met = met || self.value.matches(line);
+        }
+        self.verdict(present, met)
+    }
+
+    /// The verdict on a header: is it there, and does a line of it meet the condition?
+    fn verdict(&self, present: bool, met: bool) -> bool {
+        let empty = !present && self.missing_as_empty;
         if let ValueMatch::Present(wanted) = self.value {
-            return (present == wanted) != self.invert;
+            return ((present || empty) == wanted) != self.invert;
         }
-        if !present {
-            return false;
-        }
-        let met = match lines.peek() {
-            None => self.value.matches(b""),
-            Some(_) => lines.any(|line| self.value.matches(line)),
-        };
-        met != self.invert
+        let met = if empty { self.value.matches(b"") } else { met };
+        (present || empty) && met != self.invert
+    }
+}
+
+/// The condition of an access-log filter.
+impl HeaderCondition for HeaderMatcher {
+    fn holds(&self, headers: &dyn HeaderSource) -> bool {
+        let (mut present, mut met) = (false, false);
+        headers.each(&self.name, &mut |line| {
+            present = true;
+            met = met || self.value.matches(line);
+        });
+        self.verdict(present, met)
     }
 }
 

@@ -1,0 +1,303 @@
+//! `Bootstrap`: everything around listeners and clusters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_xds::api::envoy::config::bootstrap::v3 as api;
+use ringway_xds::api::envoy::config::core::v3 as core;
+use ringway_xds::api::envoy::config::metrics::v3 as metrics;
+
+use super::address::{address, socket_options};
+use super::at::At;
+use super::cx::Cx;
+use super::scalar::{duration, extension, extensions, string_match, type_name};
+use super::set::refuse;
+use super::{access_log, discovery};
+use crate::config::{Admin, Node};
+
+/// What the bootstrap says besides listeners and clusters.
+pub(crate) struct Rest {
+    pub(crate) node: Node,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) stats_flush_interval: Duration,
+}
+
+/// Checks every field but `static_resources` and `layered_runtime`, which the caller reads.
+pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
+    let at = At::root();
+    let api::Bootstrap {
+        node,
+        // Parameters of xDS requests, and there are none without `dynamic_resources`.
+        node_context_params: _,
+        static_resources: _,
+        dynamic_resources,
+        // `upstream_bind_config` is read by the caller, the rest here.
+        cluster_manager,
+        hds_config,
+        flags_path,
+        stats_sinks,
+        // Says when names of statistics are made, not which.
+        deferred_stat_options: _,
+        stats_config,
+        stats_flush_interval,
+        watchdog,
+        watchdogs,
+        tracing,
+        layered_runtime: _,
+        admin,
+        overload_manager,
+        enable_dispatcher_stats,
+        header_prefix,
+        stats_server_version_override,
+        use_tcp_for_dns_lookups,
+        dns_resolution_config,
+        typed_dns_resolver_config,
+        bootstrap_extensions,
+        fatal_actions,
+        config_sources,
+        default_config_source,
+        default_socket_interface,
+        certificate_provider_instances,
+        inline_headers,
+        perf_tracing_file_path,
+        default_regex_engine,
+        xds_delegate_extension,
+        xds_config_tracker_extension,
+        listener_manager,
+        application_log_config,
+        // Clients of gRPC services, and nothing that has one is taken.
+        grpc_async_client_manager_config: _,
+        // Dials of tcmalloc; our allocator has others.
+        memory_allocator_manager: _,
+        // Shards are always pinned.
+        enable_worker_cpu_affinity: _,
+        stats_flush,
+        stats_eviction,
+    } = bootstrap;
+    refuse!(cx, &at, hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing);
+    refuse!(cx, &at, overload_manager, enable_dispatcher_stats, stats_server_version_override);
+    refuse!(cx, &at, use_tcp_for_dns_lookups, fatal_actions, config_sources);
+    refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
+    refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
+    refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
+    extensions(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
+    if let Some(api::bootstrap::StatsFlush::StatsFlushOnAdmin(true)) = stats_flush {
+        cx.unsupported(&at.field("stats_flush_on_admin"));
+    }
+    // What these name is what happens anyway.
+    const PREFIX: &str = "x-envoy";
+    const SOCKETS: &str = "envoy.extensions.network.socket_interface.default_socket_interface";
+    for (name, value, usual) in [
+        ("header_prefix", header_prefix, PREFIX),
+        ("default_socket_interface", default_socket_interface, SOCKETS),
+    ] {
+        if !value.is_empty() && value != usual {
+            cx.unsupported_allowed(&at.field(name), &format!("'{value}'"), usual);
+        }
+    }
+    const RE2: &str = "envoy.extensions.regex_engines.v3.GoogleRE2";
+    const MANAGER: &str = "envoy.config.listener.v3.ListenerManager";
+    only(cx, &at.field("default_regex_engine"), default_regex_engine.as_ref(), RE2);
+    only(cx, &at.field("listener_manager"), listener_manager.as_ref(), MANAGER);
+    dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
+    cluster_manager_of(cx, &at, cluster_manager.as_ref());
+    stats_config_of(cx, &at, stats_config.as_ref());
+    default_resolvers(cx, &at, dns_resolution_config.as_ref(), typed_dns_resolver_config.as_ref());
+    let flush_at = at.field("stats_flush_interval");
+    Rest {
+        node: node_of(node.as_ref()),
+        admin: admin.as_ref().map(|admin| admin_of(cx, &at.field("admin"), admin)),
+        stats_flush_interval: duration(
+            cx,
+            &flush_at,
+            *stats_flush_interval,
+            Duration::from_secs(5),
+        ),
+    }
+}
+
+/// Takes the one type that is what happens anyway.
+fn only(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&core::TypedExtensionConfig>, usual: &str) {
+    let Some(value) = value else { return };
+    let any = value.typed_config.as_ref();
+    if any.is_none_or(|any| type_name(&any.type_url) != usual) {
+        extension(cx, at, value);
+    }
+}
+
+fn dynamic_resources_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&api::bootstrap::DynamicResources>,
+) {
+    let Some(value) = value else { return };
+    let api::bootstrap::DynamicResources {
+        lds_config,
+        lds_resources_locator,
+        cds_config,
+        cds_resources_locator,
+        ads_config,
+    } = value;
+    let at = at.field("dynamic_resources");
+    refuse!(cx, &at, lds_config, lds_resources_locator, cds_config, cds_resources_locator);
+    refuse!(cx, &at, ads_config);
+}
+
+fn cluster_manager_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&api::ClusterManager>) {
+    let Some(value) = value else { return };
+    let api::ClusterManager {
+        local_cluster_name,
+        outlier_detection,
+        // Read with the clusters, whose default it is.
+        upstream_bind_config: _,
+        load_stats_config,
+        // Says when a cluster is made on a worker, not what it does.
+        enable_deferred_cluster_creation: _,
+    } = value;
+    let at = at.field("cluster_manager");
+    refuse!(cx, &at, local_cluster_name, load_stats_config);
+    if let Some(api::cluster_manager::OutlierDetection { event_log_path, event_service }) =
+        outlier_detection
+    {
+        let at = at.field("outlier_detection");
+        refuse!(cx, &at, event_log_path, event_service);
+    }
+}
+
+fn stats_config_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&metrics::StatsConfig>) {
+    let Some(value) = value else { return };
+    let metrics::StatsConfig {
+        stats_tags,
+        use_all_default_tags,
+        stats_matcher,
+        histogram_bucket_settings,
+        // Says which of two tags of one name counts, and there are only the default ones.
+        allow_default_tag_overrides: _,
+    } = value;
+    let at = at.field("stats_config");
+    refuse!(cx, &at, stats_tags, histogram_bucket_settings);
+    // Rejecting nothing is what happens anyway.
+    let stats_matcher = stats_matcher.as_ref().filter(|matcher| {
+        !matches!(
+            matcher.stats_matcher,
+            None | Some(metrics::stats_matcher::StatsMatcher::RejectAll(false))
+        )
+    });
+    refuse!(cx, &at, stats_matcher);
+    if *use_all_default_tags == Some(false) {
+        let at = at.field("use_all_default_tags");
+        cx.unsupported_allowed(&at, "use_all_default_tags: false", "true");
+    }
+}
+
+fn default_resolvers(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    old: Option<&core::DnsResolutionConfig>,
+    typed: Option<&core::TypedExtensionConfig>,
+) {
+    let resolvers = match (typed, old) {
+        (Some(typed), _) => {
+            discovery::typed_resolvers(cx, &at.field("typed_dns_resolver_config"), Some(typed))
+        }
+        (None, Some(old)) => discovery::resolvers(cx, &at.field("dns_resolution_config"), old),
+        (None, None) => Vec::new(),
+    };
+    cx.resolvers = resolvers;
+}
+
+fn node_of(node: Option<&core::Node>) -> Node {
+    // What of it is not kept here is told to xDS servers only, and they read the bootstrap itself.
+    let node = node.cloned().unwrap_or_default();
+    let core::Locality { region, zone, sub_zone } = node.locality.unwrap_or_default();
+    Node { id: node.id, cluster: node.cluster, region, zone, sub_zone }
+}
+
+fn admin_of(cx: &mut Cx<'_>, at: &At<'_>, admin: &api::Admin) -> Admin {
+    let api::Admin {
+        access_log,
+        access_log_path,
+        // Where the CPU profiler writes, which is not built in (the page says so).
+        profile_path: _,
+        address: listen,
+        socket_options: options,
+        // Exempts admin from a limit of the overload manager, which is refused.
+        ignore_global_conn_limit: _,
+        allow_paths,
+    } = admin;
+    let mut access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
+    if !access_log_path.is_empty() {
+        let at = at.field("access_log_path");
+        access_logs.extend(access_log::file(cx, &at, access_log_path).map(Arc::new));
+    }
+    let allow_at = at.field("allow_paths");
+    let allow_paths = allow_paths.iter().enumerate();
+    Admin {
+        address: listen.as_ref().and_then(|a| address(cx, &at.field("address"), Some(a))),
+        socket_options: socket_options(cx, &at.field("socket_options"), options),
+        access_logs,
+        allow_paths: allow_paths
+            .filter_map(|(index, matcher)| string_match(cx, &allow_at.index(index), matcher))
+            .collect(),
+    }
+}
+
+/// Checks `layered_runtime`, whose static layers are in `cx.runtime` already.
+pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
+    use api::runtime_layer::LayerSpecifier;
+    let Some(api::LayeredRuntime { layers }) = &bootstrap.layered_runtime else { return };
+    let root = At::root();
+    let at = root.field("layered_runtime");
+    let at = at.field("layers");
+    let mut admin = 0;
+    for (index, layer) in layers.iter().enumerate() {
+        let at = at.index(index);
+        let api::RuntimeLayer { name, layer_specifier } = layer;
+        if layers.iter().take(index).any(|other| other.name == *name) {
+            cx.invalid(&at.field("name"), format!("duplicate layer name: {name}"));
+        }
+        match layer_specifier {
+            Some(LayerSpecifier::StaticLayer(values)) => {
+                check_layer(cx, &at.field("static_layer"), values);
+            }
+            // Empty until somebody fills it, and the page for that is not there yet.
+            Some(LayerSpecifier::AdminLayer(api::runtime_layer::AdminLayer {})) => admin += 1,
+            Some(LayerSpecifier::DiskLayer(_)) => cx.unsupported(&at.field("disk_layer")),
+            Some(LayerSpecifier::RtdsLayer(_)) => cx.unsupported(&at.field("rtds_layer")),
+            None => {
+                let allowed = "static_layer, admin_layer";
+                cx.invalid_allowed(&at, "a layer specifier is required", allowed);
+            }
+        }
+    }
+    if admin > 1 {
+        let message =
+            "too many admin layers specified in LayeredRuntime, at most one may be specified";
+        cx.invalid(&at, message);
+    }
+}
+
+/// Keys whose effect is known and not there yet are refused; other keys are only read by those
+/// who name them.
+fn check_layer(cx: &mut Cx<'_>, at: &At<'_>, layer: &prost_types::Struct) {
+    use prost_types::value::Kind;
+    const REFUSED: [&str; 2] = ["overload.global_downstream_max_connections", "upstream.use_http2"];
+    let root = At::root();
+    for (key, value) in &layer.fields {
+        let path = format!("{at}.{key}");
+        let at = root.field(&path);
+        match &value.kind {
+            Some(Kind::NullValue(_) | Kind::ListValue(_)) | None => {
+                let allowed = "a number, a boolean, a string, a fractional percent, or a map";
+                cx.invalid_allowed(&at, format!("invalid runtime entry value for {key}"), allowed);
+            }
+            Some(_) if key.starts_with("envoy.reloadable_features.") => {
+                cx.warn(&at, format!("the guard {key} has no effect here"));
+            }
+            Some(_) if REFUSED.contains(&key.as_str()) => {
+                cx.unsupported_value(&at, &format!("the runtime key {key}"));
+            }
+            Some(_) => {}
+        }
+    }
+}

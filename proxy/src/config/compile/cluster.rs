@@ -1,0 +1,231 @@
+//! `Cluster`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use ringway_xds::api::envoy::config::cluster::v3 as api;
+use ringway_xds::api::envoy::config::core::v3 as core;
+use xxhash_rust::xxh64::xxh64;
+
+use super::address::{keepalive, socket_address, socket_options};
+use super::at::At;
+use super::cx::Cx;
+use super::listener::BUFFER_LIMIT_DEFAULT;
+use super::scalar::duration;
+use super::set::refuse;
+use super::{breakers, discovery, health, lb, outlier, transport, upstream_http};
+use crate::observe::stats::{
+    CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
+};
+use crate::plan::{Cluster, ClusterId, SocketOption};
+use crate::upstream::limits::Limits;
+
+/// Compiles a cluster; `None` after an error that leaves nothing to connect to.
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    id: ClusterId,
+    cluster: &api::Cluster,
+    common_bind: Option<&core::BindConfig>,
+) -> Option<Arc<Cluster>> {
+    let api::Cluster {
+        transport_socket_matches,
+        transport_socket_matcher,
+        name,
+        alt_stat_name,
+        stats_matcher,
+        eds_cluster_config,
+        connect_timeout,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        // Read by `lb`.
+        lb_policy: _,
+        // Read by `discovery`.
+        load_assignment: _,
+        health_checks,
+        // Read by `upstream_http`, with the other HTTP options.
+        max_requests_per_connection: _,
+        circuit_breakers,
+        upstream_http_protocol_options: _,
+        common_http_protocol_options: _,
+        http_protocol_options: _,
+        http2_protocol_options: _,
+        typed_extension_protocol_options: _,
+        // Read by `discovery`; other types do not look at them, in Envoy neither.
+        dns_refresh_rate: _,
+        dns_jitter: _,
+        dns_failure_refresh_rate: _,
+        respect_dns_ttl: _,
+        dns_lookup_family: _,
+        dns_resolvers: _,
+        use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _,
+        typed_dns_resolver_config: _,
+        wait_for_warm_on_init,
+        outlier_detection,
+        // Of ORIGINAL_DST clusters only.
+        cleanup_interval: _,
+        upstream_bind_config,
+        lb_subset_config,
+        common_lb_config,
+        transport_socket,
+        // Read by extensions and access-log operators that are refused where they are asked for.
+        metadata: _,
+        protocol_selection: _,
+        upstream_connection_options,
+        close_connections_on_host_health_failure,
+        ignore_health_on_host_removal,
+        filters,
+        load_balancing_policy: _,
+        lrs_server,
+        // What to report to `lrs_server`.
+        lrs_report_endpoint_metrics: _,
+        track_timeout_budgets,
+        upstream_config,
+        track_cluster_stats,
+        preconnect_policy,
+        connection_pool_per_downstream_connection,
+        queuing_policies,
+        cluster_discovery_type: _,
+        lb_config: _,
+    } = cluster;
+    refuse!(cx, at, transport_socket_matches, transport_socket_matcher, stats_matcher);
+    refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
+    refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
+    refuse!(cx, at, connection_pool_per_downstream_connection);
+    track_stats(cx, at, track_cluster_stats.as_ref());
+    preconnect(cx, at, preconnect_policy.as_ref());
+    subsets(cx, at, lb_subset_config.as_ref());
+    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
+    if *wait_for_warm_on_init == Some(false) {
+        let at = at.field("wait_for_warm_on_init");
+        cx.unsupported_allowed(&at, "wait_for_warm_on_init: false", "true");
+    }
+    let discovery = discovery::compile(cx, at, cluster);
+    if eds_cluster_config.is_some() && discovery.is_some() {
+        let message = "eds_cluster_config set in a non-EDS cluster";
+        cx.invalid(&at.field("eds_cluster_config"), message);
+    }
+    let connect_at = at.field("connect_timeout");
+    let bind_at = at.field("upstream_bind_config");
+    let bind = upstream_bind_config.as_ref().or(common_bind);
+    let (bind, mut options) = bind_config(cx, &bind_at, bind);
+    let connection = upstream_connection_options.as_ref();
+    let tcp_keepalive = connection_options(cx, at, connection);
+    options.shrink_to_fit();
+    let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
+    let stat_name: Arc<str> = Arc::from(stat_name.replace(':', "_"));
+    let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
+    let remaining = [(0, "default"), (1, "high")].map(|(index, priority): (usize, _)| {
+        circuit_breakers[index]
+            .track_remaining
+            .then(|| CircuitBreakersRemaining::new(cx.registry, &stat_name, priority))
+    });
+    let health_checks = health::compile(cx, &at.field("health_checks"), health_checks);
+    let outlier = outlier_detection
+        .as_ref()
+        .map(|config| outlier::compile(cx, &at.field("outlier_detection"), config));
+    let lb = lb::compile(cx, at, cluster);
+    let (discovery, hosts) = discovery?;
+    Some(Arc::new(Cluster {
+        id,
+        stats: ClusterStats::new(cx.registry, &stat_name),
+        name: Arc::from(name.as_str()),
+        discovery,
+        lb: lb?,
+        panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),
+        connect_timeout: duration(cx, &connect_at, *connect_timeout, Duration::from_secs(5)),
+        buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
+        limits: Arc::new(Limits::new(&circuit_breakers)),
+        remaining,
+        circuit_breakers,
+        health_stats: (!health_checks.is_empty())
+            .then(|| HealthCheckStats::new(cx.registry, &stat_name)),
+        health_checks,
+        outlier_stats: outlier
+            .is_some()
+            .then(|| OutlierDetectionStats::new(cx.registry, &stat_name)),
+        outlier,
+        stat_name,
+        max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
+        http: upstream_http::compile(cx, at, cluster),
+        bind,
+        socket_options: options,
+        tcp_keepalive,
+        close_on_health_failure: *close_connections_on_host_health_failure,
+        ignore_health_on_removal: *ignore_health_on_host_removal,
+        hosts: Arc::new(hosts),
+        hash: xxh64(&cluster.encode_to_vec(), 0),
+    }))
+}
+
+fn track_stats(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::TrackClusterStats>) {
+    let Some(config) = config else { return };
+    let api::TrackClusterStats { timeout_budgets, request_response_sizes, per_endpoint_stats } =
+        config;
+    let at = at.field("track_cluster_stats");
+    refuse!(cx, &at, timeout_budgets, request_response_sizes, per_endpoint_stats);
+}
+
+/// Ratios of 1 are what happens without the field.
+fn preconnect(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::cluster::PreconnectPolicy>) {
+    let Some(config) = config else { return };
+    let api::cluster::PreconnectPolicy {
+        per_upstream_preconnect_ratio,
+        predictive_preconnect_ratio,
+        preconnect_enabled_metadata,
+    } = config;
+    let at = at.field("preconnect_policy");
+    let per_upstream_preconnect_ratio = per_upstream_preconnect_ratio.filter(|r| *r != 1.0);
+    let predictive_preconnect_ratio =
+        predictive_preconnect_ratio.filter(|r| *r != 1.0 && *r != 0.0);
+    refuse!(cx, &at, per_upstream_preconnect_ratio, predictive_preconnect_ratio);
+    refuse!(cx, &at, preconnect_enabled_metadata);
+}
+
+/// Without selectors there are no subsets, and Envoy does not look further.
+fn subsets(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::cluster::LbSubsetConfig>) {
+    if config.is_some_and(|config| !config.subset_selectors.is_empty()) {
+        cx.unsupported(&at.field("lb_subset_config"));
+    }
+}
+
+fn bind_config(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: Option<&core::BindConfig>,
+) -> (Option<std::net::SocketAddr>, Vec<SocketOption>) {
+    let Some(config) = config else { return (None, Vec::new()) };
+    let core::BindConfig {
+        source_address,
+        freebind,
+        socket_options: options,
+        extra_source_addresses,
+        additional_source_addresses,
+        local_address_selector,
+        // Looks at the namespace of `source_address`, which is refused.
+        validate_network_namespaces: _,
+    } = config;
+    let freebind = freebind.unwrap_or_default();
+    refuse!(cx, at, freebind, extra_source_addresses, additional_source_addresses);
+    refuse!(cx, at, local_address_selector);
+    let address = source_address.as_ref();
+    let source = address.and_then(|a| socket_address(cx, &at.field("source_address"), a));
+    (source, socket_options(cx, &at.field("socket_options"), options))
+}
+
+fn connection_options(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    options: Option<&api::UpstreamConnectionOptions>,
+) -> Option<crate::plan::TcpKeepalive> {
+    let api::UpstreamConnectionOptions {
+        tcp_keepalive,
+        set_local_interface_name_on_upstream_connections,
+        happy_eyeballs_config,
+    } = options?;
+    let at = at.field("upstream_connection_options");
+    refuse!(cx, &at, set_local_interface_name_on_upstream_connections, happy_eyeballs_config);
+    keepalive(tcp_keepalive.as_ref())
+}

@@ -1,0 +1,220 @@
+//! What every part of the compiler shares: findings, names, the runtime's values.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use prost::{Message, Name};
+use prost_types::Any;
+
+use super::at::At;
+use crate::config::runtime::Runtime;
+use crate::observe::stats::Registry;
+use crate::plan::ClusterId;
+
+/// Why a configuration is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Wrong, for Envoy as well.
+    Invalid,
+    /// Right, but it asks for something this proxy does not do yet.
+    Unsupported,
+    /// Taken; something about it deserves a word.
+    Warning,
+}
+
+/// One finding of the compiler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// What kind of finding.
+    pub kind: Kind,
+    /// The field: `static_resources.clusters[0].connect_timeout`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What may stand there.
+    pub allowed: Option<String>,
+    /// What was probably meant, or what to do.
+    pub hint: Option<String>,
+}
+
+/// State of one compilation.
+pub(crate) struct Cx<'a> {
+    /// Values of the static runtime layers.
+    pub(crate) runtime: &'a Runtime,
+    /// Where statistics get their slots.
+    pub(crate) registry: &'a mut Registry,
+    /// How many shards there will be.
+    pub(crate) shards: usize,
+    /// Resolvers of clusters that name none; empty means the system's.
+    pub(crate) resolvers: Vec<std::net::SocketAddr>,
+    findings: Vec<Invalid>,
+    clusters: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, ClusterId, RandomState>,
+    defined: usize,
+    empty: Arc<str>,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(runtime: &'a Runtime, registry: &'a mut Registry, shards: usize) -> Self {
+        Self {
+            runtime,
+            registry,
+            shards,
+            resolvers: Vec::new(),
+            findings: Vec::new(),
+            clusters: Vec::new(),
+            ids: HashMap::default(),
+            defined: 0,
+            empty: Arc::from(""),
+        }
+    }
+
+    /// Records that something is wrong, for Envoy as well.
+    pub(crate) fn invalid(&mut self, at: &At<'_>, message: impl Into<String>) {
+        self.find(Kind::Invalid, at, message.into(), None, None);
+    }
+
+    /// As [`Self::invalid`], with what may stand there.
+    pub(crate) fn invalid_allowed(
+        &mut self,
+        at: &At<'_>,
+        message: impl Into<String>,
+        allowed: impl Into<String>,
+    ) {
+        self.find(Kind::Invalid, at, message.into(), Some(allowed.into()), None);
+    }
+
+    /// Records a field that is set to something this proxy does not do yet.
+    pub(crate) fn unsupported(&mut self, at: &At<'_>) {
+        let message = format!("{} is not supported yet", at.name());
+        self.find(Kind::Unsupported, at, message, None, None);
+    }
+
+    /// As [`Self::unsupported`], for a value or an extension type: `what` names it.
+    pub(crate) fn unsupported_value(&mut self, at: &At<'_>, what: &str) {
+        self.find(Kind::Unsupported, at, format!("{what} is not supported yet"), None, None);
+    }
+
+    /// As [`Self::unsupported_value`], with what is supported.
+    pub(crate) fn unsupported_allowed(&mut self, at: &At<'_>, what: &str, allowed: &str) {
+        let message = format!("{what} is not supported yet");
+        self.find(Kind::Unsupported, at, message, Some(allowed.to_owned()), None);
+    }
+
+    /// Records something that is taken but deserves a word.
+    pub(crate) fn warn(&mut self, at: &At<'_>, message: impl Into<String>) {
+        self.find(Kind::Warning, at, message.into(), None, None);
+    }
+
+    fn find(
+        &mut self,
+        kind: Kind,
+        at: &At<'_>,
+        message: String,
+        allowed: Option<String>,
+        hint: Option<String>,
+    ) {
+        self.findings.push(Invalid { kind, path: at.to_string(), message, allowed, hint });
+    }
+
+    /// Takes a result; an error is recorded here.
+    pub(crate) fn ok<T, E: std::fmt::Display>(
+        &mut self,
+        at: &At<'_>,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        result.map_err(|error| self.invalid(at, error.to_string())).ok()
+    }
+
+    /// The message inside an Any whose type is known to be `M`.
+    pub(crate) fn unpack<M: Message + Name + Default>(
+        &mut self,
+        at: &At<'_>,
+        any: &Any,
+    ) -> Option<M> {
+        self.ok(at, M::decode(any.value.as_slice()))
+    }
+
+    /// Text of the plan; the empty one is shared.
+    pub(crate) fn text(&self, text: &str) -> Arc<str> {
+        if text.is_empty() { Arc::clone(&self.empty) } else { Arc::from(text) }
+    }
+
+    /// Defines the next cluster; `None` where the name is taken.
+    pub(crate) fn define_cluster(&mut self, name: &str) -> Option<ClusterId> {
+        if self.ids.contains_key(name) {
+            return None;
+        }
+        let id = self.add_name(name);
+        self.defined = self.clusters.len();
+        Some(id)
+    }
+
+    /// Slot of a cluster that must exist (`validate_clusters`).
+    pub(crate) fn cluster(&mut self, at: &At<'_>, name: &str, what: &str) -> Option<ClusterId> {
+        if let Some(id) = self.defined_cluster(name) {
+            return Some(id);
+        }
+        let known: Vec<&str> = self.clusters.iter().take(self.defined).map(AsRef::as_ref).collect();
+        let hint = nearest(name, &known).map(str::to_owned);
+        self.find(Kind::Invalid, at, format!("{what} '{name}'"), None, hint);
+        None
+    }
+
+    /// Slot of a cluster that may be missing; requests to it get `cluster_not_found_response_code`.
+    pub(crate) fn any_cluster(&mut self, name: &str) -> ClusterId {
+        match self.ids.get(name) {
+            Some(id) => *id,
+            None => self.add_name(name),
+        }
+    }
+
+    fn defined_cluster(&self, name: &str) -> Option<ClusterId> {
+        self.ids.get(name).copied().filter(|id| (id.0 as usize) < self.defined)
+    }
+
+    fn add_name(&mut self, name: &str) -> ClusterId {
+        let id = ClusterId(u32::try_from(self.clusters.len()).unwrap_or(u32::MAX));
+        let name: Arc<str> = Arc::from(name);
+        self.clusters.push(Arc::clone(&name));
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// Hands out the names and the findings.
+    pub(crate) fn finish(self) -> (HashMap<Arc<str>, ClusterId, RandomState>, Vec<Invalid>) {
+        (self.ids, self.findings)
+    }
+}
+
+/// The known name that differs least, if it is near.
+fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+    let limit = name.len() / 3 + 1;
+    known
+        .iter()
+        .take(1000)
+        .map(|other| (distance(name.as_bytes(), other.as_bytes()), *other))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, other)| other)
+}
+
+/// Levenshtein distance over bytes.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b) {
+            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = next;
+            left = next;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,339 @@
+//! `HttpConnectionManager`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_xds::api::envoy::config::core::v3 as core;
+use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3 as api;
+use ringway_xds::api::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+
+use super::address::cidrs;
+use super::at::At;
+use super::cx::Cx;
+use super::scalar::{duration, type_name};
+use super::set::refuse;
+use super::{access_log, http_filters, http1, route_table};
+use crate::observe::stats::{Http1CodecStats, HttpStats};
+use crate::plan::http::{
+    EscapedSlashes, Forwarding, HttpManager, InternalAddresses, Normalise, RequestId, Scheme,
+    ServerHeader, StripPort, Timeouts,
+};
+use crate::plan::route::RouteTable;
+
+/// Compiles a connection manager; `None` where there is no route table or no router to run.
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::HttpConnectionManager,
+) -> Option<HttpManager> {
+    let api::HttpConnectionManager {
+        codec_type,
+        stat_prefix,
+        http_filters,
+        add_user_agent,
+        tracing,
+        common_http_protocol_options,
+        http1_safe_max_connection_duration,
+        http_protocol_options,
+        http2_protocol_options,
+        http3_protocol_options,
+        server_name,
+        server_header_transformation,
+        scheme_header_transformation,
+        max_request_headers_kb,
+        // Read by `timeouts`.
+        stream_idle_timeout: _,
+        stream_flush_timeout,
+        request_timeout: _,
+        request_headers_timeout: _,
+        drain_timeout: _,
+        drain_timeout_jitter,
+        delayed_close_timeout: _,
+        access_log,
+        access_log_flush_interval,
+        flush_access_log_on_new_request,
+        access_log_options,
+        // Read by `forwarding`.
+        use_remote_address: _,
+        xff_num_trusted_hops: _,
+        original_ip_detection_extensions,
+        early_header_mutation_extensions,
+        internal_address_config: _,
+        skip_xff_append: _,
+        via,
+        // Read by `request_id`.
+        generate_request_id: _,
+        preserve_external_request_id: _,
+        always_set_request_id_in_response: _,
+        forward_client_cert_details,
+        // What to say of a client's certificate; only TLS, which is refused, has one.
+        set_current_client_cert_details: _,
+        forward_client_cert_matcher,
+        proxy_100_continue,
+        represent_ipv4_remote_address_as_ipv4_mapped_ipv6: _,
+        upgrade_configs,
+        // Read by `normalise`.
+        normalize_path: _,
+        merge_slashes: _,
+        path_with_escaped_slashes_action: _,
+        request_id_extension: _,
+        local_reply_config,
+        strip_matching_host_port: _,
+        stream_error_on_invalid_http_message,
+        path_normalization_options,
+        strip_trailing_host_dot: _,
+        proxy_status_config,
+        typed_header_validation_config,
+        append_x_forwarded_port,
+        // Marks replies of an overload manager, which is refused.
+        append_local_overload: _,
+        // Tells of a PROXY protocol header, whose listener filter is refused.
+        add_proxy_protocol_connection_state: _,
+        forward_proto_config,
+        route_specifier,
+        strip_port_mode: _,
+    } = config;
+    refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
+    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
+    refuse!(cx, at, flush_access_log_on_new_request, original_ip_detection_extensions);
+    refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
+    refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
+    refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
+    codec(cx, at, *codec_type, http2_protocol_options.is_some());
+    access_log_options_of(cx, at, access_log_options.as_ref());
+    local_reply(cx, at, local_reply_config.as_ref());
+    let common = common_http_protocol_options.unwrap_or_default();
+    let http1 = http_protocol_options.clone().unwrap_or_default();
+    let limit = max_request_headers_kb.unwrap_or(60).saturating_mul(1024);
+    let http1 = http1::downstream(cx, at, &http1, &common, limit);
+    let timeouts = timeouts(cx, at, config, &common);
+    let router = http_filters::compile(cx, &at.field("http_filters"), http_filters);
+    let routes = routes(cx, at, route_specifier.as_ref());
+    let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
+    let (scheme_overwrite, server_header) =
+        (scheme(cx, at, scheme_header_transformation.as_ref()), *server_header_transformation);
+    Some(HttpManager {
+        stats: HttpStats::new(cx.registry, stat_prefix),
+        codec_stats: Http1CodecStats::new(cx.registry).slots(),
+        stat_prefix: Arc::from(stat_prefix.as_str()),
+        http1,
+        access_logs,
+        server_name: Arc::from(if server_name.is_empty() { "envoy" } else { server_name }),
+        server_header: server_header_of(server_header),
+        scheme_overwrite,
+        via: (!via.is_empty()).then(|| Arc::from(via.as_str())),
+        add_user_agent: add_user_agent.unwrap_or_default(),
+        forwarding: forwarding(cx, at, config),
+        // Plain text has no certificate: all modes but this one take the header off.
+        forward_client_cert: *forward_client_cert_details
+            == api::http_connection_manager::ForwardClientCertDetails::AlwaysForwardOnly as i32,
+        request_id: request_id(cx, at, config),
+        normalise: normalise(cx, at, config),
+        timeouts,
+        max_requests_per_connection: common.max_requests_per_connection.unwrap_or_default(),
+        proxy_100_continue: *proxy_100_continue,
+        stream_error_on_invalid: stream_error_on_invalid_http_message.unwrap_or_default(),
+        append_x_forwarded_port: *append_x_forwarded_port,
+        router: router?,
+        routes: routes?,
+    })
+}
+
+/// `AUTO` is HTTP/1 here: HTTP/2 is a later step, and a client that speaks it is told so by an error.
+fn codec(cx: &mut Cx<'_>, at: &At<'_>, codec_type: i32, http2_options: bool) {
+    use api::http_connection_manager::CodecType;
+    let http1 = codec_type == CodecType::Http1 as i32;
+    if codec_type == CodecType::Http2 as i32 || codec_type == CodecType::Http3 as i32 {
+        let allowed = "AUTO, HTTP1";
+        cx.unsupported_allowed(&at.field("codec_type"), "a codec other than HTTP/1", allowed);
+    }
+    // With HTTP1 nobody reads them.
+    if http2_options && !http1 {
+        cx.unsupported(&at.field("http2_protocol_options"));
+    }
+}
+
+fn access_log_options_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    options: Option<&api::http_connection_manager::HcmAccessLogOptions>,
+) {
+    let Some(options) = options else { return };
+    let api::http_connection_manager::HcmAccessLogOptions {
+        access_log_flush_interval,
+        flush_access_log_on_new_request,
+        flush_log_on_tunnel_successfully_established,
+    } = options;
+    let at = at.field("access_log_options");
+    refuse!(cx, &at, access_log_flush_interval, flush_access_log_on_new_request);
+    refuse!(cx, &at, flush_log_on_tunnel_successfully_established);
+}
+
+fn local_reply(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::LocalReplyConfig>) {
+    let Some(api::LocalReplyConfig { mappers, body_format }) = config else { return };
+    let at = at.field("local_reply_config");
+    refuse!(cx, &at, mappers, body_format);
+}
+
+fn routes(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    specifier: Option<&api::http_connection_manager::RouteSpecifier>,
+) -> Option<Arc<RouteTable>> {
+    use api::http_connection_manager::RouteSpecifier;
+    match specifier {
+        Some(RouteSpecifier::RouteConfig(config)) => {
+            Some(route_table::compile(cx, &at.field("route_config"), config))
+        }
+        Some(RouteSpecifier::Rds(_)) => {
+            cx.unsupported_allowed(&at.field("rds"), "rds", "route_config");
+            None
+        }
+        Some(RouteSpecifier::ScopedRoutes(_)) => {
+            cx.unsupported_allowed(&at.field("scoped_routes"), "scoped_routes", "route_config");
+            None
+        }
+        None => {
+            cx.invalid_allowed(at, "a route specifier is required", "route_config");
+            None
+        }
+    }
+}
+
+fn server_header_of(value: i32) -> ServerHeader {
+    use api::http_connection_manager::ServerHeaderTransformation as Value;
+    match Value::try_from(value) {
+        Ok(Value::AppendIfAbsent) => ServerHeader::AppendIfAbsent,
+        Ok(Value::PassThrough) => ServerHeader::PassThrough,
+        Ok(Value::Overwrite) | Err(_) => ServerHeader::Overwrite,
+    }
+}
+
+fn scheme(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&core::SchemeHeaderTransformation>,
+) -> Option<Scheme> {
+    use core::scheme_header_transformation::Transformation;
+    let core::SchemeHeaderTransformation { match_upstream, transformation } = value?;
+    let at = at.field("scheme_header_transformation");
+    refuse!(cx, &at, match_upstream);
+    match transformation {
+        Some(Transformation::SchemeToOverwrite(scheme)) if scheme == "https" => Some(Scheme::Https),
+        Some(Transformation::SchemeToOverwrite(scheme)) if scheme == "http" => Some(Scheme::Http),
+        Some(Transformation::SchemeToOverwrite(scheme)) => {
+            let message = format!("'{scheme}' is no scheme");
+            cx.invalid_allowed(&at.field("scheme_to_overwrite"), message, "http, https");
+            None
+        }
+        None => None,
+    }
+}
+
+fn timeouts(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::HttpConnectionManager,
+    common: &core::HttpProtocolOptions,
+) -> Timeouts {
+    let zero = Duration::ZERO;
+    let seconds = Duration::from_secs;
+    let common_at = at.field("common_http_protocol_options");
+    let mut read = |name, value, default| duration(cx, &at.field(name), value, default);
+    let stream_idle = read("stream_idle_timeout", config.stream_idle_timeout, seconds(300));
+    let request = read("request_timeout", config.request_timeout, zero);
+    let request_headers = read("request_headers_timeout", config.request_headers_timeout, zero);
+    let drain = read("drain_timeout", config.drain_timeout, seconds(5));
+    let delayed_close = read("delayed_close_timeout", config.delayed_close_timeout, seconds(1));
+    let mut read = |name, value, default| duration(cx, &common_at.field(name), value, default);
+    Timeouts {
+        idle: read("idle_timeout", common.idle_timeout, seconds(3600)),
+        stream_idle,
+        request,
+        request_headers,
+        drain,
+        delayed_close,
+        max_connection: read("max_connection_duration", common.max_connection_duration, zero),
+        max_stream: read("max_stream_duration", common.max_stream_duration, zero),
+    }
+}
+
+fn forwarding(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) -> Forwarding {
+    let internal = match &config.internal_address_config {
+        // Without the field no address is internal
+        // (`envoy.reloadable_features.explicit_internal_address_config`, for good since 1.33).
+        None => InternalAddresses::default(),
+        Some(api::http_connection_manager::InternalAddressConfig { unix_sockets, cidr_ranges }) => {
+            let at = at.field("internal_address_config");
+            InternalAddresses {
+                unix_sockets: *unix_sockets,
+                cidrs: cidrs(cx, &at.field("cidr_ranges"), cidr_ranges),
+                default_ranges: false,
+            }
+        }
+    };
+    Forwarding {
+        use_remote_address: config.use_remote_address.unwrap_or_default(),
+        xff_trusted_hops: config.xff_num_trusted_hops,
+        skip_xff_append: config.skip_xff_append,
+        represent_v4_as_v6: config.represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+        internal,
+    }
+}
+
+fn request_id(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) -> RequestId {
+    const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
+    let mut pack_trace_reason = true;
+    if let Some(api::RequestIdExtension { typed_config: Some(any) }) = &config.request_id_extension
+    {
+        let at = at.field("request_id_extension");
+        let at = at.field("typed_config");
+        if type_name(&any.type_url) == UUID {
+            let uuid = cx.unpack::<UuidRequestIdConfig>(&at, any).unwrap_or_default();
+            // Sampling by request id is part of tracing, which is refused.
+            let UuidRequestIdConfig {
+                pack_trace_reason: pack,
+                use_request_id_for_trace_sampling: _,
+            } = uuid;
+            pack_trace_reason = pack.unwrap_or(true);
+        } else {
+            cx.unsupported_allowed(&at, type_name(&any.type_url), UUID);
+        }
+    }
+    RequestId {
+        generate: config.generate_request_id.unwrap_or(true),
+        preserve_external: config.preserve_external_request_id,
+        always_in_response: config.always_set_request_id_in_response,
+        pack_trace_reason,
+    }
+}
+
+fn normalise(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) -> Normalise {
+    use api::http_connection_manager::{PathWithEscapedSlashesAction as Action, StripPortMode};
+    let any = matches!(config.strip_port_mode, Some(StripPortMode::StripAnyHostPort(true)));
+    if any && config.strip_matching_host_port {
+        let message =
+            "cannot enable both `strip_matching_host_port` and `strip_any_host_port` options";
+        cx.invalid(&at.field("strip_matching_host_port"), message);
+    }
+    let strip_port = match (any, config.strip_matching_host_port) {
+        (true, _) => StripPort::Any,
+        (false, true) => StripPort::Matching,
+        (false, false) => StripPort::None,
+    };
+    let by_runtime = cx.runtime.integer("http_connection_manager.normalize_path", 0) >= 100;
+    Normalise {
+        path: config.normalize_path.unwrap_or(by_runtime),
+        merge_slashes: config.merge_slashes,
+        escaped_slashes: match Action::try_from(config.path_with_escaped_slashes_action) {
+            Ok(Action::RejectRequest) => EscapedSlashes::Reject,
+            Ok(Action::UnescapeAndRedirect) => EscapedSlashes::UnescapeAndRedirect,
+            Ok(Action::UnescapeAndForward) => EscapedSlashes::UnescapeAndForward,
+            Ok(Action::KeepUnchanged | Action::ImplementationSpecificDefault) | Err(_) => {
+                EscapedSlashes::Keep
+            }
+        },
+        strip_port,
+        strip_trailing_dot: config.strip_trailing_host_dot,
+    }
+}

@@ -1,0 +1,269 @@
+//! `Listener` and `FilterChain`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use ringway_xds::api::envoy::config::listener::v3 as api;
+use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use xxhash_rust::xxh64::xxh64;
+
+use super::address::{address, keepalive, socket_options};
+use super::at::At;
+use super::cx::Cx;
+use super::scalar::{duration, type_name};
+use super::set::refuse;
+use super::{access_log, http, transport};
+use crate::observe::stats::{ListenerHttpStats, ListenerStats, WorkerListenerStats};
+use crate::plan::listener::{FilterChain, NetworkFilter};
+use crate::plan::{Address, Listener};
+
+/// `per_connection_buffer_limit_bytes` where nothing is said.
+pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1 << 20;
+
+/// Compiles a listener; `None` where an error was recorded that leaves nothing to listen with.
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    listener: &api::Listener,
+) -> Option<Arc<Listener>> {
+    let api::Listener {
+        name,
+        address: main_address,
+        additional_addresses,
+        stat_prefix,
+        stats_matcher,
+        filter_chains,
+        fcds_config,
+        filter_chain_matcher,
+        use_original_dst,
+        default_filter_chain,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        // Read by extensions and access-log operators that are refused where they are asked for.
+        metadata: _,
+        deprecated_v1,
+        drain_type,
+        listener_filters,
+        // Limits listener filters, and there are none.
+        listener_filters_timeout: _,
+        continue_on_listener_filters_timeout: _,
+        transparent,
+        freebind,
+        socket_options: options,
+        tcp_fast_open_queue_length,
+        traffic_direction,
+        udp_listener_config,
+        api_listener,
+        connection_balance_config,
+        // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
+        reuse_port: _,
+        enable_reuse_port,
+        access_log,
+        tcp_backlog_size,
+        max_connections_to_accept_per_socket_event,
+        bind_to_port,
+        enable_mptcp,
+        // Both exempt the listener from limits of an overload manager, which is refused.
+        ignore_global_conn_limit: _,
+        bypass_overload_manager: _,
+        tcp_keepalive,
+        listener_specifier,
+    } = listener;
+    let use_original_dst = use_original_dst.unwrap_or_default();
+    refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher, use_original_dst);
+    refuse!(cx, at, default_filter_chain, per_connection_buffer_high_watermark_timeout);
+    refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
+    refuse!(cx, at, connection_balance_config, enable_mptcp);
+    if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
+        cx.unsupported(&at.field("internal_listener"));
+        return None;
+    }
+    listener_filters_of(cx, at, listener_filters);
+    let addresses = addresses(cx, at, main_address.as_ref(), additional_addresses);
+    let main = addresses.first().map(ToString::to_string).unwrap_or_default();
+    let stat_prefix = stat_name(stat_prefix, &main);
+    let chains = filter_chains_of(cx, at, filter_chains, &stat_prefix);
+    let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
+    let socket_options = socket_options(cx, &at.field("socket_options"), options);
+    let workers = 0..cx.shards;
+    let worker = |cx: &mut Cx<'_>, n| {
+        WorkerListenerStats::new(cx.registry, &stat_prefix, &format!("worker_{n}"))
+    };
+    let listener = Listener {
+        name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
+        stats: ListenerStats::new(cx.registry, &stat_prefix),
+        workers: workers.map(|n| worker(cx, n)).collect(),
+        stat_prefix,
+        addresses,
+        buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
+        bind_to_port: bind_to_port.unwrap_or(true),
+        reuse_port: enable_reuse_port.unwrap_or(true),
+        backlog: *tcp_backlog_size,
+        socket_options,
+        tcp_keepalive: keepalive(tcp_keepalive.as_ref()),
+        transparent: transparent.unwrap_or_default(),
+        freebind: freebind.unwrap_or_default(),
+        max_accept: *max_connections_to_accept_per_socket_event,
+        direction: *traffic_direction,
+        drain_modify_only: *drain_type == api::listener::DrainType::ModifyOnly as i32,
+        chains,
+        access_logs,
+        hash: xxh64(&listener.encode_to_vec(), 0),
+    };
+    (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))
+}
+
+/// `listener.<this>.`: `stat_prefix`, or the address with `_` for `:`.
+fn stat_name(prefix: &str, address: &str) -> Arc<str> {
+    let name = if prefix.is_empty() { address } else { prefix };
+    Arc::from(name.replace(':', "_"))
+}
+
+fn addresses(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    main: Option<&ringway_xds::api::envoy::config::core::v3::Address>,
+    additional: &[api::AdditionalAddress],
+) -> Vec<Address> {
+    let mut out: Vec<Address> = address(cx, &at.field("address"), main).into_iter().collect();
+    for (index, more) in additional.iter().enumerate() {
+        let at = at.field("additional_addresses");
+        let at = at.index(index);
+        let api::AdditionalAddress { address: more, socket_options, tcp_keepalive } = more;
+        refuse!(cx, &at, socket_options, tcp_keepalive);
+        let more = address(cx, &at.field("address"), more.as_ref());
+        if more.as_ref().is_some_and(|more| out.contains(more)) {
+            cx.invalid(&at.field("address"), "the listener has this address already");
+        }
+        out.extend(more);
+    }
+    out
+}
+
+fn listener_filters_of(cx: &mut Cx<'_>, at: &At<'_>, filters: &[api::ListenerFilter]) {
+    for (index, filter) in filters.iter().enumerate() {
+        let at = at.field("listener_filters");
+        let at = at.index(index);
+        // Refused as a whole, so nothing inside can be ignored.
+        let api::ListenerFilter { name, filter_disabled: _, config_type } = filter;
+        match config_type {
+            Some(api::listener_filter::ConfigType::TypedConfig(any)) => {
+                cx.unsupported_value(&at.field("typed_config"), type_name(&any.type_url));
+            }
+            Some(api::listener_filter::ConfigType::ConfigDiscovery(_)) => {
+                cx.unsupported(&at.field("config_discovery"));
+            }
+            None => missing_type(cx, &at, name),
+        }
+    }
+}
+
+/// Envoy finds extensions by the type of their configuration only.
+pub(crate) fn missing_type(cx: &mut Cx<'_>, at: &At<'_>, name: &str) {
+    let message = format!(
+        "didn't find a registered implementation for '{name}' with type URL: '': \
+         typed_config is missing"
+    );
+    cx.invalid(at, message);
+}
+
+fn filter_chains_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    chains: &[api::FilterChain],
+    stat_prefix: &str,
+) -> Vec<FilterChain> {
+    let chains_at = at.field("filter_chains");
+    if chains.is_empty() {
+        cx.invalid(&chains_at, "no filter chains specified");
+    }
+    let mut out = Vec::with_capacity(chains.len());
+    for (index, chain) in chains.iter().enumerate() {
+        let at = chains_at.index(index);
+        // Chains without a match all match everything.
+        if index > 0 && chain.filter_chain_match.is_none() && chains[0].filter_chain_match.is_none()
+        {
+            let message = "filter chain has the same matching rules as filter chain 0";
+            cx.invalid(&at, message);
+        }
+        out.extend(filter_chain(cx, &at, chain, stat_prefix));
+    }
+    out
+}
+
+fn filter_chain(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    chain: &api::FilterChain,
+    stat_prefix: &str,
+) -> Option<FilterChain> {
+    let api::FilterChain {
+        filter_chain_match,
+        filters,
+        use_proxy_proto,
+        // See Listener.
+        metadata: _,
+        transport_socket,
+        transport_socket_connect_timeout,
+        name,
+    } = chain;
+    let filter_chain_match =
+        filter_chain_match.as_ref().filter(|m| **m != api::FilterChainMatch::default());
+    let use_proxy_proto = use_proxy_proto.unwrap_or_default();
+    refuse!(cx, at, filter_chain_match, use_proxy_proto);
+    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
+    let timeout_at = at.field("transport_socket_connect_timeout");
+    let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
+    let filters_at = at.field("filters");
+    let network = network_filter(cx, &filters_at, filters, stat_prefix)?;
+    Some(FilterChain { name: cx.text(name), network, transport_connect_timeout: timeout })
+}
+
+/// The one filter that ends the chain; others are refused one by one.
+fn network_filter(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    filters: &[api::Filter],
+    stat_prefix: &str,
+) -> Option<NetworkFilter> {
+    const HCM: &str =
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let mut found = None;
+    for (index, filter) in filters.iter().enumerate() {
+        let at = at.index(index);
+        let api::Filter { name, config_type } = filter;
+        let any = match config_type {
+            Some(api::filter::ConfigType::TypedConfig(any)) => any,
+            Some(api::filter::ConfigType::ConfigDiscovery(_)) => {
+                cx.unsupported(&at.field("config_discovery"));
+                continue;
+            }
+            None => {
+                missing_type(cx, &at, name);
+                continue;
+            }
+        };
+        let at = at.field("typed_config");
+        if type_name(&any.type_url) != HCM {
+            cx.unsupported_allowed(&at, type_name(&any.type_url), HCM);
+            continue;
+        }
+        if index + 1 != filters.len() {
+            let message = format!(
+                "non-terminal filter named {name}: a terminal filter must be the last filter in a \
+                 network filter chain"
+            );
+            cx.invalid(&at, message);
+        }
+        let Some(config) = cx.unpack::<HttpConnectionManager>(&at, any) else { continue };
+        let manager = http::compile(cx, &at, &config);
+        let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
+        found = manager.map(|manager| NetworkFilter::Http(Arc::new(manager), stats));
+    }
+    if filters.is_empty() {
+        let message = "a filter chain without filters closes every connection";
+        cx.unsupported_allowed(at, message, HCM);
+    }
+    found
+}

@@ -1,0 +1,156 @@
+//! Envoy's messages to the plan: pure, but for the slots of statistics it asks for and the files
+//! that a field names.
+//!
+//! Every message is taken apart field by field, without `..`, so that a field cannot be forgotten:
+//! it is acted on, or refused if it is set ([`set::refuse`]), or let be with a comment that says why
+//! it changes nothing here. All findings of one run are collected.
+
+// Envoy takes its deprecated fields, and so do we; whoever reads the file warns of them.
+#![allow(deprecated)]
+
+mod access_log;
+mod address;
+mod at;
+mod bootstrap;
+mod breakers;
+mod cluster;
+mod cx;
+mod discovery;
+mod endpoints;
+mod headers;
+mod health;
+mod http;
+mod http1;
+mod http_filters;
+mod lb;
+mod listener;
+mod log_filter;
+mod outlier;
+mod re2;
+mod redirect;
+mod retry;
+mod route;
+mod route_match;
+mod route_table;
+mod scalar;
+mod set;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod upstream_http;
+mod weighted;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use ringway_xds::api::envoy::config::bootstrap::v3 as api;
+
+use at::At;
+use cx::Cx;
+
+pub use cx::{Invalid, Kind};
+
+use super::runtime::Runtime;
+use super::{Admin, Node};
+use crate::observe::stats::Registry;
+use crate::plan::{Address, Listener, Plan};
+
+/// A bootstrap, compiled.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What shards work by.
+    pub plan: Plan,
+    /// Where admin listens; `None` without `admin`.
+    pub admin: Option<Admin>,
+    /// Who we are.
+    pub node: Node,
+    /// `stats_flush_interval`, default 5 s.
+    pub stats_flush_interval: Duration,
+}
+
+/// Compiles a bootstrap for `shards` shards.
+///
+/// Answers what it came to, if nothing is wrong, and all findings, warnings among them.
+pub fn compile(
+    bootstrap: &api::Bootstrap,
+    registry: &mut Registry,
+    shards: usize,
+) -> (Option<Compiled>, Vec<Invalid>) {
+    let mut runtime = Runtime::default();
+    let layers = bootstrap.layered_runtime.as_ref().map_or(&[][..], |layers| &layers.layers);
+    for layer in layers {
+        if let Some(api::runtime_layer::LayerSpecifier::StaticLayer(values)) =
+            &layer.layer_specifier
+        {
+            runtime.add_layer(values);
+        }
+    }
+    let mut cx = Cx::new(&runtime, registry, shards);
+    bootstrap::check_runtime(&mut cx, bootstrap);
+    let rest = bootstrap::compile(&mut cx, bootstrap);
+    let empty = api::bootstrap::StaticResources::default();
+    let resources = bootstrap.static_resources.as_ref().unwrap_or(&empty);
+    let api::bootstrap::StaticResources { listeners, clusters, secrets } = resources;
+    let root = At::root();
+    let at = root.field("static_resources");
+    // Certificates, which TLS alone reads.
+    set::refuse!(cx, &at, secrets);
+    let bind = bootstrap.cluster_manager.as_ref().and_then(|m| m.upstream_bind_config.as_ref());
+    let mut compiled = Vec::with_capacity(clusters.len());
+    let clusters_at = at.field("clusters");
+    for (index, cluster) in clusters.iter().enumerate() {
+        let at = clusters_at.index(index);
+        match cx.define_cluster(&cluster.name) {
+            Some(id) => compiled.push(cluster::compile(&mut cx, &at, id, cluster, bind)),
+            None => {
+                let message = format!("cluster manager: duplicate cluster '{}'", cluster.name);
+                cx.invalid(&at.field("name"), message);
+            }
+        }
+    }
+    let mut clusters = compiled;
+    let listeners = listeners_of(&mut cx, &at.field("listeners"), listeners);
+    let (cluster_ids, findings) = cx.finish();
+    if findings.iter().any(|finding| finding.kind != Kind::Warning) {
+        return (None, findings);
+    }
+    clusters.resize(cluster_ids.len(), None);
+    let plan = Plan { version: 1, listeners, clusters, cluster_ids };
+    let bootstrap::Rest { node, admin, stats_flush_interval } = rest;
+    (Some(Compiled { plan, admin, node, stats_flush_interval }), findings)
+}
+
+fn listeners_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    list: &[ringway_xds::api::envoy::config::listener::v3::Listener],
+) -> Vec<Arc<Listener>> {
+    let mut out: Vec<Arc<Listener>> = Vec::with_capacity(list.len());
+    let mut addresses: HashSet<Address, RandomState> = HashSet::default();
+    for (index, config) in list.iter().enumerate() {
+        let at = at.index(index);
+        let Some(listener) = listener::compile(cx, &at, config) else { continue };
+        if out.iter().any(|other| other.name == listener.name) {
+            // Envoy keeps the first and says so in its log.
+            let message =
+                format!("there is a listener '{}' already; this one is ignored", listener.name);
+            cx.warn(&at.field("name"), message);
+            continue;
+        }
+        for address in &listener.addresses {
+            let any_port = matches!(address, Address::Ip(ip) if ip.port() == 0);
+            if listener.bind_to_port && !any_port && !addresses.insert(address.clone()) {
+                let message = format!(
+                    "error adding listener: '{}' has duplicate address '{address}' as existing \
+                     listener",
+                    listener.name
+                );
+                cx.invalid(&at.field("address"), message);
+            }
+        }
+        out.push(listener);
+    }
+    out
+}

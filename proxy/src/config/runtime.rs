@@ -1,0 +1,142 @@
+//! Runtime values of `layered_runtime`, flattened.
+//!
+//! There is no runtime page that changes values yet, so what the static layers say holds for the
+//! whole life of a plan, and the compiler resolves every `runtime_key` once.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+
+use crate::plan::route::Fraction;
+
+/// Values by key, the last layer's where several have one.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    values: HashMap<Arc<str>, Entry, RandomState>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Entry {
+    Number(f64),
+    Bool(bool),
+    Text(String),
+    Fraction(Fraction),
+}
+
+impl Runtime {
+    /// Adds a static layer: nested keys are joined by dots, and what is there is overwritten.
+    pub fn add_layer(&mut self, layer: &Struct) {
+        for (key, value) in &layer.fields {
+            self.add(key, value);
+        }
+    }
+
+    fn add(&mut self, key: &str, value: &Value) {
+        let entry = match &value.kind {
+            Some(Kind::NumberValue(number)) => Entry::Number(*number),
+            Some(Kind::BoolValue(value)) => Entry::Bool(*value),
+            Some(Kind::StringValue(text)) => text_entry(text),
+            Some(Kind::StructValue(inner)) => match fraction(inner) {
+                Some(fraction) => Entry::Fraction(fraction),
+                None => {
+                    for (name, value) in &inner.fields {
+                        self.add(&format!("{key}.{name}"), value);
+                    }
+                    return;
+                }
+            },
+            // Envoy refuses lists and nulls; the compiler says so where it reads the layer.
+            Some(Kind::ListValue(_) | Kind::NullValue(_)) | None => return,
+        };
+        self.values.insert(Arc::from(key), entry);
+    }
+
+    /// Keys that have a value.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(AsRef::as_ref)
+    }
+
+    /// `snapshot.getInteger`.
+    pub fn integer(&self, key: &str, default: u64) -> u64 {
+        match self.values.get(key) {
+            Some(Entry::Number(number)) if *number >= 0.0 && number.fract() == 0.0 => {
+                // A float that is a whole number and not negative.
+                *number as u64
+            }
+            _ => default,
+        }
+    }
+
+    /// `snapshot.getDouble`.
+    pub fn double(&self, key: &str, default: f64) -> f64 {
+        match self.values.get(key) {
+            Some(Entry::Number(number)) => *number,
+            _ => default,
+        }
+    }
+
+    /// `snapshot.getBoolean`.
+    pub fn boolean(&self, key: &str, default: bool) -> bool {
+        match self.values.get(key) {
+            Some(Entry::Bool(value)) => *value,
+            _ => default,
+        }
+    }
+
+    /// The share of a `RuntimeFractionalPercent`: the runtime's if there is one, a plain number
+    /// meaning percent.
+    pub fn fraction(&self, key: &str, default: Fraction) -> Fraction {
+        match self.values.get(key) {
+            Some(Entry::Fraction(fraction)) => *fraction,
+            Some(Entry::Number(_)) => {
+                let percent = self.integer(key, u64::MAX);
+                if percent == u64::MAX {
+                    return default;
+                }
+                let numerator = u32::try_from(percent.min(100)).unwrap_or(100);
+                Fraction { numerator, denominator: 100 }
+            }
+            _ => default,
+        }
+    }
+}
+
+/// Numbers and booleans may be given as text, as in a file of the disk layer.
+fn text_entry(text: &str) -> Entry {
+    match (text.parse(), text) {
+        (Ok(number), _) => Entry::Number(number),
+        (Err(_), "true") => Entry::Bool(true),
+        (Err(_), "false") => Entry::Bool(false),
+        (Err(_), _) => Entry::Text(text.to_owned()),
+    }
+}
+
+/// A struct that is a `FractionalPercent` rather than more keys.
+fn fraction(inner: &Struct) -> Option<Fraction> {
+    let known = |name: &str| name == "numerator" || name == "denominator";
+    if !inner.fields.contains_key("numerator") && !inner.fields.contains_key("denominator") {
+        return None;
+    }
+    if !inner.fields.keys().all(|name| known(name)) {
+        return None;
+    }
+    let numerator = match inner.fields.get("numerator").and_then(|v| v.kind.as_ref()) {
+        Some(Kind::NumberValue(number)) if *number >= 0.0 => *number as u32,
+        None => 0,
+        Some(_) => return None,
+    };
+    let denominator = match inner.fields.get("denominator").and_then(|v| v.kind.as_ref()) {
+        None => 100,
+        Some(Kind::StringValue(name)) => match name.as_str() {
+            "HUNDRED" => 100,
+            "TEN_THOUSAND" => 10_000,
+            "MILLION" => 1_000_000,
+            _ => return None,
+        },
+        Some(_) => return None,
+    };
+    Some(Fraction { numerator, denominator })
+}
