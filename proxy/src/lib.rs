@@ -1,10 +1,11 @@
-//! See Cargo.toml.
+//! The proxy: a sidecar and edge gateway, a drop-in for Envoy.
 
 pub mod config;
-/// The control thread and the admin thread.
-pub mod control {
-    pub mod message;
-}
+pub mod control;
+pub(crate) mod filters;
+pub(crate) mod http;
+pub(crate) mod listener;
 pub mod observe;
 pub mod plan;
+pub mod shard;
 pub mod upstream;

@@ -243,6 +243,38 @@ impl RetryOn {
     pub const GRPC_UNAVAILABLE: u32 = 1 << 14;
     /// `http3-post-connect-failure` (accepted, never met without HTTP/3).
     pub const HTTP3_POST_CONNECT_FAILURE: u32 = 1 << 15;
+
+    /// All gRPC conditions.
+    pub const GRPC: u32 = Self::GRPC_CANCELLED
+        | Self::GRPC_DEADLINE_EXCEEDED
+        | Self::GRPC_INTERNAL
+        | Self::GRPC_RESOURCE_EXHAUSTED
+        | Self::GRPC_UNAVAILABLE;
+
+    /// The words of `retry_on`, `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
+    pub const WORDS: [(&'static str, u32); 16] = [
+        ("5xx", Self::R5XX),
+        ("gateway-error", Self::GATEWAY_ERROR),
+        ("connect-failure", Self::CONNECT_FAILURE),
+        ("retriable-4xx", Self::RETRIABLE_4XX),
+        ("refused-stream", Self::REFUSED_STREAM),
+        ("retriable-status-codes", Self::RETRIABLE_STATUS_CODES),
+        ("reset", Self::RESET),
+        ("retriable-headers", Self::RETRIABLE_HEADERS),
+        ("envoy-ratelimited", Self::ENVOY_RATELIMITED),
+        ("reset-before-request", Self::RESET_BEFORE_REQUEST),
+        ("cancelled", Self::GRPC_CANCELLED),
+        ("deadline-exceeded", Self::GRPC_DEADLINE_EXCEEDED),
+        ("internal", Self::GRPC_INTERNAL),
+        ("resource-exhausted", Self::GRPC_RESOURCE_EXHAUSTED),
+        ("unavailable", Self::GRPC_UNAVAILABLE),
+        ("http3-post-connect-failure", Self::HTTP3_POST_CONNECT_FAILURE),
+    ];
+
+    /// The condition a word names.
+    pub fn word(word: &str) -> Option<u32> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, bit)| *bit)
+    }
 }
 
 /// Header rules of one level (route, virtual host, table, weighted cluster).

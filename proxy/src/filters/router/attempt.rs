@@ -1,0 +1,320 @@
+//! Attempts of one request, one after another, until one is answered or none is left.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::Exchange;
+use super::fail;
+use super::pump::{End, Pump};
+use super::retry::{Decision, Reset, Retry};
+use super::timeouts::{Clock, Expired};
+use crate::http::conn::{Conn, Work};
+use crate::http::reply::LocalReply;
+use crate::http::stream::Stop;
+use crate::observe::format::ResponseFlag;
+use crate::upstream::{
+    AcquireError, AcquireOptions, LbContext, Outcome, PooledConn, ShardHost,
+};
+
+/// Hosts tried so far, for `previous_hosts`.
+type Tried = SmallVec<[Rc<ShardHost>; 2]>;
+
+/// How one attempt ended.
+enum Ended {
+    /// The response was relayed to its end.
+    Done,
+    /// Before a response began; `sent`: the request had left.
+    Reset { reset: Reset, sent: bool },
+    /// A reused connection was dead: the upstream has seen nothing of the request.
+    Stale,
+    /// The response asked for another attempt.
+    Again(Duration),
+    /// Nothing more to try.
+    Stop(Stop),
+}
+
+/// Runs attempts until the request is answered.
+pub(crate) async fn run(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    retry: &mut Retry<'_>,
+) -> Result<(), Stop> {
+    let mut tried = Tried::new();
+    let mut resent = false;
+    let now = ringway_runtime::now();
+    let mut clock = Clock {
+        active: now,
+        per_try: None,
+        per_try_idle_limit: retry.per_try_idle_timeout(),
+        upstream_active: now,
+    };
+    loop {
+        let ended = one(conn, work, exchange, retry, &mut clock, &mut tried, resent).await;
+        let pause = match ended {
+            Ended::Done => return Ok(()),
+            Ended::Stop(stop) => return Err(stop),
+            Ended::Stale => {
+                resent = true;
+                continue;
+            }
+            Ended::Again(pause) => pause,
+            Ended::Reset { reset, sent } => {
+                match permitted(work, exchange, retry.after_reset(reset, sent)) {
+                    Decision::After(pause) => pause,
+                    decision => return Err(give_up(work, retry, reset, decision)),
+                }
+            }
+        };
+        account_retry(conn, exchange);
+        if let Some(stop) = back_off(conn, work, exchange, &clock, pause).await {
+            return Err(stop);
+        }
+    }
+}
+
+/// `max_retries` and the retry budget have a say too.
+pub(super) fn permitted(work: &mut Work, exchange: &Exchange<'_>, decision: Decision) -> Decision {
+    match decision {
+        Decision::After(_) => match exchange.cluster.retry_permit(exchange.forward.priority) {
+            Ok(permit) => {
+                work.retry_permit = Some(permit);
+                decision
+            }
+            Err(_) => {
+                work.info.flags.insert(ResponseFlag::UpstreamOverflow);
+                Decision::No
+            }
+        },
+        Decision::Exhausted => {
+            let stats = &exchange.cluster.plan().stats;
+            exchange.stats.inc(stats.upstream_rq_retry_limit_exceeded());
+            work.info.flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
+            decision
+        }
+        Decision::No => decision,
+    }
+}
+
+fn account_retry(conn: &Conn, exchange: &Exchange<'_>) {
+    let stats = &exchange.cluster.plan().stats;
+    conn.shard.stats.inc(stats.upstream_rq_retry());
+    conn.shard.stats.inc(stats.upstream_rq_retry_backoff_exponential());
+}
+
+fn give_up(work: &mut Work, retry: &Retry<'_>, reset: Reset, _: Decision) -> Stop {
+    let failure = work.info.upstream_failure.clone();
+    fail::reset(reset, failure.as_deref(), retry.done() > 0).into()
+}
+
+async fn one(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    retry: &mut Retry<'_>,
+    clock: &mut Clock,
+    tried: &mut Tried,
+    fresh: bool,
+) -> Ended {
+    let cluster = &exchange.cluster;
+    let cx = LbContext {
+        avoid: if retry.avoid_attempts().is_some() { tried } else { &[] },
+        attempts: retry.avoid_attempts().unwrap_or(0),
+    };
+    let Some(host) = cluster.pick(&cx) else {
+        return Ended::Stop(fail::no_host().into());
+    };
+    tried.push(Rc::clone(&host));
+    work.info.host = Some(Rc::clone(&host));
+    work.info.attempts += 1;
+    arm_per_try(work, retry, clock);
+    let options = AcquireOptions { fresh };
+    let acquired = {
+        let acquire = pin!(cluster.acquire(&host, exchange.forward.priority, options));
+        wait(conn, work, exchange, clock, acquire).await
+    };
+    let up = match acquired {
+        Waited::Ready(Ok(up)) => up,
+        Waited::Ready(Err(error)) => return refused(work, exchange, &host, error),
+        Waited::Expired(limit) => return expired(work, exchange, retry, &host, limit, false),
+        Waited::Gone => return Ended::Stop(Stop::Gone),
+    };
+    work.retry_permit = None;
+    relay(conn, work, exchange, retry, clock, &host, up).await
+}
+
+/// `per_try_timeout` runs from the end of the request, or from the start of a later attempt.
+fn arm_per_try(work: &Work, retry: &Retry<'_>, clock: &mut Clock) {
+    let now = ringway_runtime::now();
+    clock.upstream_active = now;
+    clock.per_try = None;
+    if work.info.request_end.is_some() {
+        clock.per_try = crate::http::conn::deadline(now, retry.per_try_timeout());
+    }
+}
+
+fn refused(
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    host: &Rc<ShardHost>,
+    error: AcquireError,
+) -> Ended {
+    let reset = match error {
+        AcquireError::Overflow => Reset::Overflow,
+        AcquireError::ConnectFailure { timeout, error } => {
+            exchange.cluster.report(host, if timeout { Outcome::Timeout } else { Outcome::Failure });
+            if !timeout {
+                work.info.upstream_failure = Some(format!("delayed connect error: {error}"));
+            }
+            Reset::ConnectFailure { timeout }
+        }
+        AcquireError::PoolOverflow => return Ended::Stop(fail::no_host().into()),
+        AcquireError::PoolClosed => Reset::Termination,
+    };
+    work.info.flags.insert(fail::flag(reset));
+    Ended::Reset { reset, sent: false }
+}
+
+fn expired(
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    retry: &mut Retry<'_>,
+    host: &Rc<ShardHost>,
+    limit: Expired,
+    sent: bool,
+) -> Ended {
+    let stats = &exchange.cluster.plan().stats;
+    let shard = &exchange.stats;
+    match limit {
+        Expired::PerTry | Expired::PerTryIdle => {
+            shard.inc(stats.upstream_rq_per_try_timeout());
+            exchange.cluster.report(host, Outcome::Timeout);
+            let decision = retry.after_reset(Reset::Local, sent);
+            if let Decision::After(pause) = permitted(work, exchange, decision) {
+                return Ended::Again(pause);
+            }
+        }
+        Expired::Global => {
+            shard.inc(stats.upstream_rq_timeout());
+            exchange.cluster.report(host, Outcome::Timeout);
+        }
+        Expired::Idle | Expired::Request | Expired::Stream => {}
+    }
+    Ended::Stop(fail::expired(limit, work.info.request_end.is_some()).into())
+}
+
+async fn relay(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    retry: &mut Retry<'_>,
+    clock: &mut Clock,
+    host: &Rc<ShardHost>,
+    mut up: PooledConn,
+) -> Ended {
+    let mut pump = Pump::new(conn, work, exchange, retry, clock, &up);
+    let end = poll_fn(|cx| pump.poll(cx)).await;
+    let reusable = pump.is_reusable();
+    if matches!(end, End::Complete) {
+        up.response_complete();
+    }
+    if reusable {
+        up.release();
+    } else {
+        drop(up);
+    }
+    match end {
+        End::Complete => Ended::Done,
+        End::Stale => Ended::Stale,
+        End::Again(pause) => Ended::Again(pause),
+        End::Reset(reset) => {
+            exchange.cluster.report(host, Outcome::Failure);
+            work.info.flags.insert(fail::flag(reset));
+            Ended::Reset { reset, sent: true }
+        }
+        End::Expired(limit) if work.head_sent => {
+            let reply: LocalReply = fail::expired(limit, true);
+            if let Some(flag) = reply.flag {
+                work.info.flags.insert(flag);
+            }
+            work.info.details = reply.details;
+            Ended::Stop(Stop::Broken)
+        }
+        End::Expired(limit) => expired(work, exchange, retry, host, limit, true),
+        End::Refuse(reply) => Ended::Stop(Stop::Reply(reply)),
+        End::Gone => Ended::Stop(Stop::Gone),
+        End::Broken(reset) => {
+            exchange.cluster.report(host, Outcome::Failure);
+            work.info.flags.insert(fail::flag(reset));
+            work.info.details = fail::cut_short(reset).into();
+            Ended::Stop(Stop::Broken)
+        }
+    }
+}
+
+enum Waited<T> {
+    Ready(T),
+    Expired(Expired),
+    Gone,
+}
+
+/// Waits for `future`, for as long as the limits allow and the client stays.
+async fn wait<T>(
+    conn: &mut Conn,
+    work: &Work,
+    exchange: &Exchange<'_>,
+    clock: &Clock,
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> Waited<T> {
+    let mut armed = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Waited::Ready(value));
+        }
+        if conn.down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Waited::Gone);
+        }
+        let Some((at, limit)) = exchange.timeouts.next(work, clock) else { return Poll::Pending };
+        if !armed {
+            conn.timer.reset(at);
+            armed = true;
+        }
+        poll_timer(conn, cx).map(|()| Waited::Expired(limit))
+    })
+    .await
+}
+
+fn poll_timer(conn: &mut Conn, cx: &mut Context<'_>) -> Poll<()> {
+    Pin::new(&mut conn.timer).poll(cx)
+}
+
+/// Pauses before another attempt; `Some` where the request ends meanwhile.
+async fn back_off(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    clock: &Clock,
+    pause: Duration,
+) -> Option<Stop> {
+    if pause.is_zero() {
+        return None;
+    }
+    let idle = Clock { per_try: None, per_try_idle_limit: Duration::ZERO, ..*clock };
+    let sleep = pin!(ringway_runtime::sleep(pause));
+    match wait(conn, work, exchange, &idle, sleep).await {
+        Waited::Ready(()) => None,
+        Waited::Expired(limit) => {
+            if limit == Expired::Global {
+                let stats = &exchange.cluster.plan().stats;
+                conn.shard.stats.inc(stats.upstream_rq_timeout());
+            }
+            Some(fail::expired(limit, work.info.request_end.is_some()).into())
+        }
+        Waited::Gone => Some(Stop::Gone),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the client is told when no upstream could answer: Envoy's words, flags and details.
+
+use super::retry::Reset;
+use super::timeouts::Expired;
+use crate::http::reply::LocalReply;
+use crate::observe::format::ResponseFlag;
+
+/// Every attempt ended in a reset before a response began.
+pub(crate) fn reset(reset: Reset, failure: Option<&str>, retried: bool) -> LocalReply {
+    let reason = reason(reset);
+    let again = if retried { "retried and the latest " } else { "" };
+    let body = format!(
+        "upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}"
+    );
+    let mut details =
+        format!("upstream_reset_before_response_started{{{}", reason.replace(' ', "_"));
+    if let Some(failure) = failure.filter(|text| !text.is_empty()) {
+        details.push('|');
+        details.push_str(&failure.replace(' ', "_"));
+    }
+    details.push('}');
+    let status = if reset == Reset::Protocol { 502 } else { 503 };
+    LocalReply::new(status, body, details).flag(flag(reset))
+}
+
+/// Envoy's name of a stream reset reason.
+fn reason(reset: Reset) -> &'static str {
+    match reset {
+        Reset::ConnectFailure { timeout: false } => "remote connection failure",
+        Reset::ConnectFailure { timeout: true } => "connection timeout",
+        Reset::Overflow => "overflow",
+        Reset::Termination => "connection termination",
+        Reset::Protocol => "protocol error",
+        Reset::Local => "local reset",
+    }
+}
+
+/// The response flag of a reset.
+pub(crate) fn flag(reset: Reset) -> ResponseFlag {
+    match reset {
+        Reset::ConnectFailure { .. } => ResponseFlag::UpstreamConnectionFailure,
+        Reset::Overflow => ResponseFlag::UpstreamOverflow,
+        Reset::Termination => ResponseFlag::UpstreamConnectionTermination,
+        Reset::Protocol => ResponseFlag::UpstreamProtocolError,
+        Reset::Local => ResponseFlag::LocalReset,
+    }
+}
+
+/// No host to send to.
+pub(crate) fn no_host() -> LocalReply {
+    LocalReply::new(503, "no healthy upstream", "no_healthy_upstream").flag(ResponseFlag::NoHealthyUpstream)
+}
+
+/// A limit ran out before a response began. `complete`: the request had been read to its end.
+pub(crate) fn expired(limit: Expired, complete: bool) -> LocalReply {
+    let text = "upstream request timeout";
+    match limit {
+        Expired::Global => LocalReply::new(504, text, "response_timeout").flag(ResponseFlag::UpstreamRequestTimeout),
+        Expired::PerTry => {
+            LocalReply::new(504, text, "upstream_per_try_timeout").flag(ResponseFlag::UpstreamRequestTimeout)
+        }
+        Expired::PerTryIdle => {
+            LocalReply::new(504, text, "upstream_per_try_idle_timeout").flag(ResponseFlag::StreamIdleTimeout)
+        }
+        Expired::Idle => {
+            let status = if complete { 504 } else { 408 };
+            LocalReply::new(status, "stream timeout", "stream_idle_timeout")
+                .flag(ResponseFlag::StreamIdleTimeout)
+        }
+        Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
+        Expired::Stream => {
+            LocalReply::new(408, "downstream duration timeout", "max_duration_timeout")
+                .flag(ResponseFlag::DurationTimeout)
+        }
+    }
+}
+
+/// Details of a response that was cut short.
+pub(crate) fn cut_short(reset: Reset) -> String {
+    format!("upstream_reset_after_response_started{{{}}}", reason(reset).replace(' ', "_"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! Counting and logging: what one stream or connection leaves behind in statistics and access logs.
+
+use ringway_wire::chars::Decimal;
+use ringway_wire::http1::{H1Error, H1Rule};
+use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, Version};
+
+use super::conn::{After, Conn, Work};
+use super::info::Info;
+use crate::filters::router::Exchange;
+use crate::filters::router::retry::Retry;
+use crate::observe::format::{
+    AccessLogType, Address, Downstream, HeaderSource, LogContext, Protocol, Timings, Upstream,
+};
+use crate::observe::stats::Variant;
+
+/// A connection was accepted.
+pub(crate) fn connection_opened(conn: &Conn) {
+    let stats = &conn.shard.stats;
+    let listener = &conn.listener.plan;
+    stats.inc(listener.stats.downstream_cx_total());
+    stats.gauge_add(listener.stats.downstream_cx_active(), 1);
+    if let Some(worker) = listener.workers.get(conn.shard.index) {
+        stats.inc(worker.downstream_cx_total());
+        stats.gauge_add(worker.downstream_cx_active(), 1);
+    }
+    let hcm = &conn.manager.plan.stats.hcm;
+    stats.inc(hcm.downstream_cx_total());
+    stats.gauge_add(hcm.downstream_cx_active(), 1);
+    stats.inc(hcm.downstream_cx_http1_total());
+    stats.gauge_add(hcm.downstream_cx_http1_active(), 1);
+    conn.manager.plan.codec_stats.open(stats);
+}
+
+/// It is gone.
+pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
+    let received = conn.down.uncounted_rx();
+    let stats = &conn.shard.stats;
+    let listener = &conn.listener.plan;
+    let age = conn.opened.elapsed().as_millis() as u64;
+    stats.inc(listener.stats.downstream_cx_destroy());
+    stats.gauge_sub(listener.stats.downstream_cx_active(), 1);
+    stats.record(listener.stats.downstream_cx_length_ms(), age);
+    if let Some(worker) = listener.workers.get(conn.shard.index) {
+        stats.gauge_sub(worker.downstream_cx_active(), 1);
+    }
+    let hcm = &conn.manager.plan.stats.hcm;
+    stats.inc(hcm.downstream_cx_destroy());
+    let by_peer = after == After::Gone || conn.down.stream.readable_closed();
+    stats.inc(if by_peer {
+        hcm.downstream_cx_destroy_remote()
+    } else {
+        hcm.downstream_cx_destroy_local()
+    });
+    stats.gauge_sub(hcm.downstream_cx_active(), 1);
+    stats.gauge_sub(hcm.downstream_cx_http1_active(), 1);
+    stats.record(hcm.downstream_cx_length_ms(), age);
+    stats.add(hcm.downstream_cx_rx_bytes_total(), received);
+}
+
+/// A request head is there (or what should have been one).
+pub(crate) fn request_began(conn: &mut Conn) {
+    let stats = &conn.shard.stats;
+    let hcm = &conn.manager.plan.stats.hcm;
+    stats.inc(hcm.downstream_rq_total());
+    stats.inc(hcm.downstream_rq_http1_total());
+    stats.gauge_add(hcm.downstream_rq_active(), 1);
+}
+
+/// The parser refused a request.
+pub(crate) fn refused(conn: &Conn, error: &H1Error) {
+    let stats = &conn.shard.stats;
+    let hcm = &conn.manager.plan.stats.hcm;
+    match error.rule {
+        H1Rule::MissingHost | H1Rule::Http10 => {}
+        _ => stats.inc(hcm.downstream_cx_protocol_error()),
+    }
+    if error.rule == H1Rule::Underscore {
+        let codec = &conn.manager.plan.codec_stats;
+        stats.inc(codec.requests_rejected_with_underscores_in_headers);
+    }
+}
+
+/// A request body broke the protocol.
+pub(crate) fn body_refused(conn: &Conn) {
+    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_protocol_error());
+}
+
+/// A response was taken back for another attempt.
+pub(crate) fn retried(exchange: &Exchange<'_>, work: &Work, status: u16) {
+    exchange.cluster.charge(work.info.host.as_deref(), status, variant(&work.info));
+}
+
+/// The upstream's response head is accepted: what it tells of the upstream goes into the head.
+pub(crate) fn upstream_answered(
+    conn: &Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    retry: &Retry<'_>,
+) {
+    let stats = &conn.shard.stats;
+    if retry.done() > 0 && work.response.status < 500 {
+        stats.inc(exchange.cluster.plan().stats.upstream_rq_retry_success());
+    }
+    let headers = &mut work.response.headers;
+    headers.remove(K::XEnvoyImmediateHealthCheckFail);
+    if !conn.manager.plan.router.suppress_envoy_headers
+        && let Some(end) = work.info.request_end
+    {
+        let ms = (ringway_runtime::now() - end).as_millis() as u64;
+        headers.set(K::XEnvoyUpstreamServiceTime, Decimal::new(ms).as_bytes());
+    }
+    if exchange.matched.host.attempt_count_in_response {
+        headers.set(K::XEnvoyAttemptCount, Decimal::new(u64::from(work.info.attempts)).as_bytes());
+    }
+}
+
+/// The stream is over, one way or another.
+pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
+    let now = ringway_runtime::now();
+    let received = conn.down.uncounted_rx();
+    let manager = std::rc::Rc::clone(&conn.manager);
+    let stats = &conn.shard.stats;
+    let hcm = &manager.plan.stats.hcm;
+    work.info.request_body_bytes = conn.down.body_bytes;
+    stats.gauge_sub(hcm.downstream_rq_active(), 1);
+    let took = (now - work.info.start).as_millis() as u64;
+    stats.record(hcm.downstream_rq_time(), took);
+    stats.add(hcm.downstream_cx_rx_bytes_total(), received);
+    let sent = work.info.response_head_bytes + work.info.response_body_bytes;
+    stats.add(hcm.downstream_cx_tx_bytes_total(), sent);
+    let code = work.info.code;
+    if code != 0 {
+        charge_code(conn, work, code);
+    }
+    if work.head_sent && !conn.down.is_complete() {
+        stats.inc(hcm.downstream_rq_response_before_rq_complete());
+    }
+    charge_cluster(conn, work);
+    if !manager.plan.access_logs.is_empty() {
+        log(conn, work);
+    }
+}
+
+fn charge_code(conn: &Conn, _work: &Work, code: u16) {
+    let stats = &conn.shard.stats;
+    let hcm = &conn.manager.plan.stats.hcm;
+    stats.inc(hcm.downstream_rq_completed());
+    if let Some(class) = hcm.downstream_rq_class(code) {
+        stats.inc(class);
+    }
+    let listener = &conn.listener.http_stats;
+    stats.inc(listener.downstream_rq_completed());
+    if let Some(class) = listener.downstream_rq_class(code) {
+        stats.inc(class);
+    }
+}
+
+fn charge_cluster(conn: &Conn, work: &Work) {
+    let info = &work.info;
+    let Some(cluster) = &info.cluster else { return };
+    let variant = variant(info);
+    if info.code != 0 {
+        cluster.charge(info.host.as_deref(), info.code, variant);
+    }
+    if let (Some(end), Some(_)) = (info.request_end, info.upstream_rx)
+        && info.response_complete
+        && conn.manager.plan.router.dynamic_stats
+    {
+        let ms = (ringway_runtime::now() - end).as_millis() as u64;
+        conn.shard.stats.response_time(cluster.plan().stats.upstream_rq_time(), ms, variant);
+    }
+}
+
+fn variant(info: &Info) -> Variant {
+    match info.vetted {
+        Some(vetted) if vetted.internal => Variant::Internal,
+        _ => Variant::External,
+    }
+}
+
+fn log(conn: &Conn, work: &Work) {
+    let cx = context(conn, work, &work.request, Some(&work.response.headers));
+    for log in &conn.manager.plan.access_logs {
+        conn.shard.logs.log(log, &cx);
+    }
+}
+
+/// The stream as format strings see it.
+pub(crate) fn context<'a>(
+    conn: &'a Conn,
+    work: &'a Work,
+    head: &'a RequestHead,
+    response: Option<&'a HeaderMap>,
+) -> LogContext<'a> {
+    let info = &work.info;
+    let manager = &conn.manager.plan;
+    LogContext {
+        request_headers: Some(head),
+        response_headers: response.map(|headers| headers as &dyn HeaderSource),
+        response_trailers: Some(&work.response_trailers),
+        start_unix_ns: info.start_unix.as_nanos() as u64,
+        emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
+        timings: timings(info),
+        protocol: Some(match head.version {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
+        }),
+        response_code: info.code,
+        response_code_details: Some(&*info.details).filter(|details| !details.is_empty()),
+        connection_termination_details: info.termination,
+        flags: info.flags,
+        bytes_received: conn.down.body_bytes,
+        bytes_sent: info.response_body_bytes,
+        request_header_bytes: head.byte_size() as u64,
+        response_header_bytes: work.response.byte_size() as u64,
+        response_trailer_bytes: work.response_trailers.byte_size() as u64,
+        downstream: downstream(conn, info),
+        upstream: upstream(info),
+        route_name: info.route_name.as_deref().filter(|name| !name.is_empty()),
+        stream_id: head
+            .headers
+            .get(K::XRequestId)
+            .filter(|_| manager.request_id.generate)
+            .and_then(|id| std::str::from_utf8(id).ok()),
+        local_reply_body: &info.local_body,
+        log_type: AccessLogType::DownstreamEnd,
+        random: u128::from(ringway_runtime::rand_u64()) << 64
+            | u128::from(ringway_runtime::rand_u64()),
+        ..LogContext::default()
+    }
+}
+
+fn timings(info: &Info) -> Timings {
+    let since = |at: ringway_runtime::Instant| (at - info.start).as_nanos() as u64;
+    Timings {
+        downstream_rx_end: info.request_end.map(since),
+        upstream_tx_begin: info.upstream_tx.map(|(first, _)| since(first)),
+        upstream_tx_end: info.upstream_tx.map(|(_, last)| since(last)),
+        upstream_rx_begin: info.upstream_rx.map(|(first, _)| since(first)),
+        upstream_rx_end: info.upstream_rx.map(|(_, last)| since(last)),
+        downstream_tx_begin: info.downstream_tx.map(|(first, _)| since(first)),
+        downstream_tx_end: info.downstream_tx.map(|(_, last)| since(last)),
+        complete: Some(since(ringway_runtime::now())),
+        ..Timings::default()
+    }
+}
+
+fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
+    let direct_remote = address(&conn.peer);
+    let client = info.vetted.and_then(|vetted| vetted.client);
+    let remote = match (client, direct_remote) {
+        (Some(ip), Address::Ip(peer)) if peer.ip() != ip => Address::Ip((ip, 0).into()),
+        _ => direct_remote,
+    };
+    Downstream {
+        local: address(&conn.local),
+        remote,
+        direct_local: address(&conn.local),
+        direct_remote,
+        connection_id: Some(conn.id),
+        ..Downstream::default()
+    }
+}
+
+fn upstream(info: &Info) -> Upstream<'_> {
+    let plan = info.cluster.as_ref().map(|cluster| cluster.plan());
+    let host = info.host.as_ref().map(|host| host.plan());
+    let host_address = host.map_or(Address::Unset, |host| plan_address(&host.address));
+    Upstream {
+        cluster: plan.map(|plan| &*plan.stat_name),
+        cluster_raw: plan.map(|plan| &*plan.name),
+        host: host_address,
+        host_name: host.map(|host| &*host.info.hostname).filter(|name| !name.is_empty()),
+        remote: host_address,
+        local: info.upstream_local.map_or(Address::Unset, Address::Ip),
+        protocol: info.upstream_tx.map(|_| Protocol::Http11),
+        attempt_count: info.attempts,
+        transport_failure_reason: info.upstream_failure.as_deref(),
+        ..Upstream::default()
+    }
+}
+
+fn address(address: &ringway_runtime::SockAddr) -> Address<'_> {
+    match address.as_inet() {
+        Some(inet) => Address::Ip(inet),
+        None => Address::Pipe(""),
+    }
+}
+
+fn plan_address(address: &crate::plan::Address) -> Address<'_> {
+    match address {
+        crate::plan::Address::Ip(inet) => Address::Ip(*inet),
+        crate::plan::Address::Pipe { path, .. } => Address::Pipe(path.to_str().unwrap_or("")),
+    }
+}
+
+impl HeaderSource for RequestHead {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        Self::get(self, Name::from(name))
+    }
+}
+
+impl HeaderSource for HeaderMap {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        Self::get(self, Name::from(name))
+    }
+}

@@ -1,0 +1,369 @@
+//! One downstream HTTP/1 connection: one task, from accept to close.
+//!
+//! LIFECYCLE: `idle` (small: no buffer, no request state) → bytes come → `active` (one boxed state,
+//! reused from request to request) → quiet for [`LINGER`] → `idle` again … → `closing` (flush, wait
+//! for the client's FIN up to `delayed_close_timeout`) → gone.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringway_runtime::{Chain, Instant, Sleep, SockAddr, Stream, sleep_until};
+use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
+use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
+
+use super::down::Downstream;
+use super::info::Info;
+use super::manager::Manager;
+use super::reply::{self, LocalReply};
+use super::respond::BodyForm;
+use super::stream;
+use crate::listener::ActiveListener;
+use crate::plan::route::RouteId;
+use crate::shard::Shard;
+use crate::upstream::RetryPermit;
+
+/// How long the request state is kept while no request comes.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A connection between requests: what must be kept for as long as it is open.
+pub(crate) struct Conn {
+    pub shard: Rc<Shard>,
+    pub listener: Rc<ActiveListener>,
+    pub manager: Rc<Manager>,
+    pub down: Downstream,
+    /// The peer.
+    pub peer: SockAddr,
+    /// Our end.
+    pub local: SockAddr,
+    /// `%CONNECTION_ID%`.
+    pub id: u64,
+    /// When it was accepted.
+    pub opened: Instant,
+    /// Requests begun on it.
+    pub served: u32,
+    /// The one timer; reset for whatever comes first.
+    pub timer: Sleep,
+    /// `drain_timeout` after `max_connection_duration`, or a drain of the shard, asks to close.
+    pub aged: bool,
+}
+
+/// State of the request under way; reused from request to request.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub request: RequestHead,
+    pub response: ResponseHead,
+    pub request_trailers: HeaderMap,
+    pub response_trailers: HeaderMap,
+    pub info: Info,
+    /// Request body kept for another attempt.
+    pub replay: Chain,
+    /// How the response body is framed.
+    pub form: BodyForm,
+    /// Held while a retry is under way.
+    pub retry_permit: Option<RetryPermit>,
+    /// The response's head has gone out.
+    pub head_sent: bool,
+    /// The connection closes after this response.
+    pub close: bool,
+    /// The route it took, in the manager's table.
+    pub route: Option<RouteId>,
+    /// The weighted cluster it took, by position.
+    pub weighted: Option<usize>,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It carries another.
+    KeepAlive,
+    /// It closes once everything is written.
+    Close,
+    /// The same, but the client may still be sending: wait for it, up to `delayed_close_timeout`.
+    CloseDelayed,
+    /// The client is gone.
+    Gone,
+}
+
+/// How a wait for a request ended.
+enum Heard {
+    Bytes,
+    Quiet,
+    Closed,
+    Drained,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(mut conn: Conn) {
+    let shard = Rc::clone(&conn.shard);
+    let key = shard.connections.enter(&conn.listener).await;
+    super::account::connection_opened(&conn);
+    let after = run(&mut conn).await;
+    if matches!(after, After::Close | After::CloseDelayed) {
+        close(&mut conn, after).await;
+    }
+    super::account::connection_closed(&mut conn, after);
+    shard.connections.leave(key, &conn.listener);
+}
+
+async fn run(conn: &mut Conn) -> After {
+    loop {
+        match idle(conn).await {
+            Heard::Bytes => {}
+            Heard::Closed => return After::Gone,
+            Heard::Quiet => {
+                conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_idle_timeout());
+                return After::Close;
+            }
+            Heard::Drained => return After::Close,
+        }
+        let requests: Pin<Box<dyn Future<Output = Option<After>> + '_>> = Box::pin(active(conn));
+        if let Some(after) = requests.await {
+            return after;
+        }
+    }
+}
+
+/// Waits for the first byte of a request, for as long as the idle timeout allows.
+async fn idle(conn: &mut Conn) -> Heard {
+    if !conn.down.inbox.is_empty() {
+        return Heard::Bytes;
+    }
+    let since = ringway_runtime::now();
+    let idle = conn.manager.plan.timeouts.idle;
+    let aged_at = conn.aged_at();
+    let quiet_at = deadline(since, idle);
+    let first = earlier(quiet_at, aged_at);
+    if let Some(at) = first {
+        conn.timer.reset(at);
+    }
+    poll_fn(|cx| {
+        if let Poll::Ready(got) = conn.down.poll_fill(cx) {
+            return Poll::Ready(if got == Ok(true) { Heard::Bytes } else { Heard::Closed });
+        }
+        if conn.shard.exiting() {
+            return Poll::Ready(Heard::Drained);
+        }
+        if first.is_some() && Pin::new(&mut conn.timer).poll(cx).is_ready() {
+            if aged_at.is_some() && first == aged_at {
+                conn.aged = true;
+                let stats = &conn.manager.plan.stats;
+                conn.shard.stats.inc(stats.hcm.downstream_cx_max_duration_reached());
+                return Poll::Ready(Heard::Drained);
+            }
+            return Poll::Ready(Heard::Quiet);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Serves requests until the connection falls quiet (`None`) or ends.
+async fn active(conn: &mut Conn) -> Option<After> {
+    let mut work = Work::default();
+    loop {
+        let parsed = match read_head(conn, &mut work).await {
+            Read::Head(parsed) => parsed,
+            Read::Quiet => return None,
+            Read::Closed => return Some(After::Gone),
+            Read::Bad(error) => return Some(stream::refuse_malformed(conn, &mut work, &error)),
+            Read::Late => return Some(stream::refuse_late(conn, &mut work)),
+        };
+        match stream::serve(conn, &mut work, parsed).await {
+            After::KeepAlive => {}
+            after => return Some(after),
+        }
+        work.trim();
+    }
+}
+
+enum Read {
+    Head(ParsedHead),
+    Quiet,
+    Closed,
+    Bad(H1Error),
+    Late,
+}
+
+/// Reads one request head. The clock of `request_headers_timeout` starts with its first byte.
+async fn read_head(conn: &mut Conn, work: &mut Work) -> Read {
+    let mut began: Option<Instant> = None;
+    let quiet_at = ringway_runtime::now() + LINGER;
+    let mut armed = false;
+    poll_fn(|cx| {
+        loop {
+            if !conn.down.inbox.is_empty() {
+                began.get_or_insert_with(ringway_runtime::now);
+                let manager = &conn.manager;
+                match parse_request(
+                    &conn.down.inbox,
+                    &manager.limits,
+                    &manager.options,
+                    &mut work.request,
+                ) {
+                    Ok(Some(parsed)) => return Poll::Ready(Read::Head(parsed)),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Read::Bad(error)),
+                }
+            }
+            match conn.down.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => armed = false,
+                Poll::Ready(_) => return Poll::Ready(Read::Closed),
+                Poll::Pending => break,
+            }
+        }
+        let timeouts = &conn.manager.plan.timeouts;
+        let until = match began {
+            None => Some(quiet_at),
+            Some(began) => earlier(
+                deadline(began, timeouts.request_headers),
+                earlier(deadline(began, timeouts.request), deadline(began, timeouts.idle)),
+            ),
+        };
+        let Some(until) = until else { return Poll::Pending };
+        if !armed {
+            conn.timer.reset(until);
+            armed = true;
+        }
+        if Pin::new(&mut conn.timer).poll(cx).is_ready() {
+            return Poll::Ready(if began.is_none() { Read::Quiet } else { Read::Late });
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Writes what is queued, then lets the client finish talking.
+async fn close(conn: &mut Conn, after: After) {
+    let delay = conn.manager.plan.timeouts.delayed_close;
+    // A client that reads nothing must not hold the connection for ever.
+    let flush = if delay.is_zero() { Duration::from_secs(60) } else { delay };
+    conn.timer.reset(ringway_runtime::now() + flush);
+    let down = &conn.down;
+    let timer = &mut conn.timer;
+    let flushed = poll_fn(|cx| {
+        if let Poll::Ready(done) = down.stream.poll_queued_below(cx, 0) {
+            return Poll::Ready(done.is_ok());
+        }
+        Pin::new(&mut *timer).poll(cx).map(|()| false)
+    })
+    .await;
+    if !flushed || after == After::Close || delay.is_zero() {
+        return;
+    }
+    conn.timer.reset(ringway_runtime::now() + delay);
+    let (down, timer) = (&conn.down, &mut conn.timer);
+    let timed_out = poll_fn(|cx| {
+        while let Poll::Ready(got) = down.stream.poll_recv(cx) {
+            if !matches!(got, Ok(Some(_))) {
+                return Poll::Ready(false);
+            }
+        }
+        Pin::new(&mut *timer).poll(cx).map(|()| true)
+    })
+    .await;
+    if timed_out {
+        conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_delayed_close_timeout());
+    }
+}
+
+impl Conn {
+    /// A connection that was just accepted.
+    pub(crate) fn new(
+        shard: Rc<Shard>,
+        listener: Rc<ActiveListener>,
+        manager: Rc<Manager>,
+        stream: Stream,
+        peer: SockAddr,
+    ) -> Self {
+        let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
+        let opened = ringway_runtime::now();
+        Self {
+            id: shard.next_connection_id(),
+            shard,
+            listener,
+            manager,
+            down: Downstream::new(stream),
+            peer,
+            local,
+            opened,
+            served: 0,
+            timer: sleep_until(opened + Duration::from_secs(3600)),
+            aged: false,
+        }
+    }
+
+    /// Should the response under way carry `connection: close`?
+    pub(crate) fn should_drain(&self) -> bool {
+        let max = self.manager.plan.max_requests_per_connection;
+        if max > 0 && self.served >= max {
+            self.shard.stats.inc(self.manager.plan.stats.hcm.downstream_cx_max_requests_reached());
+            return true;
+        }
+        if self.aged || self.aged_at().is_some_and(|at| ringway_runtime::now() >= at) {
+            return true;
+        }
+        if self.shard.drains(&self.listener) {
+            self.shard.stats.inc(self.manager.plan.stats.hcm.downstream_cx_drain_close());
+            return true;
+        }
+        false
+    }
+
+    fn aged_at(&self) -> Option<Instant> {
+        deadline(self.opened, self.manager.plan.timeouts.max_connection)
+    }
+}
+
+impl Work {
+    /// Ready for the next request.
+    pub(crate) fn begin(&mut self) {
+        self.response.clear();
+        self.request_trailers.clear();
+        self.response_trailers.clear();
+        self.replay.clear();
+        self.form = BodyForm::None;
+        self.retry_permit = None;
+        self.head_sent = false;
+        self.close = false;
+        self.route = None;
+        self.weighted = None;
+        self.info = Info::begin(ringway_runtime::now(), ringway_runtime::unix_now());
+    }
+
+    /// Lets go of what the last request held, and of room only a giant head needed.
+    fn trim(&mut self) {
+        const KEEP: usize = 8 * 1024;
+        self.info = Info::default();
+        self.replay.clear();
+        if self.request.headers.byte_size() > KEEP {
+            self.request.clear();
+            self.request.headers.trim(KEEP);
+        }
+        if self.response.headers.byte_size() > KEEP {
+            self.response.clear();
+            self.response.headers.trim(KEEP);
+        }
+    }
+}
+
+/// `start + limit`, or never for a limit of zero.
+pub(crate) fn deadline(start: Instant, limit: Duration) -> Option<Instant> {
+    (!limit.is_zero()).then(|| start + limit)
+}
+
+/// The earlier of two moments of which either may be "never".
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A reply to a request that never became one; the connection closes after it.
+pub(crate) fn refuse(conn: &mut Conn, work: &mut Work, reply: LocalReply) {
+    work.close = true;
+    reply::send(conn, work, reply);
+}

@@ -1,0 +1,145 @@
+//! The downstream side of HTTP/1: bytes of one connection to request bodies, responses to bytes.
+//!
+//! LIFECYCLE of a request on it: `begin` (head parsed) → `poll_body` until [`Frame::End`] → the
+//! response is written → `is_complete` says whether the connection can carry another.
+
+use std::task::{Context, Poll, ready};
+
+use ringway_runtime::{BufMut, Chunk, Stream};
+use ringway_wire::HeaderMap;
+use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
+
+/// Receives a request, piece by piece.
+pub(crate) struct Downstream {
+    /// The connection.
+    pub stream: Stream,
+    /// Bytes received and not consumed yet.
+    pub inbox: Chunk,
+    /// What is left of the request's body; `None` once it has been read to its end.
+    body: Option<BodyDecoder>,
+    /// Body bytes received, without chunk framing.
+    pub body_bytes: u64,
+    /// Bytes received and not yet in a counter.
+    received: u64,
+}
+
+/// One piece of a message's body.
+pub(crate) enum Frame {
+    /// Bytes, at least one.
+    Data(Chunk),
+    /// The end; trailers, if any, are in the map that was passed in.
+    End,
+}
+
+/// Why a body cannot be read further.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The peer broke the framing.
+    Malformed(H1Error),
+    /// The peer went away.
+    Gone,
+}
+
+impl Downstream {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0 }
+    }
+
+    /// A head was parsed: its bytes are consumed, the body starts.
+    pub(crate) fn begin(&mut self, head_len: usize, kind: BodyKind, decoder: BodyDecoder) {
+        self.inbox.advance(head_len);
+        self.body = (kind != BodyKind::None).then_some(decoder);
+        self.body_bytes = 0;
+        if let BodyKind::Length(n) = kind {
+            let expected = usize::try_from(n).unwrap_or(usize::MAX);
+            self.stream.recv_hint(expected.saturating_sub(self.inbox.len()));
+        }
+    }
+
+    /// Bytes received since the last call, for `downstream_cx_rx_bytes_total`.
+    pub(crate) fn uncounted_rx(&mut self) -> u64 {
+        std::mem::take(&mut self.received)
+    }
+
+    /// Whether the whole request has been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// The next piece of the request body.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<Frame, BodyError>> {
+        loop {
+            let Some(decoder) = &mut self.body else { return Poll::Ready(Ok(Frame::End)) };
+            if !self.inbox.is_empty() {
+                let step = match decoder.decode(&self.inbox) {
+                    Ok(step) => step,
+                    Err(error) => return Poll::Ready(Err(BodyError::Malformed(error))),
+                };
+                let data = self.inbox.slice(step.data);
+                self.inbox.advance(step.consumed);
+                if step.done {
+                    if let Some(received) = decoder.take_trailers() {
+                        *trailers = received;
+                    }
+                    self.body = None;
+                    self.stream.recv_hint(0);
+                }
+                if !data.is_empty() {
+                    self.body_bytes += data.len() as u64;
+                    return Poll::Ready(Ok(Frame::Data(data)));
+                }
+                continue;
+            }
+            match ready!(self.stream.poll_recv(cx)) {
+                Ok(Some(chunk)) => {
+                    self.received += chunk.len() as u64;
+                    self.inbox = chunk;
+                }
+                Ok(None) | Err(_) => return Poll::Ready(Err(BodyError::Gone)),
+            }
+        }
+    }
+
+    /// Ready when the client has gone while a response is being made. Bytes of a next request do
+    /// not count: they wait. Envoy too takes a FIN here as "gone".
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.write_error().is_some() || self.stream.readable_closed() {
+            return Poll::Ready(());
+        }
+        match self.stream.poll_closed_or_readable(cx) {
+            Poll::Ready(()) if self.stream.readable_closed() => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Receives until there are bytes to parse. `Ok(false)`: the peer closed.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ()>> {
+        match ready!(self.stream.poll_recv(cx)) {
+            Ok(Some(chunk)) => {
+                self.received += chunk.len() as u64;
+                let before = std::mem::take(&mut self.inbox);
+                self.inbox = join(before, chunk);
+                Poll::Ready(Ok(true))
+            }
+            Ok(None) => Poll::Ready(Ok(false)),
+            Err(_) => Poll::Ready(Err(())),
+        }
+    }
+}
+
+/// Two pieces as one: without a copy where they are neighbours in one buffer.
+pub(crate) fn join(first: Chunk, second: Chunk) -> Chunk {
+    if first.is_empty() {
+        return second;
+    }
+    first.unsplit(second).unwrap_or_else(|(first, second)| {
+        let mut joined = BufMut::with_capacity(first.len() + second.len());
+        joined.extend_from_slice(&first);
+        joined.extend_from_slice(&second);
+        joined.freeze()
+    })
+}

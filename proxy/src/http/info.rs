@@ -1,0 +1,95 @@
+//! What is remembered of a stream while it runs: times, sizes, flags, who served it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::Instant;
+
+use super::vet::Vetted;
+use crate::upstream::{ShardCluster, ShardHost};
+
+/// The record of one stream; reused for the next one on its connection.
+#[derive(Default)]
+pub(crate) struct Info {
+    /// First byte of the request.
+    pub start: Instant,
+    /// Wall clock at `start`, since the epoch.
+    pub start_unix: Duration,
+    /// The request had been read to its end.
+    pub request_end: Option<Instant>,
+    /// First and last byte to the upstream (of the last attempt).
+    pub upstream_tx: Option<(Instant, Instant)>,
+    /// First and last byte from the upstream.
+    pub upstream_rx: Option<(Instant, Instant)>,
+    /// First and last byte to the client.
+    pub downstream_tx: Option<(Instant, Instant)>,
+    /// Status sent to the client; 0 when none was.
+    pub code: u16,
+    /// `%RESPONSE_FLAGS%`.
+    pub flags: crate::observe::format::ResponseFlags,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub details: Cow<'static, str>,
+    /// `%CONNECTION_TERMINATION_DETAILS%`.
+    pub termination: Option<&'static str>,
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub upstream_failure: Option<String>,
+    /// Bytes of the request's head as received.
+    pub request_head_bytes: u64,
+    /// Body bytes received from the client.
+    pub request_body_bytes: u64,
+    /// Bytes of the response's head as sent.
+    pub response_head_bytes: u64,
+    /// Body bytes sent to the client.
+    pub response_body_bytes: u64,
+    /// Bytes on the wire to and from the upstream.
+    pub upstream_wire: (u64, u64),
+    /// Body bytes received from the upstream.
+    pub upstream_body_bytes: u64,
+    /// `:path` as it was before a rewrite.
+    pub original_path: Option<Vec<u8>>,
+    /// Name of the matched route.
+    pub route_name: Option<std::sync::Arc<str>>,
+    /// The cluster it went to.
+    pub cluster: Option<Rc<ShardCluster>>,
+    /// The host of the last attempt.
+    pub host: Option<Rc<ShardHost>>,
+    /// Our end of the upstream connection.
+    pub upstream_local: Option<std::net::SocketAddr>,
+    /// Requests sent to an upstream, the first included.
+    pub attempts: u32,
+    /// Who the client is.
+    pub vetted: Option<Vetted>,
+    /// The answer was made here, not by an upstream.
+    pub local_reply: bool,
+    /// Body of a local reply, for `%LOCAL_REPLY_BODY%`.
+    pub local_body: Cow<'static, str>,
+    /// The response was complete.
+    pub response_complete: bool,
+}
+
+impl Info {
+    /// A fresh record.
+    pub(crate) fn begin(now: Instant, unix: Duration) -> Self {
+        Self { start: now, start_unix: unix, ..Self::default() }
+    }
+
+    pub(crate) fn sent_upstream(&mut self, now: Instant) {
+        touch(&mut self.upstream_tx, now);
+    }
+
+    pub(crate) fn heard_upstream(&mut self, now: Instant) {
+        touch(&mut self.upstream_rx, now);
+    }
+
+    pub(crate) fn sent_downstream(&mut self, now: Instant) {
+        touch(&mut self.downstream_tx, now);
+    }
+}
+
+fn touch(span: &mut Option<(Instant, Instant)>, now: Instant) {
+    match span {
+        Some((_, last)) => *last = now,
+        None => *span = Some((now, now)),
+    }
+}

@@ -1,0 +1,89 @@
+//! A shard's view of one HTTP connection manager: the plan, and what the codec wants precomputed.
+
+use std::sync::Arc;
+
+use ringway_wire::http1::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
+
+use crate::plan::cluster::UpstreamHttp;
+use crate::plan::http::{HeaderCase, HttpManager, Underscores};
+
+/// One connection manager on one shard.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    /// The plan.
+    pub plan: Arc<HttpManager>,
+    /// Parser options of requests.
+    pub options: ParseOptions,
+    /// Parser limits of requests.
+    pub limits: HeadLimits,
+    /// How response header names are written.
+    pub key_format: HeaderKeyFormat,
+}
+
+/// What the HTTP/1 codec is told about an upstream.
+#[derive(Debug)]
+pub(crate) struct Codec {
+    /// Parser options of responses.
+    pub options: ParseOptions,
+    /// Parser limits of responses.
+    pub limits: HeadLimits,
+    /// How request header names are written.
+    pub key_format: HeaderKeyFormat,
+}
+
+impl Codec {
+    /// From the cluster's HTTP options. Allocates nothing.
+    pub(crate) fn upstream(http: &UpstreamHttp) -> Self {
+        let key_format = key_format(http.header_case);
+        let options = ParseOptions {
+            allow_chunked_length: http.allow_chunked_length,
+            enable_trailers: http.enable_trailers,
+            header_key_format: key_format,
+            ..ParseOptions::default()
+        };
+        let limits = HeadLimits {
+            head_bytes_max: http.max_headers_bytes as usize,
+            headers_count_max: http.max_headers_count as usize,
+        };
+        Self { options, limits, key_format }
+    }
+}
+
+impl Manager {
+    /// Prepares a plan for the codec.
+    pub(crate) fn new(plan: Arc<HttpManager>) -> Self {
+        let http1 = &plan.http1;
+        let key_format = key_format(http1.header_case);
+        let options = ParseOptions {
+            accept_http_10: http1.accept_http_10,
+            default_host_for_http_10: http1
+                .default_host_for_http_10
+                .as_ref()
+                .map_or_else(Vec::new, |host| host.as_bytes().to_vec()),
+            allow_absolute_url: http1.allow_absolute_url,
+            allow_chunked_length: http1.allow_chunked_length,
+            enable_trailers: http1.enable_trailers,
+            header_key_format: key_format,
+            headers_with_underscores_action: match http1.underscores {
+                Underscores::Allow => UnderscoreAction::Allow,
+                Underscores::RejectRequest => UnderscoreAction::RejectRequest,
+                Underscores::DropHeader => UnderscoreAction::DropHeader,
+            },
+            allow_custom_methods: http1.allow_custom_methods,
+        };
+        let limits = HeadLimits {
+            head_bytes_max: http1.max_headers_bytes as usize,
+            headers_count_max: http1.max_headers_count as usize,
+        };
+        Self { options, limits, key_format, plan }
+    }
+}
+
+/// The codec's word for a header case.
+pub(crate) fn key_format(case: HeaderCase) -> HeaderKeyFormat {
+    match case {
+        HeaderCase::Lower => HeaderKeyFormat::LowerCase,
+        HeaderCase::Proper => HeaderKeyFormat::ProperCase,
+        HeaderCase::Preserve => HeaderKeyFormat::PreserveCase,
+    }
+}

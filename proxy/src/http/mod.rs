@@ -1,0 +1,17 @@
+//! HTTP on the downstream side: connections, streams, local replies.
+//!
+//! A connection ([`conn`]) reads request heads and hands each to [`stream`], which normalises it
+//! ([`vet`]), finds its route and lets the router ([`crate::filters::router`]) or a local reply
+//! ([`reply`]) answer. [`respond`] writes heads and bodies; [`account`] counts and logs.
+
+pub(crate) mod account;
+pub(crate) mod conn;
+pub(crate) mod down;
+pub(crate) mod info;
+pub(crate) mod manager;
+pub(crate) mod normalise;
+pub(crate) mod reply;
+pub(crate) mod respond;
+pub(crate) mod stream;
+pub(crate) mod uuid;
+pub(crate) mod vet;

@@ -1,0 +1,285 @@
+//! One request from its head to its end: checks, vetting, routing, answer, account.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_wire::http1::{BodyDecoder, H1Error, H1Rule, ParsedHead};
+use ringway_wire::{KnownName as K, Method, Name, RequestHead, Version};
+
+use super::account;
+use super::conn::{self, After, Conn, Work};
+use super::normalise::{self, Normalised};
+use super::reply::{self, LocalReply};
+use super::respond;
+use super::vet::{self, Ends};
+use crate::filters::router;
+use crate::observe::format::ResponseFlag;
+use crate::plan::http::HttpManager;
+use crate::plan::route::{Action, Lookup, Route, RouteRequest, RouteTable, VirtualHost};
+
+/// Serves the request whose head is in `work.request`.
+pub(crate) async fn serve(conn: &mut Conn, work: &mut Work, parsed: ParsedHead) -> After {
+    begin(conn, work, &parsed);
+    match answer(conn, work, &parsed).await {
+        Ok(()) => {}
+        Err(Stop::Reply(reply)) => reply::send(conn, work, *reply),
+        Err(Stop::Gone) => return abandon(conn, work),
+        Err(Stop::Broken) => {
+            // The head is out, the body cannot be finished: only closing tells the client.
+            account::finished(conn, work);
+            return After::CloseDelayed;
+        }
+    }
+    work.info.response_complete = true;
+    account::finished(conn, work);
+    after(conn, work)
+}
+
+/// Why the ordinary way ended early.
+pub(crate) enum Stop {
+    /// Answer with this; no response has begun.
+    Reply(Box<LocalReply>),
+    /// The client went away.
+    Gone,
+    /// The response had begun and cannot be completed.
+    Broken,
+}
+
+impl From<LocalReply> for Stop {
+    fn from(reply: LocalReply) -> Self {
+        Self::Reply(Box::new(reply))
+    }
+}
+
+fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
+    work.begin();
+    conn.served = conn.served.saturating_add(1);
+    work.info.request_head_bytes = parsed.head_len as u64;
+    let decoder = BodyDecoder::request(parsed.body, &conn.manager.limits, &conn.manager.options);
+    conn.down.begin(parsed.head_len, parsed.body, decoder);
+    if conn.down.is_complete() {
+        work.info.request_end = Some(work.info.start);
+    }
+    work.close = !parsed.keep_alive;
+    account::request_began(conn);
+}
+
+async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result<(), Stop> {
+    let manager = Rc::clone(&conn.manager);
+    let plan = &*manager.plan;
+    acknowledge_expect(conn, work, plan);
+    check_path(&work.request)?;
+    if let Normalised::Redirect = normalise(conn, work, plan)? {
+        return Ok(redirect_to_normal_form(conn, work));
+    }
+    let ends = Ends {
+        peer: conn.peer.ip(),
+        local_port: conn.local.port(),
+        tls: false,
+    };
+    let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128);
+    work.info.vetted = Some(vetted);
+    if parsed.upgrade && work.request.method != Method::Connect && !is_ignored_upgrade(&work.request)
+    {
+        return Err(LocalReply::new(403, "", "upgrade_failed").into());
+    }
+    ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, false);
+    let random = ringway_runtime::rand_u64();
+    let request = Routed { head: &work.request, internal: vetted.internal };
+    let matched = match plan.routes.find(&request, random) {
+        Lookup::Route(id) => {
+            work.route = Some(id);
+            plan.routes.route(id)
+        }
+        Lookup::RedirectToTls { .. } => {
+            router::redirect::to_https(conn, work);
+            return Ok(());
+        }
+        Lookup::NotFound => None,
+    };
+    let Some((host, route)) = matched else {
+        conn.shard.stats.inc(plan.stats.router.no_route());
+        return Err(no_route());
+    };
+    let matched = Matched { table: &plan.routes, host, route };
+    work.info.route_name = Some(Arc::clone(&route.name));
+    match &route.action {
+        Action::Forward(forward) => {
+            router::forward(conn, work, &matched, forward, random).await
+        }
+        Action::Redirect(redirect) => {
+            router::redirect::send(conn, work, &matched, redirect);
+            Ok(())
+        }
+        Action::Direct(direct) => {
+            router::direct::send(conn, work, direct);
+            Ok(())
+        }
+        Action::NonForwarding => Err(no_route()),
+    }
+}
+
+/// A request's route with the levels above it.
+#[derive(Clone, Copy)]
+pub(crate) struct Matched<'p> {
+    pub table: &'p RouteTable,
+    pub host: &'p VirtualHost,
+    pub route: &'p Route,
+}
+
+fn no_route() -> Stop {
+    LocalReply::new(404, "", "route_not_found").flag(ResponseFlag::NoRouteFound).into()
+}
+
+/// The proxy answers `100-continue` itself (Envoy's default) and the upstream never sees it.
+fn acknowledge_expect(conn: &Conn, work: &mut Work, plan: &HttpManager) {
+    if plan.proxy_100_continue || work.request.version != Version::Http11 {
+        return;
+    }
+    let expects = work
+        .request
+        .headers
+        .get(K::Expect)
+        .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    if expects {
+        work.request.headers.remove(K::Expect);
+        respond::send_continue(conn);
+    }
+}
+
+/// A path must be absolute; `OPTIONS *` and CONNECT match no route of a proxy without a matcher
+/// for them, which is Envoy's 404.
+fn check_path(head: &RequestHead) -> Result<(), Stop> {
+    match head.path.first() {
+        Some(b'/') => Ok(()),
+        _ if head.method == Method::Connect => Ok(()),
+        _ => Err(LocalReply::new(404, "", "absolute_path_rejected").into()),
+    }
+}
+
+fn normalise(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<Normalised, Stop> {
+    let port = conn.local.port();
+    normalise::normalise(&mut work.request, &plan.normalise, port).map_err(|_| {
+        conn.shard.stats.inc(plan.stats.hcm.downstream_rq_failed_path_normalization());
+        LocalReply::new(400, "", "path_normalization_failed").into()
+    })
+}
+
+fn redirect_to_normal_form(conn: &mut Conn, work: &mut Work) {
+    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_redirected_with_normalized_path());
+    let reply = LocalReply::new(307, "", "path_normalization_failed");
+    reply::record(work, &reply);
+    work.response.clear();
+    work.response.status = 307;
+    let path = std::mem::take(&mut work.request.path);
+    work.response.headers.append(K::Location, &path);
+    work.request.path = path;
+    respond::send_head(conn, work);
+}
+
+/// `h2c` upgrades are not taken up and not refused either: the request goes on as HTTP/1.1.
+fn is_ignored_upgrade(head: &RequestHead) -> bool {
+    head.headers.get(K::Upgrade).is_some_and(|value| value.eq_ignore_ascii_case(b"h2c"))
+}
+
+/// After a whole response: may the connection carry another request?
+fn after(conn: &Conn, work: &Work) -> After {
+    if conn.down.stream.write_error().is_some() {
+        return After::Gone;
+    }
+    if !work.close {
+        return After::KeepAlive;
+    }
+    // Envoy waits for the client unless the client itself asked to close and had said everything.
+    let asked = work.info.request_end.is_some() && !work.info.local_reply;
+    if asked && conn.down.is_complete() { After::Close } else { After::CloseDelayed }
+}
+
+/// The client went away while its request was served.
+fn abandon(conn: &mut Conn, work: &mut Work) -> After {
+    work.info.flags.insert(ResponseFlag::DownstreamConnectionTermination);
+    if work.info.details.is_empty() {
+        work.info.details = Cow::Borrowed("downstream_remote_disconnect");
+    }
+    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_rx_reset());
+    account::finished(conn, work);
+    After::Gone
+}
+
+/// Answers a request the parser refused, with Envoy's status and details.
+pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error) -> After {
+    work.begin();
+    conn.served = conn.served.saturating_add(1);
+    account::request_began(conn);
+    account::refused(conn, error);
+    let status = error.status();
+    // Envoy's codec words its own errors and leaves those of the manager bare.
+    let body = match error.rule {
+        H1Rule::MissingHost => "",
+        _ => ringway_wire::status::reason(status),
+    };
+    let mut reply = LocalReply::new(status, body, error.details());
+    if error.rule != H1Rule::MissingHost {
+        reply = reply.flag(ResponseFlag::DownstreamProtocolError);
+    }
+    conn::refuse(conn, work, reply);
+    account::finished(conn, work);
+    After::CloseDelayed
+}
+
+/// `request_headers_timeout` or `request_timeout` ran out before the head was complete.
+pub(crate) fn refuse_late(conn: &mut Conn, work: &mut Work) -> After {
+    work.begin();
+    conn.served = conn.served.saturating_add(1);
+    account::request_began(conn);
+    let stats = &conn.manager.plan.stats;
+    conn.shard.stats.inc(stats.hcm.downstream_rq_header_timeout());
+    conn::refuse(conn, work, LocalReply::new(408, "request header timeout", "request_header_timeout"));
+    account::finished(conn, work);
+    After::CloseDelayed
+}
+
+/// The router's view of a request.
+struct Routed<'a> {
+    head: &'a RequestHead,
+    internal: bool,
+}
+
+impl RouteRequest for Routed<'_> {
+    fn path(&self) -> Option<&[u8]> {
+        Some(self.head.path.as_slice()).filter(|path| !path.is_empty())
+    }
+
+    fn authority(&self) -> Option<&[u8]> {
+        Some(self.head.authority.as_slice())
+    }
+
+    fn is_https(&self) -> bool {
+        self.head.headers.get(K::XForwardedProto) == Some(b"https")
+    }
+
+    fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        header_lines(self.head, name)
+    }
+}
+
+/// Lines of a header or pseudo header, by its lower-case name.
+pub(crate) fn header_lines<'a>(
+    head: &'a RequestHead,
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    let name = Name::from(name);
+    let first = head.get(name);
+    let in_map = head.headers.contains(name);
+    let rest = head.headers.get_all(name).skip(usize::from(in_map));
+    first.into_iter().chain(rest)
+}
+
+fn random_u128() -> u128 {
+    u128::from(ringway_runtime::rand_u64()) << 64 | u128::from(ringway_runtime::rand_u64())
+}

@@ -1,0 +1,293 @@
+//! What the connection manager does to a request head before it is routed: who the client is,
+//! which headers it may not set, `x-forwarded-*`, `x-envoy-*`, `x-request-id`.
+//!
+//! Source: Envoy's documentation, "HTTP header manipulation" and "x-forwarded-for"; order and
+//! spelling as Envoy 1.40 writes them to the upstream.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ringway_wire::chars::Decimal;
+use ringway_wire::{KnownName as K, RequestHead};
+
+use super::uuid::Uuid;
+use crate::plan::http::{Forwarding, HttpManager, InternalAddresses};
+
+/// The two ends of the downstream connection, as far as vetting needs them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// The peer; `None` on unix sockets.
+    pub peer: Option<IpAddr>,
+    /// Port of our end; 0 on unix sockets.
+    pub local_port: u16,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+/// Who this process is: `node` of the bootstrap and the address peers see.
+#[derive(Debug)]
+pub(crate) struct LocalInfo {
+    /// Own address written to `x-forwarded-for` for clients on loopback.
+    pub address: IpAddr,
+    /// `node.cluster` or `--service-cluster`.
+    pub cluster: String,
+    /// `node.id` or `--service-node`.
+    pub node: String,
+}
+
+/// What vetting found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vetted {
+    /// The trusted client address, for logs; the peer when nothing better is known.
+    pub client: Option<IpAddr>,
+    /// The request came from inside the mesh (`internal_address_config`).
+    pub internal: bool,
+}
+
+/// Headers only an internal client may use; taken off everything else.
+const INTERNAL_ONLY: &[K] = &[
+    K::XEnvoyRetriableStatusCodes,
+    K::XEnvoyRetriableHeaderNames,
+    K::XEnvoyRetryOn,
+    K::XEnvoyRetryGrpcOn,
+    K::XEnvoyMaxRetries,
+    K::XEnvoyUpstreamAltStatName,
+    K::XEnvoyUpstreamRqTimeoutMs,
+    K::XEnvoyUpstreamRqPerTryTimeoutMs,
+    K::XEnvoyUpstreamRqTimeoutAltResponse,
+    K::XEnvoyExpectedRqTimeoutMs,
+    K::XEnvoyForceTrace,
+    K::XEnvoyIpTags,
+    K::XEnvoyOriginalUrl,
+    K::XEnvoyHedgeOnPerTryTimeout,
+];
+
+/// Vets the head in place. `random` is asked for a request id when one is needed.
+pub(crate) fn vet(
+    head: &mut RequestHead,
+    manager: &HttpManager,
+    ends: Ends,
+    local: &LocalInfo,
+    random: impl FnOnce() -> u128,
+) -> Vetted {
+    let rules = &manager.forwarding;
+    let (trusted, may_be_internal) = trusted_client(head, rules, ends.peer);
+    if rules.use_remote_address {
+        append_forwarded_for(head, rules, ends.peer, local);
+        let hops = rules.xff_trusted_hops;
+        let headers = &mut head.headers;
+        if hops == 0 || !headers.contains(K::XForwardedProto) {
+            headers.set(K::XForwardedProto, scheme_text(ends.tls));
+        }
+        if manager.append_x_forwarded_port
+            && (hops == 0 || !headers.contains(K::XForwardedPort))
+        {
+            let port = Decimal::new(u64::from(ends.local_port));
+            headers.set(K::XForwardedPort, port.as_bytes());
+        }
+    } else if !head.headers.contains(K::XForwardedProto) {
+        head.headers.set(K::XForwardedProto, scheme_text(ends.tls));
+    }
+    settle_scheme(head, manager, ends.tls);
+    let internal =
+        may_be_internal && trusted.is_some_and(|address| is_internal(address, &rules.internal));
+    let edge = !internal && rules.use_remote_address;
+    mark_origin(head, internal, edge, trusted, rules);
+    if manager.add_user_agent {
+        name_ourselves(head, local);
+    }
+    if !manager.forward_client_cert {
+        head.headers.remove(K::XForwardedClientCert);
+    }
+    set_request_id(head, manager, edge, random);
+    if let Some(via) = &manager.via {
+        head.headers.append_joined(K::Via, via.as_bytes());
+    }
+    Vetted { client: trusted.or(ends.peer), internal }
+}
+
+/// The client's address as far as it can be trusted, and whether it may count as internal.
+fn trusted_client(
+    head: &RequestHead,
+    rules: &Forwarding,
+    peer: Option<IpAddr>,
+) -> (Option<IpAddr>, bool) {
+    let hops = rules.xff_trusted_hops as usize;
+    if rules.use_remote_address {
+        let forwarded = head.headers.contains(K::XForwardedFor);
+        let told = if hops > 0 { last_address(head, hops - 1).map(|(a, _)| a) } else { None };
+        return (told.or(peer), !forwarded);
+    }
+    match last_address(head, hops) {
+        Some((address, single)) => (Some(address), single),
+        None => (peer, !head.headers.contains(K::XForwardedFor)),
+    }
+}
+
+/// The `skip`-th address from the right of `x-forwarded-for`, and whether it is the only one.
+fn last_address(head: &RequestHead, skip: usize) -> Option<(IpAddr, bool)> {
+    let value = head.headers.get(K::XForwardedFor)?;
+    let text = std::str::from_utf8(value).ok()?;
+    let element = text.rsplit(',').nth(skip)?.trim();
+    let address = element.parse().ok()?;
+    Some((address, !text.contains(',')))
+}
+
+fn append_forwarded_for(
+    head: &mut RequestHead,
+    rules: &Forwarding,
+    peer: Option<IpAddr>,
+    local: &LocalInfo,
+) {
+    let Some(peer) = peer else { return };
+    if rules.skip_xff_append {
+        return;
+    }
+    let shown = if peer.is_loopback() { local.address } else { peer };
+    let shown = match shown {
+        IpAddr::V4(v4) if rules.represent_v4_as_v6 => IpAddr::V6(v4.to_ipv6_mapped()),
+        other => other,
+    };
+    let mut text = TextBuf::new();
+    head.headers.append_with(K::XForwardedFor, b",", text.write(shown));
+}
+
+/// `:scheme`: what the target said, overridden by configuration, else what the client used.
+fn settle_scheme(head: &mut RequestHead, manager: &HttpManager, tls: bool) {
+    use crate::plan::http::Scheme as Planned;
+    use ringway_wire::Scheme;
+    let forwarded = match head.headers.get(K::XForwardedProto) {
+        Some(b"https") => Some(Scheme::Https),
+        Some(b"http") => Some(Scheme::Http),
+        _ => None,
+    };
+    let seen = if tls { Scheme::Https } else { Scheme::Http };
+    head.scheme = match manager.scheme_overwrite {
+        Some(Planned::Http) => Some(Scheme::Http),
+        Some(Planned::Https) => Some(Scheme::Https),
+        None => head.scheme.or(forwarded).or(Some(seen)),
+    };
+}
+
+fn mark_origin(
+    head: &mut RequestHead,
+    internal: bool,
+    edge: bool,
+    client: Option<IpAddr>,
+    rules: &Forwarding,
+) {
+    let headers = &mut head.headers;
+    if internal {
+        headers.set(K::XEnvoyInternal, b"true");
+        return;
+    }
+    if edge {
+        headers.remove(K::XEnvoyDecoratorOperation);
+        headers.remove(K::XEnvoyDownstreamServiceCluster);
+        headers.remove(K::XEnvoyDownstreamServiceNode);
+    }
+    headers.remove(K::XEnvoyInternal);
+    for name in INTERNAL_ONLY {
+        headers.remove(*name);
+    }
+    if edge && let Some(client) = client {
+        let client = match client {
+            IpAddr::V4(v4) if rules.represent_v4_as_v6 => IpAddr::V6(v4.to_ipv6_mapped()),
+            other => other,
+        };
+        let mut text = TextBuf::new();
+        headers.set(K::XEnvoyExternalAddress, text.write(client));
+    }
+}
+
+/// `add_user_agent`.
+fn name_ourselves(head: &mut RequestHead, local: &LocalInfo) {
+    let headers = &mut head.headers;
+    headers.set(K::XEnvoyDownstreamServiceCluster, local.cluster.as_bytes());
+    if !headers.contains(K::UserAgent) {
+        headers.set(K::UserAgent, local.cluster.as_bytes());
+    }
+    if !local.node.is_empty() {
+        headers.set(K::XEnvoyDownstreamServiceNode, local.node.as_bytes());
+    }
+}
+
+fn set_request_id(
+    head: &mut RequestHead,
+    manager: &HttpManager,
+    edge: bool,
+    random: impl FnOnce() -> u128,
+) {
+    let rules = &manager.request_id;
+    if !rules.generate {
+        return;
+    }
+    let fresh = edge && !rules.preserve_external;
+    if fresh || !head.headers.contains(K::XRequestId) {
+        head.headers.set(K::XRequestId, Uuid::v4(random()).text().as_bytes());
+    }
+}
+
+/// Whether an address counts as internal. Without `internal_address_config` none does, as in
+/// Envoy since 1.33.
+pub(crate) fn is_internal(address: IpAddr, rules: &InternalAddresses) -> bool {
+    rules.cidrs.iter().any(|(network, len)| in_cidr(address, *network, *len))
+}
+
+fn in_cidr(address: IpAddr, network: IpAddr, len: u8) -> bool {
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(len.min(32))).unwrap_or(0);
+            (u32::from(a) ^ u32::from(n)) & mask == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(n)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0);
+            (u128::from(a) ^ u128::from(n)) & mask == 0
+        }
+        _ => false,
+    }
+}
+
+fn scheme_text(tls: bool) -> &'static [u8] {
+    if tls { b"https" } else { b"http" }
+}
+
+/// Writes an address without a heap allocation; the longest is 45 bytes.
+struct TextBuf {
+    bytes: [u8; 48],
+}
+
+impl TextBuf {
+    fn new() -> Self {
+        Self { bytes: [0; 48] }
+    }
+
+    fn write(&mut self, address: IpAddr) -> &[u8] {
+        use std::io::Write;
+        let mut rest = self.bytes.as_mut_slice();
+        let room = rest.len();
+        let written = match write!(rest, "{address}") {
+            Ok(()) => room - rest.len(),
+            Err(_) => 0,
+        };
+        self.bytes.get(..written).unwrap_or_default()
+    }
+}
+
+/// The first address of this host that is not loopback, preferring `version` (4 or 6); loopback
+/// where there is no other. Envoy's `LocalInfo` address.
+pub(crate) fn own_address(version: u8) -> IpAddr {
+    let fallback = if version == 6 {
+        IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces
+        .into_iter()
+        .map(|interface| interface.ip())
+        .find(|a| a.is_ipv4() == (version != 6) && !a.is_loopback())
+        .unwrap_or(fallback)
+}
+
+#[cfg(test)]
+mod tests;

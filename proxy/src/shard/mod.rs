@@ -1,0 +1,196 @@
+//! One shard: a thread with its own listeners, connections, pools, timers and counters.
+//!
+//! All its mutable state hangs off one [`Shard`]; a test can host many of them in one thread.
+
+mod connections;
+mod date;
+mod install;
+mod logs;
+mod outbox;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_runtime::Instant;
+use ringway_runtime::mesh::MeshEnd;
+
+use crate::control::message::{Drain, DrainKind, DrainStrategy, ListenSocket, Message};
+use crate::http::vet::LocalInfo;
+use crate::listener::ActiveListener;
+use crate::observe::stats::ShardStats;
+use crate::plan::Plan;
+use crate::upstream::Upstreams;
+
+use connections::Connections;
+use date::DateCache;
+use logs::ShardLogs;
+use outbox::MeshOutbox;
+
+/// What a shard is started with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Position among the shards, and mesh index.
+    pub index: usize,
+    /// Number of shards; also the mesh index of the control thread.
+    pub shards: usize,
+    /// Its end of the mesh.
+    pub mesh: MeshEnd<Message>,
+    /// Its statistics pages.
+    pub stats: ShardStats,
+    /// Own address written to `x-forwarded-for` for clients on loopback.
+    pub address: std::net::IpAddr,
+    /// `node.cluster` or `--service-cluster`.
+    pub cluster: String,
+    /// `node.id` or `--service-node`.
+    pub node: String,
+    /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`.
+    pub logs: ringway_runtime::file::AppendOptions,
+}
+
+/// The state of one shard.
+pub(crate) struct Shard {
+    pub index: usize,
+    pub stats: Rc<ShardStats>,
+    pub upstreams: Upstreams,
+    pub local: LocalInfo,
+    pub connections: Connections,
+    pub logs: ShardLogs,
+    shards: usize,
+    outbox: Rc<MeshOutbox>,
+    view: RefCell<Option<Rc<Arc<Plan>>>>,
+    listeners: RefCell<Vec<Rc<ActiveListener>>>,
+    sockets: RefCell<Vec<ListenSocket>>,
+    draining: Cell<Option<(Drain, Instant)>>,
+    health_check_failed: Cell<bool>,
+    ids: Cell<u64>,
+    date: DateCache,
+}
+
+/// Runs a shard until it is told to shut down. To be run on the shard's own runtime.
+///
+/// # Errors
+/// When the doorbell of the mesh cannot be registered.
+pub async fn run(setup: Setup) -> std::io::Result<()> {
+    let mailbox = Rc::new(setup.mesh.attach()?);
+    let stats = Rc::new(setup.stats);
+    let outbox = Rc::new(MeshOutbox::new(Rc::clone(&mailbox), setup.shards));
+    let upstreams = Upstreams::new(
+        setup.index as u32,
+        setup.shards as u32,
+        Rc::clone(&stats),
+        Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
+    );
+    let shard = Rc::new(Shard {
+        index: setup.index,
+        logs: ShardLogs::new(setup.logs),
+        stats,
+        upstreams,
+        local: LocalInfo { address: setup.address, cluster: setup.cluster, node: setup.node },
+        connections: Connections::default(),
+        shards: setup.shards,
+        outbox,
+        view: RefCell::default(),
+        listeners: RefCell::default(),
+        sockets: RefCell::default(),
+        draining: Cell::new(None),
+        health_check_failed: Cell::new(false),
+        ids: Cell::new(0),
+        date: DateCache::default(),
+    });
+    loop {
+        let message = mailbox.recv().await;
+        if let Message::Shutdown = message {
+            return Ok(());
+        }
+        shard.handle(message);
+    }
+}
+
+impl Shard {
+    fn handle(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Sockets(sockets) => self.sockets.borrow_mut().extend(sockets),
+            Message::Install(plan) => {
+                let version = plan.version;
+                self.install(plan);
+                self.outbox.send(Message::Installed { shard: self.index, version });
+            }
+            Message::Hosts(cluster, hosts) => self.upstreams.set_hosts(cluster, hosts),
+            Message::HealthChanged(cluster) => self.upstreams.health_changed(cluster),
+            Message::Drain(drain) => self.begin_drain(drain),
+            Message::StopListening(which) => self.stop_listening(which),
+            Message::HealthCheckFailed(failed) => self.health_check_failed.set(failed),
+            Message::ReopenLogs => self.logs.reopen(),
+            // Of the run loop, or never sent to a shard.
+            Message::Shutdown
+            | Message::Installed { .. }
+            | Message::Eject(_)
+            | Message::HealthVerdict(_)
+            | Message::Drained { .. }
+            | Message::Admin(_) => {}
+        }
+    }
+
+    fn begin_drain(self: &Rc<Self>, drain: Drain) {
+        self.draining.set(Some((drain, ringway_runtime::now())));
+        if drain.kind == DrainKind::Exit {
+            self.connections.wake_all();
+        }
+        if self.connections.count() == 0 {
+            self.outbox.send(Message::Drained { shard: self.index });
+        } else {
+            let outbox = Rc::clone(&self.outbox);
+            let index = self.index;
+            self.connections.when_empty(move || outbox.send(Message::Drained { shard: index }));
+        }
+    }
+
+    /// A number for `%CONNECTION_ID%`: unique in the process, the shard in its remainder.
+    pub(crate) fn next_connection_id(&self) -> u64 {
+        let id = self.ids.get();
+        self.ids.set(id + 1);
+        id * self.shards as u64 + self.index as u64
+    }
+
+    /// Is the process on its way out? Idle connections close then.
+    pub(crate) fn exiting(&self) -> bool {
+        self.draining.get().is_some_and(|(drain, _)| drain.kind == DrainKind::Exit)
+    }
+
+    /// Should the response under way on this listener be the last of its connection?
+    pub(crate) fn drains(&self, listener: &ActiveListener) -> bool {
+        if self.health_check_failed.get() && !listener.plan.drain_modify_only {
+            return true;
+        }
+        let Some((drain, since)) = self.draining.get() else { return false };
+        if drain.inbound_only && listener.plan.direction != 1 {
+            return false;
+        }
+        match drain.strategy {
+            DrainStrategy::Immediate => true,
+            DrainStrategy::Gradual => {
+                let all = drain.time.as_millis() as u64;
+                let gone = since.elapsed().as_millis() as u64;
+                all == 0 || ringway_runtime::rand_below(all) < gone
+            }
+        }
+    }
+
+    /// The `date` header of this second.
+    pub(crate) fn with_date<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
+        self.date.with(f)
+    }
+
+    /// Whether everything is as it must be at rest.
+    ///
+    /// # Errors
+    /// What is not, for a person.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) -> Result<(), String> {
+        if self.connections.count() > 0 {
+            return Err(format!("{} connections left", self.connections.count()));
+        }
+        self.upstreams.check_invariants(true)
+    }
+}

@@ -1,0 +1,77 @@
+//! Messages to the control thread. Its ring may be full for a moment; what does not fit waits here
+//! and goes out with the next message, or after a short pause.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_runtime::mesh::{Full, Mailbox};
+
+use crate::control::message::{EjectReason, EjectRequest, HealthVerdict, Message};
+use crate::plan::{ClusterId, Host};
+use crate::upstream::Outbox;
+
+/// Messages kept at the most; verdicts are repeated by later checks, so the oldest may go.
+const KEPT_MAX: usize = 4096;
+
+/// The way from a shard to the control thread.
+pub(super) struct MeshOutbox {
+    mailbox: Rc<Mailbox<Message>>,
+    control: usize,
+    waiting: RefCell<VecDeque<Message>>,
+    retrying: Cell<bool>,
+}
+
+impl MeshOutbox {
+    pub(super) fn new(mailbox: Rc<Mailbox<Message>>, control: usize) -> Self {
+        Self { mailbox, control, waiting: RefCell::default(), retrying: Cell::new(false) }
+    }
+
+    /// Sends a message, now or soon, in order.
+    pub(super) fn send(self: &Rc<Self>, message: Message) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= KEPT_MAX {
+            waiting.pop_front();
+        }
+        waiting.push_back(message);
+        drop(waiting);
+        self.flush();
+        if !self.waiting.borrow().is_empty() && !self.retrying.replace(true) {
+            let this = Rc::clone(self);
+            ringway_runtime::spawn(async move {
+                while !this.waiting.borrow().is_empty() {
+                    ringway_runtime::sleep(Duration::from_millis(5)).await;
+                    this.flush();
+                }
+                this.retrying.set(false);
+            });
+        }
+    }
+
+    fn flush(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(message) = waiting.pop_front() {
+            if let Err(Full(message)) = self.mailbox.send(self.control, message) {
+                waiting.push_front(message);
+                return;
+            }
+        }
+    }
+}
+
+/// The upstream side holds the outbox as a trait object.
+pub(super) struct SharedOutbox(pub Rc<MeshOutbox>);
+
+impl Outbox for SharedOutbox {
+    fn eject(&self, cluster: ClusterId, host: &Arc<Host>, reason: EjectReason) {
+        let host = Arc::clone(host);
+        self.0.send(Message::Eject(EjectRequest { cluster, host, reason }));
+    }
+
+    fn health_verdict(&self, cluster: ClusterId, host: &Arc<Host>, healthy: bool) {
+        let host = Arc::clone(host);
+        self.0.send(Message::HealthVerdict(HealthVerdict { cluster, host, healthy }));
+    }
+}
