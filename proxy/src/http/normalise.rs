@@ -33,9 +33,8 @@ pub(crate) fn normalise(
     if head.method == Method::Connect || head.path.first() != Some(&b'/') {
         return Ok(Normalised::Forward);
     }
-    let touches = rules.path
-        || rules.merge_slashes
-        || rules.escaped_slashes != EscapedSlashes::Keep;
+    let touches =
+        rules.path || rules.merge_slashes || rules.escaped_slashes != EscapedSlashes::Keep;
     if !touches || is_normal(&head.path) {
         return Ok(Normalised::Forward);
     }

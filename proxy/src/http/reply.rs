@@ -31,12 +31,7 @@ impl LocalReply {
         body: impl Into<Cow<'static, str>>,
         details: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
-            status,
-            body: body.into(),
-            flag: None,
-            details: details.into(),
-        }
+        Self { status, body: body.into(), flag: None, details: details.into() }
     }
 
     /// The same with a flag.

@@ -145,8 +145,8 @@ fn encode(conn: &Conn, work: &mut Work, end_stream: bool) -> Out {
     let (method, version) = (request.method, request.version);
     let framing = response_framing(&work.response, &method, version, end_stream, false);
     work.form = body_form(work.response.status, &method, framing, end_stream);
-    let until_close = work.form == BodyForm::Plain
-        && !work.response.headers.contains(K::ContentLength);
+    let until_close =
+        work.form == BodyForm::Plain && !work.response.headers.contains(K::ContentLength);
     decide_close(conn, work, until_close);
     let mut out = Out(BufMut::with_capacity(512));
     let format = conn.manager.key_format;

@@ -73,14 +73,12 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     if let Normalised::Redirect = normalise(conn, work, plan)? {
         return Ok(redirect_to_normal_form(conn, work));
     }
-    let ends = Ends {
-        peer: conn.peer.ip(),
-        local_port: conn.local.port(),
-        tls: false,
-    };
+    let ends = Ends { peer: conn.peer.ip(), local_port: conn.local.port(), tls: false };
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128);
     work.info.vetted = Some(vetted);
-    if parsed.upgrade && work.request.method != Method::Connect && !is_ignored_upgrade(&work.request)
+    if parsed.upgrade
+        && work.request.method != Method::Connect
+        && !is_ignored_upgrade(&work.request)
     {
         return Err(LocalReply::new(403, "", "upgrade_failed").into());
     }
@@ -105,9 +103,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     let matched = Matched { table: &plan.routes, host, route };
     work.info.route_name = Some(Arc::clone(&route.name));
     match &route.action {
-        Action::Forward(forward) => {
-            router::forward(conn, work, &matched, forward, random).await
-        }
+        Action::Forward(forward) => router::forward(conn, work, &matched, forward, random).await,
         Action::Redirect(redirect) => {
             router::redirect::send(conn, work, &matched, redirect);
             Ok(())
@@ -167,7 +163,9 @@ fn normalise(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<Normali
 }
 
 fn redirect_to_normal_form(conn: &mut Conn, work: &mut Work) {
-    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_redirected_with_normalized_path());
+    conn.shard
+        .stats
+        .inc(conn.manager.plan.stats.hcm.downstream_rq_redirected_with_normalized_path());
     let reply = LocalReply::new(307, "", "path_normalization_failed");
     reply::record(work, &reply);
     work.response.clear();
@@ -235,7 +233,11 @@ pub(crate) fn refuse_late(conn: &mut Conn, work: &mut Work) -> After {
     account::request_began(conn);
     let stats = &conn.manager.plan.stats;
     conn.shard.stats.inc(stats.hcm.downstream_rq_header_timeout());
-    conn::refuse(conn, work, LocalReply::new(408, "request header timeout", "request_header_timeout"));
+    conn::refuse(
+        conn,
+        work,
+        LocalReply::new(408, "request header timeout", "request_header_timeout"),
+    );
     account::finished(conn, work);
     After::CloseDelayed
 }

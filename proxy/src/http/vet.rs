@@ -78,9 +78,7 @@ pub(crate) fn vet(
         if hops == 0 || !headers.contains(K::XForwardedProto) {
             headers.set(K::XForwardedProto, scheme_text(ends.tls));
         }
-        if manager.append_x_forwarded_port
-            && (hops == 0 || !headers.contains(K::XForwardedPort))
-        {
+        if manager.append_x_forwarded_port && (hops == 0 || !headers.contains(K::XForwardedPort)) {
             let port = Decimal::new(u64::from(ends.local_port));
             headers.set(K::XForwardedPort, port.as_bytes());
         }

@@ -26,8 +26,7 @@ impl Shard {
                 continue;
             }
             let own: Vec<ListenSocket>;
-            (own, sockets) =
-                sockets.into_iter().partition(|socket| socket.listener == wanted.name);
+            (own, sockets) = sockets.into_iter().partition(|socket| socket.listener == wanted.name);
             listeners.extend(ActiveListener::start(self, wanted, own));
         }
         old.iter().for_each(|gone| gone.stop());

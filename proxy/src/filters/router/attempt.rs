@@ -17,9 +17,7 @@ use crate::http::conn::{Conn, Work};
 use crate::http::reply::LocalReply;
 use crate::http::stream::Stop;
 use crate::observe::format::ResponseFlag;
-use crate::upstream::{
-    AcquireError, AcquireOptions, LbContext, Outcome, PooledConn, ShardHost,
-};
+use crate::upstream::{AcquireError, AcquireOptions, LbContext, Outcome, PooledConn, ShardHost};
 
 /// Hosts tried so far, for `previous_hosts`.
 type Tried = SmallVec<[Rc<ShardHost>; 2]>;
@@ -167,7 +165,9 @@ fn refused(
     let reset = match error {
         AcquireError::Overflow => Reset::Overflow,
         AcquireError::ConnectFailure { timeout, error } => {
-            exchange.cluster.report(host, if timeout { Outcome::Timeout } else { Outcome::Failure });
+            exchange
+                .cluster
+                .report(host, if timeout { Outcome::Timeout } else { Outcome::Failure });
             if !timeout {
                 work.info.upstream_failure = Some(format!("delayed connect error: {error}"));
             }

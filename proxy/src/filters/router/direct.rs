@@ -1,7 +1,7 @@
 //! `direct_response`: an answer from the configuration.
 
-use ringway_wire::chars::Decimal;
 use ringway_wire::KnownName as K;
+use ringway_wire::chars::Decimal;
 
 use crate::http::conn::{Conn, Work};
 use crate::http::reply::{self, LocalReply};

@@ -48,20 +48,20 @@ pub(crate) fn flag(reset: Reset) -> ResponseFlag {
 
 /// No host to send to.
 pub(crate) fn no_host() -> LocalReply {
-    LocalReply::new(503, "no healthy upstream", "no_healthy_upstream").flag(ResponseFlag::NoHealthyUpstream)
+    LocalReply::new(503, "no healthy upstream", "no_healthy_upstream")
+        .flag(ResponseFlag::NoHealthyUpstream)
 }
 
 /// A limit ran out before a response began. `complete`: the request had been read to its end.
 pub(crate) fn expired(limit: Expired, complete: bool) -> LocalReply {
     let text = "upstream request timeout";
     match limit {
-        Expired::Global => LocalReply::new(504, text, "response_timeout").flag(ResponseFlag::UpstreamRequestTimeout),
-        Expired::PerTry => {
-            LocalReply::new(504, text, "upstream_per_try_timeout").flag(ResponseFlag::UpstreamRequestTimeout)
-        }
-        Expired::PerTryIdle => {
-            LocalReply::new(504, text, "upstream_per_try_idle_timeout").flag(ResponseFlag::StreamIdleTimeout)
-        }
+        Expired::Global => LocalReply::new(504, text, "response_timeout")
+            .flag(ResponseFlag::UpstreamRequestTimeout),
+        Expired::PerTry => LocalReply::new(504, text, "upstream_per_try_timeout")
+            .flag(ResponseFlag::UpstreamRequestTimeout),
+        Expired::PerTryIdle => LocalReply::new(504, text, "upstream_per_try_idle_timeout")
+            .flag(ResponseFlag::StreamIdleTimeout),
         Expired::Idle => {
             let status = if complete { 504 } else { 408 };
             LocalReply::new(status, "stream timeout", "stream_idle_timeout")

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringway_runtime::{BufMut, Chunk, Instant};
-use ringway_wire::chars::Decimal;
 use ringway_wire::KnownName as K;
+use ringway_wire::chars::Decimal;
 use ringway_wire::http1::{
     BodyDecoder, BodyKind, ChunkHeader, Framing, LAST_CHUNK, encode_request_head, encode_trailers,
     parse_response, request_framing, strip_response_hop_by_hop,
@@ -235,7 +235,9 @@ impl<'a, 'p> Pump<'a, 'p> {
             return End::Broken(Reset::Local);
         }
         let body = ringway_wire::status::reason(status);
-        End::Refuse(Box::new(LocalReply::new(status, body, details).flag(ResponseFlag::DownstreamProtocolError)))
+        End::Refuse(Box::new(
+            LocalReply::new(status, body, details).flag(ResponseFlag::DownstreamProtocolError),
+        ))
     }
 
     fn write_up(&mut self, chunk: Chunk) {

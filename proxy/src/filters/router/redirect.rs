@@ -1,7 +1,7 @@
 //! `redirect`: an answer with a `location`.
 
-use ringway_wire::chars::Decimal;
 use ringway_wire::KnownName as K;
+use ringway_wire::chars::Decimal;
 
 use super::rewrite::{redirected_path, split_query};
 use crate::http::conn::{Conn, Work};

@@ -199,9 +199,10 @@ impl<'p> Retry<'p> {
 /// `retriable_request_headers`: none given, or one that matches.
 fn takes_request(policy: &RetryPolicy, head: &RequestHead) -> bool {
     policy.request_headers.is_empty()
-        || policy.request_headers.iter().any(|matcher| {
-            matcher.matches_lines(header_lines(head, &matcher.name))
-        })
+        || policy
+            .request_headers
+            .iter()
+            .any(|matcher| matcher.matches_lines(header_lines(head, &matcher.name)))
 }
 
 fn take(head: &mut RequestHead, name: K) -> Option<Vec<u8>> {

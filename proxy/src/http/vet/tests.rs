@@ -51,8 +51,7 @@ fn one_address_alone_may_be_internal() {
 
 #[test]
 fn loopback_clients_are_shown_with_our_own_address() {
-    let local =
-        LocalInfo { address: ip("192.0.2.2"), cluster: String::new(), node: String::new() };
+    let local = LocalInfo { address: ip("192.0.2.2"), cluster: String::new(), node: String::new() };
     let mut first = head(&[]);
     append_forwarded_for(&mut first, &rules(true, 0), Some(ip("127.0.0.1")), &local);
     assert_eq!(first.headers.get(K::XForwardedFor), Some(&b"192.0.2.2"[..]));
@@ -101,9 +100,6 @@ fn networks_are_compared_by_prefix() {
         assert_eq!(is_internal(ip(address), &rules), internal, "{address}");
     }
     assert!(!is_internal(ip("10.0.0.1"), &InternalAddresses::default()));
-    let all = InternalAddresses {
-        cidrs: vec![(ip("0.0.0.0"), 0)],
-        ..InternalAddresses::default()
-    };
+    let all = InternalAddresses { cidrs: vec![(ip("0.0.0.0"), 0)], ..InternalAddresses::default() };
     assert!(is_internal(ip("8.8.8.8"), &all));
 }
