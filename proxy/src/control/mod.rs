@@ -21,4 +21,6 @@ mod queue;
 mod run;
 pub mod start;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod tree;

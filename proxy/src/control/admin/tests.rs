@@ -53,7 +53,10 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         limits: Arc::new(crate::upstream::limits::Limits::new(&circuit_breakers)),
         circuit_breakers,
         health_checks: Vec::new(),
+        health_stats: None,
         outlier: None,
+        outlier_stats: None,
+        remaining: [None, None],
         http: UpstreamHttp {
             idle_timeout: Duration::from_secs(3600),
             max_connection_duration: Duration::ZERO,
