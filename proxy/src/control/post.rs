@@ -17,7 +17,7 @@ const RETRY: Duration = Duration::from_millis(1);
 /// here, in order; it is the control thread's own state (plans, host sets), so it is bounded by
 /// what it publishes.
 #[derive(Clone)]
-pub struct Post {
+pub(super) struct Post {
     inner: Rc<Inner>,
 }
 
@@ -29,18 +29,18 @@ struct Inner {
 
 impl Post {
     /// Sends through this mailbox.
-    pub fn new(mailbox: Mailbox<Message>) -> Self {
+    pub(super) fn new(mailbox: Mailbox<Message>) -> Self {
         let waiting = RefCell::new((0..mailbox.len()).map(|_| VecDeque::new()).collect());
         Self { inner: Rc::new(Inner { mailbox, waiting }) }
     }
 
     /// The next message for this thread.
-    pub async fn recv(&self) -> Message {
+    pub(super) async fn recv(&self) -> Message {
         self.inner.mailbox.recv().await
     }
 
     /// Sends, now or as soon as there is room.
-    pub fn send(&self, to: usize, message: Message) {
+    pub(super) fn send(&self, to: usize, message: Message) {
         let mut waiting = self.inner.waiting.borrow_mut();
         let idle = waiting.iter().all(VecDeque::is_empty);
         let Some(queue) = waiting.get_mut(to) else { return };

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 /// A queue between tasks of one thread. Its sources are few and slow (signals, timers, messages
 /// that are bounded themselves), so it needs no bound of its own.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(super) struct Queue<T> {
     inner: Rc<RefCell<Inner<T>>>,
 }
 
@@ -33,7 +33,7 @@ impl<T> Clone for Queue<T> {
 
 impl<T> Queue<T> {
     /// Adds an event and wakes the reader.
-    pub fn push(&self, item: T) {
+    pub(super) fn push(&self, item: T) {
         let mut inner = self.inner.borrow_mut();
         inner.items.push_back(item);
         if let Some(reader) = inner.reader.take() {
@@ -42,7 +42,7 @@ impl<T> Queue<T> {
     }
 
     /// The next event.
-    pub async fn next(&self) -> T {
+    pub(super) async fn next(&self) -> T {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 

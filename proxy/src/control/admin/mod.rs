@@ -11,8 +11,8 @@ mod home;
 pub mod info;
 mod listeners;
 mod logging;
-mod page;
-mod query;
+pub mod page;
+pub mod query;
 mod regex_filter;
 mod routes;
 pub mod runtime;
@@ -38,8 +38,6 @@ use super::message::AdminCommand;
 use super::state::Server;
 use crate::observe::stats::Merger;
 use crate::plan::{Address, Cluster, ClusterId, HostSet, Plan};
-
-pub use self::page::Request;
 
 /// What the pages show.
 pub struct Admin {

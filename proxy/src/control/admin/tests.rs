@@ -3,6 +3,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::page::Request;
 use super::query::Params;
 use super::*;
 use crate::control::state::State;
