@@ -1,6 +1,7 @@
 //! [`Chunk`]: a counted slice of a buffer.
 
 use super::header::Raw;
+use super::pool::CLASSES;
 use crate::current;
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -240,5 +241,8 @@ impl fmt::Debug for Chunk {
 
 /// A buffer of the current runtime's pool, or one of its own where no runtime is current.
 pub(super) fn lease(cap: usize) -> Raw {
-    current::try_with(|shared| shared.pool.lease(cap)).unwrap_or_else(|| Raw::exact(cap))
+    current::try_with(|shared| shared.pool.lease(cap)).unwrap_or_else(|| {
+        // The same sizes, or growing byte by byte would copy quadratically.
+        Raw::exact(CLASSES.into_iter().find(|&size| size >= cap).unwrap_or(cap))
+    })
 }

@@ -91,6 +91,11 @@ impl BufRing {
         if self.in_ring < self.target / 4 {
             self.starved();
         }
+        self.fill();
+    }
+
+    /// Fills the ring for the first time.
+    pub(crate) fn fill(&mut self) {
         while self.in_ring < self.target {
             let Some(bid) = self.spare.pop().or_else(|| self.touch()) else { break };
             self.push(bid);

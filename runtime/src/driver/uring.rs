@@ -120,7 +120,7 @@ impl Uring {
                 0,
             )?;
         }
-        group.refill();
+        group.fill();
         pool.install_ring(group);
         Ok(Self::new(ring, true))
     }
