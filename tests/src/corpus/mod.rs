@@ -1,1 +1,6 @@
-//! Judges over data that was recorded from the real Envoy.
+//! Judges over data that was recorded from the real Envoy and lies outside this repository.
+
+pub mod configs;
+pub mod h1;
+pub mod lane;
+pub mod verdict;

@@ -37,10 +37,11 @@ impl Scan<'_> {
             match &rest[0] {
                 TokenTree::Ident(word) if word == "fn" => self.function(rest),
                 TokenTree::Ident(word) if word == "unsafe" => self.unsafe_code(rest),
-                TokenTree::Ident(word) if word == "todo" || word == "unimplemented" => {
-                    if punct(rest.get(1)) == Some('!') {
-                        self.report(&rest[0], "unfinished: write it, or return an error");
-                    }
+                TokenTree::Ident(word)
+                    if (word == "todo" || word == "unimplemented")
+                        && punct(rest.get(1)) == Some('!') =>
+                {
+                    self.report(&rest[0], "unfinished: write it, or return an error");
                 }
                 TokenTree::Group(group) => self.stream(group.stream()),
                 _ => {}
