@@ -61,13 +61,14 @@ pub fn breaks_line(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |any, &b| any | bad(b))
 }
 
-/// Whether `byte` may stand in a request target: any visible ASCII character.
+/// Whether `bytes` may be a request target: visible ASCII characters only.
 ///
 /// Envoy also lets HTAB and FF through (as http_parser did); no path needs them, and a server
 /// behind the proxy may split its request line there.
 #[inline]
-pub fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic()
+pub fn is_target(bytes: &[u8]) -> bool {
+    // Without a way out of the loop, so that it compiles to vector code.
+    bytes.iter().fold(true, |all, byte| all & byte.is_ascii_graphic())
 }
 
 /// Whether `bytes` may be an authority: the characters Envoy's codec and its Host check let

@@ -23,6 +23,7 @@ pub mod message;
 pub mod names;
 pub mod path;
 pub mod status;
+mod swar;
 
 pub use error::{Blame, Blast, RetrySafety, Scope};
 pub use headers::HeaderMap;

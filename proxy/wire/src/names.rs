@@ -144,36 +144,50 @@ const _: () = assert!(TEXT.len() <= 128, "a 129th known name needs a wider prese
 const SLOT_BITS: u32 = 10;
 const EMPTY: u8 = u8::MAX;
 
+/// Words of eight bytes in the longest known name. The parser lower-cases names a word at a time,
+/// so that hashing and comparing them works on registers and never reads back fresh stores.
+pub(crate) const NAME_WORDS: usize = 5;
+
+/// A name of at most `NAME_WORDS` × 8 bytes, little-endian, padded with zeros.
+pub(crate) type NameWords = [u64; NAME_WORDS];
+
 struct Table {
     seed: u64,
     slots: [u8; 1 << SLOT_BITS],
+    words: [NameWords; TEXT.len()],
 }
 
-/// Found at compile time, so that a lookup is one multiplication and one comparison of bytes.
+/// Found at compile time, so that a lookup is a few multiplications and one comparison.
 static TABLE: Table = build_table();
 
-/// Samples the length and six bytes of a non-empty name. Enough to tell all known names apart;
-/// `build_table` would not end otherwise.
-const fn sample(name: &[u8]) -> u64 {
-    let n = name.len();
-    (n as u64)
-        | (name[0] as u64) << 8
-        | (name[n / 4] as u64) << 16
-        | (name[n / 2] as u64) << 24
-        | (name[n - 1 - n / 4] as u64) << 32
-        | (name[n.saturating_sub(2)] as u64) << 40
-        | (name[n - 1] as u64) << 48
+const fn words_of(name: &[u8]) -> NameWords {
+    assert!(name.len() <= NAME_WORDS * 8, "a longer known name needs more words");
+    let mut words = [0; NAME_WORDS];
+    let mut i = 0;
+    while i < name.len() {
+        words[i / 8] |= (name[i] as u64) << (i % 8 * 8);
+        i += 1;
+    }
+    words
 }
 
-const fn slot(sample: u64, seed: u64) -> usize {
-    (sample.wrapping_mul(seed) >> (64 - SLOT_BITS)) as usize
+/// Mixes the words up to the last that is not zero.
+#[inline]
+const fn slot(words: &NameWords, seed: u64) -> usize {
+    let mut mixed = words[0].wrapping_mul(seed);
+    let mut i = 1;
+    while i < NAME_WORDS && words[i] != 0 {
+        mixed = (mixed ^ words[i]).wrapping_mul(seed);
+        i += 1;
+    }
+    (mixed >> (64 - SLOT_BITS)) as usize
 }
 
 const fn build_table() -> Table {
-    let mut samples = [0u64; TEXT.len()];
+    let mut words = [[0; NAME_WORDS]; TEXT.len()];
     let mut i = 0;
     while i < TEXT.len() {
-        samples[i] = sample(TEXT[i].as_bytes());
+        words[i] = words_of(TEXT[i].as_bytes());
         i += 1;
     }
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
@@ -181,7 +195,7 @@ const fn build_table() -> Table {
         let mut slots = [EMPTY; 1 << SLOT_BITS];
         let mut i = 0;
         while i < TEXT.len() {
-            let at = slot(samples[i], seed);
+            let at = slot(&words[i], seed);
             if slots[at] != EMPTY {
                 break;
             }
@@ -189,7 +203,7 @@ const fn build_table() -> Table {
             i += 1;
         }
         if i == TEXT.len() {
-            return Table { seed, slots };
+            return Table { seed, slots, words };
         }
         seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(2);
     }
@@ -202,12 +216,31 @@ impl KnownName {
     /// Resolves a lower-case name.
     #[inline]
     pub fn lookup(lower: &[u8]) -> Option<Self> {
-        if lower.is_empty() {
-            return None;
+        let mut words = [0; NAME_WORDS];
+        let (whole, rest) = lower.as_chunks::<8>();
+        for (word, bytes) in words.iter_mut().zip(whole) {
+            *word = u64::from_le_bytes(*bytes);
         }
-        let id = *TABLE.slots.get(slot(sample(lower), TABLE.seed))?;
-        let text = TEXT.get(usize::from(id))?;
-        if text.as_bytes() == lower { ALL.get(usize::from(id)).copied() } else { None }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last.get_mut(..rest.len())?.copy_from_slice(rest);
+            *words.get_mut(whole.len())? = u64::from_le_bytes(last);
+        }
+        if lower.len() > NAME_WORDS * 8 { None } else { Self::from_words(&words) }
+    }
+
+    /// Resolves a lower-case name given as words.
+    #[inline]
+    pub(crate) fn from_words(words: &NameWords) -> Option<Self> {
+        let id = usize::from(*TABLE.slots.get(slot(words, TABLE.seed))?);
+        let found = TABLE.words.get(id)?;
+        // Word by word: what was just computed is in registers.
+        let same = found[0] == words[0]
+            && found[1] == words[1]
+            && found[2] == words[2]
+            && found[3] == words[3]
+            && found[4] == words[4];
+        if same { ALL.get(id).copied() } else { None }
     }
 
     /// The name of an id.

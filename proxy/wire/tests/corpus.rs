@@ -188,10 +188,12 @@ fn differences(row: &Row, verdict: &Verdict) -> Vec<String> {
         (Some((rule, _)), _) if row.upn > sent && !stricter(rule) => {
             found.push(format!("refused by {rule:?} what Envoy sent on"));
         }
-        (Some((rule, status)), theirs) if theirs.starts_with('4') || theirs == "501" => {
-            if theirs.split(',').all(|t| t != status.to_string()) && !stricter(rule) {
-                found.push(format!("status {status} by {rule:?}, Envoy {theirs}"));
-            }
+        (Some((rule, status)), theirs)
+            if (theirs.starts_with('4') || theirs == "501")
+                && theirs.split(',').all(|t| t != status.to_string())
+                && !stricter(rule) =>
+        {
+            found.push(format!("status {status} by {rule:?}, Envoy {theirs}"));
         }
         (None, theirs) if theirs.starts_with('4') && !is_routing(row) => {
             found.push(format!("not refused, Envoy {theirs}"));

@@ -50,10 +50,12 @@ fn request() -> impl Strategy<Value = RequestHead> {
     let path = "/[!-\"$-~]{0,60}";
     (method, path, "[a-z0-9.-]{1,30}(:[0-9]{1,5})?", vec(header(), 0..20)).prop_map(
         |(method, path, authority, headers)| {
-            let mut head = RequestHead::default();
-            head.method = Method::from_bytes(method.as_bytes()).expect("a method");
-            head.path = path.into_bytes();
-            head.authority = authority.into_bytes();
+            let mut head = RequestHead {
+                method: Method::from_bytes(method.as_bytes()).expect("a method"),
+                path: path.into_bytes(),
+                authority: authority.into_bytes(),
+                ..RequestHead::default()
+            };
             for (name, value) in headers {
                 assert!(head.headers.append(name.as_str(), value.as_bytes()));
             }

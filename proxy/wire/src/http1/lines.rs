@@ -1,14 +1,16 @@
 //! Splitting a head into lines and its header lines into a map.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::error::{H1Error, H1Rule};
+use super::fields::{is_joined, may_be_trailer};
 use super::options::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
 use crate::chars::{TOKEN_LOWER, is_field_value, list_members, parse_u64};
 use crate::headers::{Entry, HeaderMap};
 use crate::message::HostName;
-use crate::names::KnownName;
+use crate::names::{KnownName, NAME_WORDS};
+use crate::swar;
 
 /// Ends (offset of CR) of the header lines of one head.
 type LineEnds = SmallVec<[u32; 104]>;
@@ -21,6 +23,8 @@ pub(super) struct Lines {
     start: usize,
     /// First byte after the empty line.
     pub(super) head_len: usize,
+    /// Whether there is a control character besides HTAB and the CRLF of each line.
+    suspicious: bool,
 }
 
 /// What the header lines say about framing and the connection.
@@ -98,31 +102,83 @@ pub(super) fn header_lines(
     start: usize,
     limits: &HeadLimits,
 ) -> Result<Option<Lines>, H1Error> {
-    let mut ends = LineEnds::new();
-    let mut line_start = start;
-    let rest = input.get(start..).unwrap_or_default();
-    for lf in memchr_iter(b'\n', rest) {
-        let lf = start + lf;
-        if lf >= limits.head_bytes_max {
-            break;
+    let mut splitter = Splitter {
+        lines: Lines { ends: LineEnds::new(), start, head_len: 0, suspicious: false },
+        line_start: start,
+        last_cr: NO_CR,
+        headers_count_max: limits.headers_count_max,
+    };
+    let window = input.get(start..input.len().min(limits.head_bytes_max)).unwrap_or_default();
+    let (words, rest) = window.as_chunks::<8>();
+    let mut at = start;
+    for word in words {
+        let mut hits = swar::controls(u64::from_le_bytes(*word));
+        while hits != 0 {
+            let lane = swar::first(hits);
+            let byte = word.get(lane).copied().unwrap_or_default();
+            if splitter.control(byte, at + lane)? {
+                return Ok(Some(splitter.lines));
+            }
+            hits &= hits - 1;
         }
-        let cr = lf.wrapping_sub(1);
-        if lf == line_start || input.get(cr) != Some(&b'\r') {
-            return Err(H1Error::new(H1Rule::BareLf, lf));
+        at += 8;
+    }
+    for byte in rest {
+        if swar::is_control(*byte) && splitter.control(*byte, at)? {
+            return Ok(Some(splitter.lines));
         }
-        if cr == line_start {
-            return Ok(Some(Lines { ends, start, head_len: lf + 1 }));
-        }
-        if ends.len() >= limits.headers_count_max {
-            return Err(H1Error::new(H1Rule::TooManyHeaders, line_start));
-        }
-        ends.push(cr as u32);
-        line_start = lf + 1;
+        at += 1;
     }
     if input.len() > limits.head_bytes_max {
         return Err(H1Error::new(H1Rule::HeadTooLarge, limits.head_bytes_max));
     }
     Ok(None)
+}
+
+/// No CR seen yet.
+const NO_CR: usize = usize::MAX;
+
+/// Turns the control characters of a head into lines.
+struct Splitter {
+    lines: Lines,
+    line_start: usize,
+    last_cr: usize,
+    headers_count_max: usize,
+}
+
+impl Splitter {
+    /// Takes the next control character; `true` at the end of the empty line.
+    #[inline]
+    fn control(&mut self, byte: u8, at: usize) -> Result<bool, H1Error> {
+        match byte {
+            b'\r' => {
+                // A second CR on a line means that the first was bare.
+                self.lines.suspicious |= self.last_cr >= self.line_start && self.last_cr != NO_CR;
+                self.last_cr = at;
+                return Ok(false);
+            }
+            b'\n' => {}
+            b'\t' => return Ok(false),
+            _ => {
+                self.lines.suspicious = true;
+                return Ok(false);
+            }
+        }
+        let cr = at.wrapping_sub(1);
+        if cr != self.last_cr {
+            return Err(H1Error::new(H1Rule::BareLf, at));
+        }
+        if cr == self.line_start {
+            self.lines.head_len = at + 1;
+            return Ok(true);
+        }
+        if self.lines.ends.len() >= self.headers_count_max {
+            return Err(H1Error::new(H1Rule::TooManyHeaders, self.line_start));
+        }
+        self.lines.ends.push(cr as u32);
+        self.line_start = at + 1;
+        Ok(false)
+    }
 }
 
 /// Which message the lines belong to.
@@ -152,16 +208,17 @@ pub(super) fn parse_lines(
     let mut start = 0;
     for &cr in &lines.ends {
         let end = cr as usize - lines.start;
-        let line = map.arena_mut().get_mut(start..end).unwrap_or_default();
         let at = |offset: usize| lines.start + start + offset;
-        let colon = lower_name(line).map_err(|rule| H1Error::new(rule, at(0)))?;
-        let (name, value) = line.split_at(colon);
+        let arena = map.arena_mut();
+        let (colon, known) =
+            lower_name(head, start, arena).map_err(|rule| H1Error::new(rule, at(0)))?;
+        let line = arena.get(start..end).unwrap_or_default();
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
         let (value_from, value_to) = value_range(value);
         let value = value.get(value_from..value_to).unwrap_or_default();
-        if !is_field_value(value) {
+        if lines.suspicious && !is_field_value(value) {
             return Err(H1Error::new(H1Rule::HeaderValue, at(colon)));
         }
-        let known = KnownName::lookup(name);
         let keep = match known {
             Some(known) => note(known, value, side, &mut facts, authority),
             None => underscores(name, options),
@@ -182,17 +239,59 @@ pub(super) fn parse_lines(
     Ok(facts)
 }
 
-/// Lower-cases the name at the start of the line; returns the offset of its colon.
+/// Lower-cases the name at `start` of `head` in `arena`, which is a copy of it; returns the offset
+/// of its colon and which name it is.
+///
+/// Eight bytes at a time as long as they are letters, digits and hyphens, like all known names.
 #[inline]
-fn lower_name(line: &mut [u8]) -> Result<usize, H1Rule> {
+fn lower_name(
+    head: &[u8],
+    start: usize,
+    arena: &mut [u8],
+) -> Result<(usize, Option<KnownName>), H1Rule> {
+    let mut words = [0; NAME_WORDS];
+    let mut offset = 0;
+    for word in &mut words {
+        let at = start + offset;
+        let Some(bytes) = head.get(at..).and_then(|h| h.first_chunk::<8>()) else { break };
+        let raw = u64::from_le_bytes(*bytes);
+        let (lower, count) = swar::lower_word(raw);
+        if count == 8 {
+            write_word(arena, at, lower);
+            *word = lower;
+            offset += 8;
+            continue;
+        }
+        if bytes.get(count) != Some(&b':') || offset + count == 0 {
+            break;
+        }
+        let mask = (1u64 << (count * 8)) - 1;
+        write_word(arena, at, lower & mask | raw & !mask);
+        *word = lower & mask;
+        return Ok((offset + count, KnownName::from_words(&words)));
+    }
+    lower_name_slowly(arena.get_mut(start..).unwrap_or_default())
+}
+
+#[inline]
+fn write_word(arena: &mut [u8], at: usize, word: u64) {
+    if let Some(place) = arena.get_mut(at..at + 8) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// For names that are long, at the very end of the head, or have other token characters.
+#[inline(never)]
+fn lower_name_slowly(line: &mut [u8]) -> Result<(usize, Option<KnownName>), H1Rule> {
     for (i, byte) in line.iter_mut().enumerate() {
         let lower = TOKEN_LOWER[usize::from(*byte)];
         if lower == 0 {
-            return match (*byte, i) {
-                (b' ' | b'\t', 0) => Err(H1Rule::Folded),
-                (b':', 1..) if i <= usize::from(u16::MAX) => Ok(i),
-                _ => Err(H1Rule::HeaderName),
+            let colon = match (*byte, i) {
+                (b' ' | b'\t', 0) => return Err(H1Rule::Folded),
+                (b':', 1..) if i <= usize::from(u16::MAX) => i,
+                _ => return Err(H1Rule::HeaderName),
             };
+            return Ok((colon, KnownName::lookup(line.get(..colon).unwrap_or_default())));
         }
         *byte = lower;
     }
@@ -340,101 +439,4 @@ pub(super) fn remove_nominated(map: &mut HeaderMap, facts: &Facts) {
             map.remove(member);
         }
     }
-}
-
-/// Fields that frame, route or authenticate a message mean nothing after its body and are dropped
-/// there (RFC 9110 section 6.5.1).
-fn may_be_trailer(known: KnownName) -> bool {
-    !matches!(
-        known,
-        KnownName::Host
-            | KnownName::ContentLength
-            | KnownName::TransferEncoding
-            | KnownName::Connection
-            | KnownName::KeepAlive
-            | KnownName::ProxyConnection
-            | KnownName::Te
-            | KnownName::Trailer
-            | KnownName::Upgrade
-            | KnownName::Authorization
-            | KnownName::ProxyAuthorization
-            | KnownName::Cookie
-            | KnownName::SetCookie
-            | KnownName::ContentEncoding
-            | KnownName::ContentType
-            | KnownName::Range
-            | KnownName::Expect
-            | KnownName::CacheControl
-    ) && !known.as_str().starts_with("x-envoy-")
-        && !known.as_str().starts_with("x-forwarded-")
-}
-
-/// Whether Envoy joins several lines of this name into one, with a comma: the headers its maps
-/// keep in fixed slots, which differ between requests and responses. What reads one of them then
-/// sees every line, so that a second line cannot hide from a check. Found by asking Envoy 1.40.
-fn is_joined(known: KnownName, side: Side) -> bool {
-    use KnownName as K;
-    let in_both = matches!(
-        known,
-        K::CacheControl
-            | K::Connection
-            | K::ContentEncoding
-            | K::ContentType
-            | K::KeepAlive
-            | K::ProxyConnection
-            | K::ProxyStatus
-            | K::TransferEncoding
-            | K::Upgrade
-            | K::Via
-            | K::XRequestId
-    ) || known.as_str().starts_with("x-envoy-");
-    let in_requests = || {
-        matches!(
-            known,
-            K::Accept
-                | K::AcceptEncoding
-                | K::AccessControlRequestHeaders
-                | K::AccessControlRequestMethod
-                | K::Authorization
-                | K::Expect
-                | K::GrpcAcceptEncoding
-                | K::GrpcTimeout
-                | K::IfMatch
-                | K::IfModifiedSince
-                | K::IfNoneMatch
-                | K::IfRange
-                | K::Origin
-                | K::Pragma
-                | K::Referer
-                | K::Te
-                | K::UserAgent
-                | K::XClientTraceId
-        ) || known.as_str().starts_with("x-forwarded-")
-    };
-    let in_responses = || {
-        matches!(
-            known,
-            K::AccessControlAllowCredentials
-                | K::AccessControlAllowHeaders
-                | K::AccessControlAllowMethods
-                | K::AccessControlAllowOrigin
-                | K::AccessControlExposeHeaders
-                | K::AccessControlMaxAge
-                | K::Age
-                | K::Date
-                | K::Etag
-                | K::Expires
-                | K::GrpcMessage
-                | K::GrpcStatus
-                | K::LastModified
-                | K::Location
-                | K::Server
-                | K::Vary
-        )
-    };
-    in_both
-        || match side {
-            Side::Request => in_requests(),
-            Side::Response | Side::Trailers => in_responses(),
-        }
 }

@@ -8,6 +8,7 @@
 mod body;
 mod encode;
 mod error;
+mod fields;
 mod lines;
 mod options;
 mod request;

@@ -7,7 +7,7 @@ use super::lines::{Facts, Side, header_lines, parse_lines, remove_nominated, sta
 use super::options::{ParseOptions, RequestLimits};
 use super::semantics::asks_upgrade;
 use super::{BodyKind, ParsedHead};
-use crate::chars::{is_authority, is_target_byte, is_token, parse_u64};
+use crate::chars::{is_authority, is_target, is_token, parse_u64};
 use crate::message::{Method, RequestHead, Scheme, Version};
 use crate::names::KnownName;
 
@@ -98,7 +98,7 @@ fn classify<'a>(
     method: Method,
     options: &ParseOptions,
 ) -> Result<Target<'a>, H1Rule> {
-    if !target.iter().all(|&b| is_target_byte(b)) {
+    if !is_target(target) {
         return Err(H1Rule::Target);
     }
     match (method, target) {

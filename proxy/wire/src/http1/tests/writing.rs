@@ -34,8 +34,8 @@ fn responses_get_the_reason_of_their_status() {
 #[test]
 fn framing_of_requests() {
     let framing = |method: &[u8], length: bool, end: bool, upgrade: bool| {
-        let mut head = RequestHead::default();
-        head.method = Method::from_bytes(method).expect("a method");
+        let method = Method::from_bytes(method).expect("a method");
+        let mut head = RequestHead { method, ..RequestHead::default() };
         if length {
             head.headers.append(KnownName::ContentLength, b"5");
         }
