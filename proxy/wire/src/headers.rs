@@ -18,6 +18,32 @@ const VERBATIM: u8 = 1;
 /// Flag: the name in its original case lies `cased_shift` further on in the arena.
 const CASED: u8 = 2;
 
+/// Which known names have an entry: one bit each. In two words, because shifting a `u128` takes
+/// several instructions on every line parsed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Presence([u64; 2]);
+
+impl Presence {
+    #[inline]
+    fn has(self, id: u8) -> bool {
+        self.0.get(usize::from(id >> 6)).is_some_and(|word| word >> (id & 63) & 1 == 1)
+    }
+
+    /// Ids without a bit ([`UNKNOWN`]) change nothing.
+    #[inline]
+    fn add(&mut self, id: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(id >> 6)) {
+            *word |= 1 << (id & 63);
+        }
+    }
+
+    fn remove(&mut self, id: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(id >> 6)) {
+            *word &= !(1 << (id & 63));
+        }
+    }
+}
+
 /// One header line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -90,11 +116,13 @@ pub struct HeaderMap {
     arena: Vec<u8>,
     entries: Vec<Entry>,
     /// One bit per known name with at least one entry.
-    present: u128,
+    present: Presence,
     /// Sum of name and value lengths.
     byte_size: usize,
     /// How far behind a name its original spelling lies, for `CASED` entries.
     cased_shift: u32,
+    /// Scratch of the parser, kept for its capacity: where the lines of a head end.
+    pub(crate) line_ends: Vec<u32>,
 }
 
 impl HeaderMap {
@@ -107,7 +135,7 @@ impl HeaderMap {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
-        self.present = 0;
+        self.present = Presence::default();
         self.byte_size = 0;
         self.cased_shift = 0;
     }
@@ -118,6 +146,7 @@ impl HeaderMap {
         if self.entries.is_empty() && self.arena.capacity() > bytes_max {
             self.arena = Vec::new();
             self.entries = Vec::new();
+            self.line_ends = Vec::new();
         }
     }
 
@@ -157,7 +186,7 @@ impl HeaderMap {
     #[inline]
     pub fn contains<'n>(&self, name: impl Into<Name<'n>>) -> bool {
         match name.into() {
-            Name::Known(known) => self.present & known.bit() != 0,
+            Name::Known(known) => self.present.has(known as u8),
             other => self.position(other).is_some(),
         }
     }
@@ -231,14 +260,14 @@ impl HeaderMap {
     pub fn retain(&mut self, mut keep: impl FnMut(Name<'_>, &[u8]) -> bool) -> usize {
         let arena = std::mem::take(&mut self.arena);
         let before = self.entries.len();
-        let (mut present, mut byte_size) = (0u128, 0usize);
+        let (mut present, mut byte_size) = (Presence::default(), 0usize);
         self.entries.retain(|e| {
             let name = arena.get(e.name()).unwrap_or_default();
             let value = arena.get(e.value()).unwrap_or_default();
             let known = KnownName::from_id(e.known);
             let stays = keep(known.map_or(Name::Other(name), Name::Known), value);
             if stays {
-                present |= known.map_or(0, KnownName::bit);
+                present.add(e.known);
                 byte_size += name.len() + value.len();
             }
             stays
@@ -280,9 +309,7 @@ impl HeaderMap {
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) {
         self.byte_size += usize::from(entry.name_len) + entry.value_len as usize;
-        if entry.known != UNKNOWN {
-            self.present |= 1u128 << (entry.known & 127);
-        }
+        self.present.add(entry.known);
         self.entries.push(entry);
     }
 
@@ -365,7 +392,7 @@ impl HeaderMap {
     #[inline]
     fn may_have(&self, name: Name<'_>) -> bool {
         match name {
-            Name::Known(known) => self.present & known.bit() != 0,
+            Name::Known(known) => self.present.has(known as u8),
             Name::Other(_) => true,
         }
     }
@@ -463,7 +490,7 @@ impl HeaderMap {
         if start == 0
             && let Name::Known(known) = name
         {
-            self.present &= !known.bit();
+            self.present.remove(known as u8);
         }
         removed
     }

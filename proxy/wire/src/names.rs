@@ -137,11 +137,11 @@ known_names! {
     XRequestId = "x-request-id",
 }
 
-/// Presence of known names is kept as bits of a `u128`.
+/// Presence of known names is kept as 128 bits, and 255 means no known name.
 const _: () = assert!(TEXT.len() <= 128, "a 129th known name needs a wider presence set");
 
 /// Slots of the hash table: sparse enough for the seed search below to end soon.
-const SLOT_BITS: u32 = 10;
+const SLOT_BITS: u32 = 11;
 const EMPTY: u8 = u8::MAX;
 
 /// Words of eight bytes in the longest known name. The parser lower-cases names a word at a time,
@@ -171,16 +171,26 @@ const fn words_of(name: &[u8]) -> NameWords {
     words
 }
 
-/// Mixes the words up to the last that is not zero.
+/// What a word adds to the hash of a name. The words of a name are mixed independently of each
+/// other, so that the processor can multiply them at once, and a zero adds nothing.
 #[inline]
-const fn slot(words: &NameWords, seed: u64) -> usize {
-    let mut mixed = words[0].wrapping_mul(seed);
-    let mut i = 1;
-    while i < NAME_WORDS && words[i] != 0 {
-        mixed = (mixed ^ words[i]).wrapping_mul(seed);
+const fn mix(word: u64, index: u32, seed: u64) -> u64 {
+    word.wrapping_mul(seed.rotate_left(index * 11) | 1)
+}
+
+#[inline]
+const fn slot(mixed: u64) -> usize {
+    (mixed >> (64 - SLOT_BITS)) as usize
+}
+
+const fn slot_of(words: &NameWords, seed: u64) -> usize {
+    let mut mixed = 0u64;
+    let mut i = 0;
+    while i < NAME_WORDS {
+        mixed = mixed.wrapping_add(mix(words[i], i as u32, seed));
         i += 1;
     }
-    (mixed >> (64 - SLOT_BITS)) as usize
+    slot(mixed)
 }
 
 const fn build_table() -> Table {
@@ -195,7 +205,7 @@ const fn build_table() -> Table {
         let mut slots = [EMPTY; 1 << SLOT_BITS];
         let mut i = 0;
         while i < TEXT.len() {
-            let at = slot(&words[i], seed);
+            let at = slot_of(&words[i], seed);
             if slots[at] != EMPTY {
                 break;
             }
@@ -226,15 +236,18 @@ impl KnownName {
             last.get_mut(..rest.len())?.copy_from_slice(rest);
             *words.get_mut(whole.len())? = u64::from_le_bytes(last);
         }
-        if lower.len() > NAME_WORDS * 8 { None } else { Self::from_words(&words) }
+        if lower.len() > NAME_WORDS * 8 {
+            return None;
+        }
+        Self::candidate(slot_of(&words, TABLE.seed), &words)
     }
 
-    /// Resolves a lower-case name given as words.
+    /// The name at a slot, if its words are these.
     #[inline]
-    pub(crate) fn from_words(words: &NameWords) -> Option<Self> {
-        let id = usize::from(*TABLE.slots.get(slot(words, TABLE.seed))?);
+    fn candidate(slot: usize, words: &NameWords) -> Option<Self> {
+        let id = usize::from(*TABLE.slots.get(slot)?);
         let found = TABLE.words.get(id)?;
-        // Word by word: what was just computed is in registers.
+        // Word by word: what was just computed is not read back in larger pieces.
         let same = found[0] == words[0]
             && found[1] == words[1]
             && found[2] == words[2]
@@ -261,15 +274,33 @@ impl KnownName {
         self.as_str().as_bytes()
     }
 
-    /// Its bit in a presence set.
-    #[inline]
-    pub(crate) const fn bit(self) -> u128 {
-        1 << (self as u8)
-    }
-
     /// `:method` and its like: carried outside the header map (RFC 9113 section 8.3).
     pub const fn is_pseudo(self) -> bool {
         self.as_str().as_bytes()[0] == b':'
+    }
+}
+
+/// A lower-case name put together word by word.
+#[derive(Default)]
+pub(crate) struct NameHash {
+    words: NameWords,
+    mixed: u64,
+}
+
+impl NameHash {
+    /// Adds the word at `index`, padded with zeros if it is the last.
+    #[inline]
+    pub(crate) fn push(&mut self, index: usize, word: u64) {
+        if let Some(place) = self.words.get_mut(index) {
+            *place = word;
+            self.mixed = self.mixed.wrapping_add(mix(word, index as u32, TABLE.seed));
+        }
+    }
+
+    /// The known name of these words.
+    #[inline]
+    pub(crate) fn finish(&self) -> Option<KnownName> {
+        KnownName::candidate(slot(self.mixed), &self.words)
     }
 }
 

@@ -218,9 +218,9 @@ impl BodyDecoder {
         let bytes = std::mem::take(&mut self.trailer_bytes);
         let options = ParseOptions::default();
         let mut map = HeaderMap::new();
-        let parsed = header_lines(&bytes, 0, &self.limits).and_then(|lines| {
+        let parsed = header_lines(&bytes, 0, &self.limits, &mut map).and_then(|lines| {
             let Some(lines) = lines else { return Ok(()) };
-            parse_lines(&bytes, &lines, Side::Trailers, &options, &mut map, &mut Vec::new())
+            parse_lines(&bytes, lines, Side::Trailers, &options, &mut map, &mut Vec::new())
                 .map(|_| ())
         });
         parsed.map_err(|e| match e.rule {

@@ -1,7 +1,6 @@
 //! Splitting a head into lines and its header lines into a map.
 
 use memchr::memchr;
-use smallvec::SmallVec;
 
 use super::error::{H1Error, H1Rule};
 use super::fields::{is_joined, may_be_trailer};
@@ -9,16 +8,12 @@ use super::options::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction
 use crate::chars::{TOKEN_LOWER, is_field_value, list_members, parse_u64};
 use crate::headers::{Entry, HeaderMap};
 use crate::message::HostName;
-use crate::names::{KnownName, NAME_WORDS};
+use crate::names::{KnownName, NAME_WORDS, NameHash};
 use crate::swar;
 
-/// Ends (offset of CR) of the header lines of one head.
-type LineEnds = SmallVec<[u32; 104]>;
-
-/// The lines of a complete head.
+/// The extent of a complete head; where its lines end is in the map's scratch.
+#[derive(Clone, Copy)]
 pub(super) struct Lines {
-    /// Offset of each line's CR, from the start of the input.
-    ends: LineEnds,
     /// First byte of the first header line.
     start: usize,
     /// First byte after the empty line.
@@ -101,31 +96,39 @@ pub(super) fn header_lines(
     input: &[u8],
     start: usize,
     limits: &HeadLimits,
+    map: &mut HeaderMap,
 ) -> Result<Option<Lines>, H1Error> {
+    map.line_ends.clear();
+    let window = input.get(..input.len().min(limits.head_bytes_max)).unwrap_or_default();
     let mut splitter = Splitter {
-        lines: Lines { ends: LineEnds::new(), start, head_len: 0, suspicious: false },
+        window,
+        start,
         line_start: start,
-        last_cr: NO_CR,
+        ends: &mut map.line_ends,
+        suspicious: false,
         headers_count_max: limits.headers_count_max,
     };
-    let window = input.get(start..input.len().min(limits.head_bytes_max)).unwrap_or_default();
-    let (words, rest) = window.as_chunks::<8>();
+    let (words, rest) = window.get(start..).unwrap_or_default().as_chunks::<8>();
     let mut at = start;
     for word in words {
         let mut hits = swar::controls(u64::from_le_bytes(*word));
         while hits != 0 {
             let lane = swar::first(hits);
-            let byte = word.get(lane).copied().unwrap_or_default();
-            if splitter.control(byte, at + lane)? {
-                return Ok(Some(splitter.lines));
-            }
             hits &= hits - 1;
+            match splitter.control(at + lane)? {
+                Found::End(lines) => return Ok(Some(lines)),
+                // The LF is the next hit, unless it is in the next word.
+                Found::Line if lane < 7 => hits &= hits - 1,
+                Found::Line | Found::Nothing => {}
+            }
         }
         at += 8;
     }
     for byte in rest {
-        if swar::is_control(*byte) && splitter.control(*byte, at)? {
-            return Ok(Some(splitter.lines));
+        if swar::is_control(*byte)
+            && let Found::End(lines) = splitter.control(at)?
+        {
+            return Ok(Some(lines));
         }
         at += 1;
     }
@@ -135,49 +138,56 @@ pub(super) fn header_lines(
     Ok(None)
 }
 
-/// No CR seen yet.
-const NO_CR: usize = usize::MAX;
-
 /// Turns the control characters of a head into lines.
-struct Splitter {
-    lines: Lines,
+struct Splitter<'a> {
+    window: &'a [u8],
+    start: usize,
     line_start: usize,
-    last_cr: usize,
+    /// Offset of each line's CR, from the start of the input.
+    ends: &'a mut Vec<u32>,
+    suspicious: bool,
     headers_count_max: usize,
 }
 
-impl Splitter {
-    /// Takes the next control character; `true` at the end of the empty line.
+/// What a control character was.
+enum Found {
+    /// The CR of a CRLF behind a line.
+    Line,
+    /// The CR of the empty line.
+    End(Lines),
+    /// Neither.
+    Nothing,
+}
+
+impl Splitter<'_> {
+    /// Takes the control character at `at`; LFs behind their CR need not be told.
     #[inline]
-    fn control(&mut self, byte: u8, at: usize) -> Result<bool, H1Error> {
-        match byte {
-            b'\r' => {
-                // A second CR on a line means that the first was bare.
-                self.lines.suspicious |= self.last_cr >= self.line_start && self.last_cr != NO_CR;
-                self.last_cr = at;
-                return Ok(false);
-            }
-            b'\n' => {}
-            b'\t' => return Ok(false),
+    fn control(&mut self, at: usize) -> Result<Found, H1Error> {
+        match (self.window.get(at), self.window.get(at + 1)) {
+            (Some(b'\r'), Some(b'\n')) => self.line(at),
+            // What follows is still to come.
+            (Some(b'\r'), None) | (Some(b'\t'), _) => Ok(Found::Nothing),
+            (Some(b'\n'), _) if at + 1 == self.line_start => Ok(Found::Nothing),
+            (Some(b'\n'), _) => Err(H1Error::new(H1Rule::BareLf, at)),
             _ => {
-                self.lines.suspicious = true;
-                return Ok(false);
+                self.suspicious = true;
+                Ok(Found::Nothing)
             }
         }
-        let cr = at.wrapping_sub(1);
-        if cr != self.last_cr {
-            return Err(H1Error::new(H1Rule::BareLf, at));
-        }
+    }
+
+    #[inline]
+    fn line(&mut self, cr: usize) -> Result<Found, H1Error> {
         if cr == self.line_start {
-            self.lines.head_len = at + 1;
-            return Ok(true);
+            let Self { start, suspicious, .. } = *self;
+            return Ok(Found::End(Lines { start, head_len: cr + 2, suspicious }));
         }
-        if self.lines.ends.len() >= self.headers_count_max {
+        if self.ends.len() >= self.headers_count_max {
             return Err(H1Error::new(H1Rule::TooManyHeaders, self.line_start));
         }
-        self.lines.ends.push(cr as u32);
-        self.line_start = at + 1;
-        Ok(false)
+        self.ends.push(cr as u32);
+        self.line_start = cr + 2;
+        Ok(Found::Line)
     }
 }
 
@@ -192,7 +202,7 @@ pub(super) enum Side {
 /// Copies the lines into `map` and resolves them. `Host` of a request goes to `authority`.
 pub(super) fn parse_lines(
     input: &[u8],
-    lines: &Lines,
+    lines: Lines,
     side: Side,
     options: &ParseOptions,
     map: &mut HeaderMap,
@@ -204,39 +214,70 @@ pub(super) fn parse_lines(
     if preserve {
         map.keep_case(head);
     }
+    let ends = std::mem::take(&mut map.line_ends);
     let mut facts = Facts::default();
+    let mut outcome = Ok(());
     let mut start = 0;
-    for &cr in &lines.ends {
+    for &cr in &ends {
         let end = cr as usize - lines.start;
-        let at = |offset: usize| lines.start + start + offset;
-        let arena = map.arena_mut();
-        let (colon, known) =
-            lower_name(head, start, arena).map_err(|rule| H1Error::new(rule, at(0)))?;
-        let line = arena.get(start..end).unwrap_or_default();
-        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
-        let (value_from, value_to) = value_range(value);
-        let value = value.get(value_from..value_to).unwrap_or_default();
-        if lines.suspicious && !is_field_value(value) {
-            return Err(H1Error::new(H1Rule::HeaderValue, at(colon)));
-        }
-        let keep = match known {
-            Some(known) => note(known, value, side, &mut facts, authority),
-            None => underscores(name, options),
-        };
-        let keep = keep.map_err(|rule| H1Error::new(rule, at(0)))?;
-        if preserve && known == Some(KnownName::Host) {
-            facts.host_name = head.get(start..).and_then(|h| h.first_chunk()).map(|n| HostName(*n));
-        }
-        if keep {
-            let verbatim = value_from == 2
-                && start + colon + value_to == end
-                && map.arena_mut().get(start + colon + 1) == Some(&b' ');
-            let value = start + colon + value_from..start + colon + value_to;
-            push(map, Entry::parsed(start..start + colon, value, known, verbatim), side, preserve);
+        let line = Line { head, start, end, side, preserve, check: lines.suspicious };
+        if let Err(rule) = line.parse(options, map, &mut facts, authority) {
+            outcome = Err(H1Error::new(rule, lines.start + start));
+            break;
         }
         start = end + 2;
     }
-    Ok(facts)
+    map.line_ends = ends;
+    outcome.map(|()| facts)
+}
+
+/// One line of a head.
+struct Line<'a> {
+    /// All header lines, as received; the map's arena starts with a copy.
+    head: &'a [u8],
+    /// First byte of the line in `head`.
+    start: usize,
+    /// Its CR.
+    end: usize,
+    side: Side,
+    preserve: bool,
+    /// Whether the value may have control characters.
+    check: bool,
+}
+
+impl Line<'_> {
+    #[inline]
+    fn parse(
+        &self,
+        options: &ParseOptions,
+        map: &mut HeaderMap,
+        facts: &mut Facts,
+        authority: &mut Vec<u8>,
+    ) -> Result<(), H1Rule> {
+        let (colon, known) = lower_name(self.head, self.start, map.arena_mut())?;
+        let line = self.head.get(self.start..self.end).unwrap_or_default();
+        let (from, to) = value_range(line, colon);
+        let value = line.get(from..to).unwrap_or_default();
+        if self.check && !is_field_value(value) {
+            return Err(H1Rule::HeaderValue);
+        }
+        let keep = match known {
+            Some(known) => note(known, value, self.side, facts, authority)?,
+            None => underscores(line.get(..colon).unwrap_or_default(), options)?,
+        };
+        if self.preserve && known == Some(KnownName::Host) {
+            facts.host_name = line.first_chunk().map(|name| HostName(*name));
+        }
+        if keep {
+            let verbatim =
+                from == colon + 2 && to == line.len() && line.get(colon + 1) == Some(&b' ');
+            let name = self.start..self.start + colon;
+            let value = self.start + from..self.start + to;
+            let entry = Entry::parsed(name, value, known, verbatim);
+            push(map, entry, self.side, self.preserve);
+        }
+        Ok(())
+    }
 }
 
 /// Lower-cases the name at `start` of `head` in `arena`, which is a copy of it; returns the offset
@@ -249,26 +290,25 @@ fn lower_name(
     start: usize,
     arena: &mut [u8],
 ) -> Result<(usize, Option<KnownName>), H1Rule> {
-    let mut words = [0; NAME_WORDS];
-    let mut offset = 0;
-    for word in &mut words {
-        let at = start + offset;
+    let mut hash = NameHash::default();
+    for index in 0..NAME_WORDS {
+        let at = start + index * 8;
         let Some(bytes) = head.get(at..).and_then(|h| h.first_chunk::<8>()) else { break };
         let raw = u64::from_le_bytes(*bytes);
         let (lower, count) = swar::lower_word(raw);
         if count == 8 {
             write_word(arena, at, lower);
-            *word = lower;
-            offset += 8;
+            hash.push(index, lower);
             continue;
         }
-        if bytes.get(count) != Some(&b':') || offset + count == 0 {
+        let colon = index * 8 + count;
+        if bytes.get(count) != Some(&b':') || colon == 0 {
             break;
         }
         let mask = (1u64 << (count * 8)) - 1;
         write_word(arena, at, lower & mask | raw & !mask);
-        *word = lower & mask;
-        return Ok((offset + count, KnownName::from_words(&words)));
+        hash.push(index, lower & mask);
+        return Ok((colon, hash.finish()));
     }
     lower_name_slowly(arena.get_mut(start..).unwrap_or_default())
 }
@@ -298,15 +338,15 @@ fn lower_name_slowly(line: &mut [u8]) -> Result<(usize, Option<KnownName>), H1Ru
     Err(H1Rule::HeaderName)
 }
 
-/// Where the value lies in `rest`, which starts at the colon, without white space around it.
+/// Where the value lies in the line, without white space around it.
 #[inline]
-fn value_range(rest: &[u8]) -> (usize, usize) {
-    let mut from = 1;
-    while let Some(b' ' | b'\t') = rest.get(from) {
+fn value_range(line: &[u8], colon: usize) -> (usize, usize) {
+    let mut from = colon + 1;
+    while let Some(b' ' | b'\t') = line.get(from) {
         from += 1;
     }
-    let mut to = rest.len();
-    while to > from && matches!(rest.get(to - 1), Some(b' ' | b'\t')) {
+    let mut to = line.len();
+    while to > from && matches!(line.get(to - 1), Some(b' ' | b'\t')) {
         to -= 1;
     }
     (from, to)

@@ -30,9 +30,11 @@ pub fn parse_request(
     let Some((line, start)) = start_line(input, Side::Request, limits)? else { return Ok(None) };
     let target = request_line(line, options, head)
         .map_err(|rule| H1Error::new(rule, start.saturating_sub(line.len() + 2)))?;
-    let Some(lines) = header_lines(input, start, limits)? else { return Ok(None) };
+    let Some(lines) = header_lines(input, start, limits, &mut head.headers)? else {
+        return Ok(None);
+    };
     let facts =
-        parse_lines(input, &lines, Side::Request, options, &mut head.headers, &mut head.authority)?;
+        parse_lines(input, lines, Side::Request, options, &mut head.headers, &mut head.authority)?;
     let body = finish(head, target, &facts, options).map_err(|rule| H1Error::new(rule, start))?;
     let keep_alive = match head.version {
         Version::Http10 => facts.keep_alive && !facts.close,

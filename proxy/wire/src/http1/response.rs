@@ -39,10 +39,12 @@ fn parse(
     let Some((line, start)) = start_line(input, Side::Response, limits)? else { return Ok(None) };
     status_line(line, head)
         .map_err(|rule| H1Error::new(rule, start.saturating_sub(line.len() + 2)))?;
-    let Some(lines) = header_lines(input, start, limits)? else { return Ok(None) };
+    let Some(lines) = header_lines(input, start, limits, &mut head.headers)? else {
+        return Ok(None);
+    };
     let mut no_authority = Vec::new();
     let facts =
-        parse_lines(input, &lines, Side::Response, options, &mut head.headers, &mut no_authority)?;
+        parse_lines(input, lines, Side::Response, options, &mut head.headers, &mut no_authority)?;
     let body = framing(head, &facts, options, method).map_err(|rule| H1Error::new(rule, start))?;
     let persistent = match head.version {
         Version::Http10 => facts.keep_alive && !facts.close,
