@@ -37,6 +37,10 @@ impl Presence {
         }
     }
 
+    fn is_empty(self) -> bool {
+        self.0 == [0; 2]
+    }
+
     fn remove(&mut self, id: u8) {
         if let Some(word) = self.0.get_mut(usize::from(id >> 6)) {
             *word &= !(1 << (id & 63));
@@ -94,6 +98,19 @@ impl Entry {
         start..start + self.value_len as usize
     }
 
+    /// Points to a new value. The line written with it starts at `line`, unless the name must stay
+    /// where its original spelling is found.
+    fn replace(&mut self, line: usize, value: Range<usize>) {
+        self.value_at = value.start as u32;
+        self.value_len = value.len() as u32;
+        if self.flags & CASED == 0 {
+            self.name_at = line as u32;
+            self.flags |= VERBATIM;
+        } else {
+            self.flags &= !VERBATIM;
+        }
+    }
+
     /// End of the line with its CRLF; only for `VERBATIM` entries.
     #[inline]
     fn line_end(&self) -> u32 {
@@ -117,6 +134,8 @@ pub struct HeaderMap {
     entries: Vec<Entry>,
     /// One bit per known name with at least one entry.
     present: Presence,
+    /// Known names whose lines the parser is yet to join.
+    repeated: Presence,
     /// Sum of name and value lengths.
     byte_size: usize,
     /// How far behind a name its original spelling lies, for `CASED` entries.
@@ -136,6 +155,7 @@ impl HeaderMap {
         self.arena.clear();
         self.entries.clear();
         self.present = Presence::default();
+        self.repeated = Presence::default();
         self.byte_size = 0;
         self.cased_shift = 0;
     }
@@ -313,13 +333,46 @@ impl HeaderMap {
         self.entries.push(entry);
     }
 
-    /// Joins a parsed line to the first of the same name, with a comma.
-    pub(crate) fn join_parsed(&mut self, known: KnownName, entry: Entry) {
-        let Some(at) = self.position(Name::Known(known)) else { return self.push(entry) };
-        let value = self.bytes(entry.value()).to_vec();
-        let empty = self.entries.get(at).is_none_or(|e| e.value_len == 0);
-        let delimiter: &[u8] = if empty { b"" } else { b"," };
-        self.rewrite(at, true, &[delimiter, &value]);
+    /// Notes that lines of this name are to be joined once all are there.
+    #[inline]
+    pub(crate) fn mark_repeated(&mut self, known: KnownName) {
+        self.repeated.add(known as u8);
+    }
+
+    /// Joins the lines of each marked name into its first, with commas; empty values add nothing.
+    /// Each value is copied once, so that many lines cost no more than their bytes.
+    pub(crate) fn join_repeated(&mut self) {
+        if self.repeated.is_empty() {
+            return;
+        }
+        let repeated = std::mem::take(&mut self.repeated);
+        for known in (0..=127).filter(|id| repeated.has(*id)).filter_map(KnownName::from_id) {
+            self.join_lines(known);
+        }
+    }
+
+    fn join_lines(&mut self, known: KnownName) {
+        let name = Name::Known(known);
+        let Some(first) = self.position(name) else { return };
+        let entries = std::mem::take(&mut self.entries);
+        let line = self.arena.len();
+        self.arena.extend_from_slice(name.as_bytes());
+        self.arena.extend_from_slice(b": ");
+        let start = self.arena.len();
+        for entry in entries.iter().filter(|e| e.known == known as u8 && e.value_len > 0) {
+            if self.arena.len() > start {
+                self.arena.push(b',');
+            }
+            self.arena.extend_from_within(entry.value());
+        }
+        let value = start..self.arena.len();
+        self.arena.extend_from_slice(b"\r\n");
+        self.entries = entries;
+        self.remove_from(first + 1, name);
+        if let Some(entry) = self.entries.get_mut(first) {
+            self.byte_size = self.byte_size + value.len() - entry.value_len as usize;
+            entry.replace(line, value);
+        }
     }
 
     /// Hands out the lines as they go on the wire, neighbours together: few, large pieces.
@@ -360,6 +413,12 @@ impl HeaderMap {
                 (e.flags & CASED != 0).then(|| self.bytes(name.start + shift..name.end + shift));
             (self.bytes(name), original, self.bytes(e.value()))
         })
+    }
+
+    /// Bytes held by the arena.
+    #[cfg(test)]
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arena.len()
     }
 
     /// Bytes the lines take on the wire.
@@ -460,14 +519,7 @@ impl HeaderMap {
         let value_len = self.arena.len() - value_at;
         self.arena.extend_from_slice(b"\r\n");
         if let Some(entry) = self.entries.get_mut(at) {
-            entry.value_at = value_at as u32;
-            entry.value_len = value_len as u32;
-            if whole {
-                entry.name_at = name_at as u32;
-                entry.flags |= VERBATIM;
-            } else {
-                entry.flags &= !VERBATIM;
-            }
+            entry.replace(name_at, value_at..value_at + value_len);
         }
         self.byte_size = self.byte_size + value_len - old.value_len as usize;
     }

@@ -228,6 +228,7 @@ pub(super) fn parse_lines(
         start = end + 2;
     }
     map.line_ends = ends;
+    map.join_repeated();
     outcome.map(|()| facts)
 }
 
@@ -364,15 +365,14 @@ fn underscores(name: &[u8], options: &ParseOptions) -> Result<bool, H1Rule> {
     }
 }
 
-/// Adds the line, or joins it to an earlier one of the same name.
+/// Adds the line; notes whether it has to be joined to an earlier one of the same name.
 #[inline]
 fn push(map: &mut HeaderMap, entry: Entry, side: Side, cased: bool) {
     if let Some(known) = entry.known()
         && map.contains(known)
         && is_joined(known, side)
     {
-        map.join_parsed(known, entry);
-        return;
+        map.mark_repeated(known);
     }
     map.push(entry);
     if cased {

@@ -244,6 +244,19 @@ fn lines_of_one_name_are_joined_as_in_envoy() {
 }
 
 #[test]
+fn joining_many_lines_costs_their_bytes() {
+    let value = "a".repeat(590);
+    let lines: String =
+        (0..48).map(|_| format!("Via: {value}\r\nX-Forwarded-For: {value}\r\n")).collect();
+    let (_, head) = get(&lines).expect("valid");
+    assert_eq!(head.headers.len(), 2);
+    assert_eq!(head.headers.byte_size(), 3 + 15 + 2 * (48 * 591 - 1));
+    let mut out = Vec::new();
+    encode_request_head(&head, Framing::AsIs, HeaderKeyFormat::LowerCase, &mut out);
+    assert!(head.headers.arena_bytes() < 3 * out.len(), "{}", head.headers.arena_bytes());
+}
+
+#[test]
 fn spelling_of_names() {
     let text = "GET / HTTP/1.1\r\nHOST: h\r\nX-B3-traceID: 1\r\nfoo$b#are_z9a: 2\r\n\r\n";
     let options = ParseOptions {
