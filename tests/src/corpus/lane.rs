@@ -1,5 +1,5 @@
-//! A lane: one listener of the proxy with one server of its own behind it, so that many cases run at
-//! once and each knows which requests are its own.
+//! A lane: one listener of the proxy with one server of its own behind it, so that many cases run
+//! at once and each knows which requests are its own.
 
 use super::verdict::{Outcome, Request};
 use crate::wire::{End, Peer};
