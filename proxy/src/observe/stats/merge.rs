@@ -177,6 +177,19 @@ impl View {
         self.raw(scope.dense + u32::from(index)).1
     }
 
+    /// Whether a histogram of a scope has samples, flushed or not.
+    pub(super) fn has_samples(&self, scope: &Scope, source: Source) -> bool {
+        let any = |i: u16| {
+            let slot = scope.sparse + u32::from(i);
+            self.pages.all.iter().any(|page| page.sparse(slot).is_some_and(|t| !t.is_empty()))
+        };
+        match source {
+            Source::Sparse(i) => any(i),
+            Source::SparseSum(a, b) => any(a) || any(b),
+            Source::Dense(_) | Source::CodesTotal => false,
+        }
+    }
+
     /// A histogram of a scope as of the last flush, if it had samples by then.
     pub(super) fn histogram(&self, scope: &Scope, index: u16) -> Option<&Arc<HistogramView>> {
         self.histograms.get(&(scope.uid, index))

@@ -19,7 +19,9 @@ pub mod histogram;
 mod merge;
 pub mod page;
 pub mod registry;
+pub mod render;
 mod sparse;
+pub mod tags;
 mod writer;
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl Sparse {
         }
     }
 
+    /// Whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.iter().all(|cell| cell.load(Ordering::Relaxed) == 0)
+    }
+
     /// Empties it, keeping the memory.
     pub(super) fn clear(&self) {
         let mut table = Some(self);

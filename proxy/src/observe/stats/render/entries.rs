@@ -1,0 +1,124 @@
+//! What a scope lists at this moment, in the order of names.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::observe::stats::def::{Kind, Show, Source};
+use crate::observe::stats::directory::Scope;
+use crate::observe::stats::merge::View;
+use crate::observe::stats::writer::split_key;
+
+/// One listed statistic of a scope.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) suffix: Cow<'static, str>,
+    pub(super) kind: Kind,
+    pub(super) value: ValueOf,
+}
+
+/// Where its value is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ValueOf {
+    /// A cell of the scope.
+    Cell(Source),
+    /// Known already: a response code.
+    Known(u64),
+    /// A histogram, by its index in the block.
+    Histogram(u16),
+}
+
+impl Entry {
+    /// Value of a counter or gauge, and whether it was ever written.
+    pub(super) fn number(&self, view: &View, scope: &Scope) -> (u64, bool) {
+        match self.value {
+            ValueOf::Cell(source) => view.number(scope, self.kind, source),
+            ValueOf::Known(value) => (value, true),
+            ValueOf::Histogram(_) => (0, false),
+        }
+    }
+}
+
+/// What of a scope is listed, histograms or numbers.
+pub(super) fn of_scope(view: &View, scope: &Scope, histograms: bool) -> Vec<Entry> {
+    let def = scope.def;
+    let mut entries = Vec::with_capacity(def.stats.len());
+    for &i in def.sorted() {
+        let Some(stat) = def.stats.get(usize::from(i)) else { continue };
+        if (stat.kind == Kind::Histogram) != histograms {
+            continue;
+        }
+        let listed = match stat.show {
+            Show::Always => true,
+            Show::WhenUsed => view.has_samples(scope, stat.source),
+            Show::WhenSet(cell) => view.is_set(scope, cell),
+        };
+        if listed {
+            let value = if histograms { ValueOf::Histogram(i) } else { ValueOf::Cell(stat.source) };
+            entries.push(Entry { suffix: Cow::Borrowed(stat.suffix), kind: stat.kind, value });
+        }
+    }
+    if !histograms && add_codes(view, scope, &mut entries) {
+        entries.sort_by(|a, b| a.suffix.cmp(&b.suffix));
+    }
+    entries
+}
+
+/// The response codes a scope has counted; whether there were any.
+fn add_codes(view: &View, scope: &Scope, entries: &mut Vec<Entry>) -> bool {
+    let Some(codes) = scope.def.codes else { return false };
+    let mut counts: BTreeMap<(&'static str, CodeName), u64> = BTreeMap::new();
+    view.codes(scope, |key, n| {
+        let (code, variant) = split_key(key);
+        let mut add = |prefix| {
+            for name in CodeName::all(code).into_iter().flatten() {
+                *counts.entry((prefix, name)).or_default() += n;
+            }
+        };
+        if variant != 2 {
+            add("");
+        }
+        if codes.split {
+            add(match variant {
+                0 => "external.",
+                1 => "internal.",
+                _ => "canary.",
+            });
+        }
+    });
+    for (&(prefix, name), &n) in &counts {
+        if prefix.is_empty() && name == CodeName::Completed && codes.completed_listed {
+            continue;
+        }
+        let suffix = Cow::Owned(format!("{prefix}upstream_rq_{}", name.text()));
+        entries.push(Entry { suffix, kind: Kind::Counter, value: ValueOf::Known(n) });
+    }
+    !counts.is_empty()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum CodeName {
+    Code(u16),
+    Class(u16),
+    Completed,
+    Unknown,
+}
+
+impl CodeName {
+    /// The names under which a response with this code is counted.
+    fn all(code: u16) -> [Option<Self>; 3] {
+        if (100..600).contains(&code) {
+            [Some(Self::Code(code)), Some(Self::Class(code / 100)), Some(Self::Completed)]
+        } else {
+            [Some(Self::Unknown), Some(Self::Completed), None]
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Code(code) => code.to_string(),
+            Self::Class(class) => format!("{class}xx"),
+            Self::Completed => "completed".into(),
+            Self::Unknown => "unknown".into(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `/stats` as JSON: a list of names and values; histograms together in its last element.
+
+use std::fmt::Write as _;
+
+use super::entries::ValueOf;
+use super::params::{BucketsMode, StatsParams};
+use super::text::{Phase, join, texts};
+use super::{PIECE, histogram};
+use crate::observe::format::write::json_string;
+use crate::observe::stats::merge::View;
+
+/// The JSON page.
+#[derive(Debug)]
+pub struct JsonPage {
+    view: View,
+    params: StatsParams,
+    phase: Phase,
+    begun: bool,
+    any: bool,
+    any_histogram: bool,
+}
+
+impl JsonPage {
+    pub(super) fn new(view: View, params: StatsParams) -> Self {
+        Self { view, params, phase: Phase::Texts, begun: false, any: false, any_histogram: false }
+    }
+
+    /// Appends a piece; false at the end.
+    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        let mut text = String::new();
+        let mut name = String::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            text.push_str("{\"stats\":[");
+        }
+        while text.len() < PIECE && !matches!(self.phase, Phase::Done) {
+            if self.step(&mut name, &mut text) {
+                continue;
+            }
+            let phase = std::mem::replace(&mut self.phase, Phase::Done);
+            self.phase = phase.after(&self.view, &self.params);
+            if matches!(self.phase, Phase::Done) {
+                self.end(&mut text);
+            }
+        }
+        out.extend_from_slice(text.as_bytes());
+        !matches!(self.phase, Phase::Done)
+    }
+
+    /// One statistic; false at the end of the phase.
+    fn step(&mut self, name: &mut String, text: &mut String) -> bool {
+        let (view, params) = (&self.view, &self.params);
+        match &mut self.phase {
+            Phase::Texts => {
+                texts(view, params, |name, value| {
+                    comma(&mut self.any, text);
+                    let (name, value) = (quoted(name), quoted(value));
+                    let _ = write!(text, "{{\"name\":{name},\"value\":{value}}}");
+                });
+                false
+            }
+            Phase::Numbers(walk) => {
+                let Some((scope, entry)) = walk.next() else { return false };
+                join(name, &scope.prefix, &entry.suffix);
+                let (value, used) = entry.number(view, &scope);
+                let shown = used || !params.used_only;
+                if shown && params.wants_kind(entry.kind) && params.wants(name) {
+                    comma(&mut self.any, text);
+                    let _ = write!(text, "{{\"name\":{},\"value\":{value}}}", quoted(name));
+                }
+                true
+            }
+            Phase::Histograms(walk) => {
+                let Some((scope, entry)) = walk.next() else { return false };
+                join(name, &scope.prefix, &entry.suffix);
+                let found = match entry.value {
+                    ValueOf::Histogram(i) => view.histogram(&scope, i),
+                    _ => None,
+                };
+                let shown = found.is_some() || !params.used_only;
+                if shown && params.wants(name) {
+                    let mode = params.buckets.unwrap_or_default();
+                    if std::mem::replace(&mut self.any_histogram, true) {
+                        text.push(',');
+                    } else {
+                        comma(&mut self.any, text);
+                        text.push_str(&histograms_begin(mode));
+                    }
+                    histogram::json(&quoted(name), found.map(AsRef::as_ref), mode, text);
+                }
+                true
+            }
+            Phase::Done => false,
+        }
+    }
+
+    fn end(&self, text: &mut String) {
+        if self.any_histogram {
+            let mode = self.params.buckets.unwrap_or_default();
+            let nested = matches!(mode, BucketsMode::Summary | BucketsMode::Detailed);
+            text.push_str(if nested { "]}}" } else { "]}" });
+        }
+        text.push_str("]}");
+    }
+}
+
+fn histograms_begin(mode: BucketsMode) -> String {
+    let percentiles = histogram::percentiles();
+    match mode {
+        BucketsMode::Summary => format!(
+            "{{\"histograms\":{{\"supported_quantiles\":{percentiles},\"computed_quantiles\":["
+        ),
+        BucketsMode::Detailed => {
+            format!("{{\"histograms\":{{\"supported_percentiles\":{percentiles},\"details\":[")
+        }
+        BucketsMode::Cumulative | BucketsMode::Disjoint => "{\"histograms\":[".into(),
+    }
+}
+
+fn comma(any: &mut bool, text: &mut String) {
+    if std::mem::replace(any, true) {
+        text.push(',');
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    json_string(text.as_bytes(), &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}

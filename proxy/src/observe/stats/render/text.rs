@@ -1,0 +1,111 @@
+//! `/stats` as text: text readouts, then counters and gauges, then histograms.
+
+use std::fmt::Write as _;
+
+use super::entries::ValueOf;
+use super::params::StatsParams;
+use super::walk::Walk;
+use super::{PIECE, histogram};
+use crate::observe::stats::Kind;
+use crate::observe::stats::merge::View;
+
+/// The text page.
+#[derive(Debug)]
+pub struct TextPage {
+    view: View,
+    params: StatsParams,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Texts,
+    Numbers(Walk),
+    Histograms(Walk),
+    Done,
+}
+
+impl Phase {
+    /// The next phase, without those whose types are not asked for.
+    pub(super) fn after(self, view: &View, params: &StatsParams) -> Self {
+        let numbers = params.wants_kind(Kind::Counter) || params.wants_kind(Kind::Gauge);
+        match self {
+            Self::Texts if numbers => Self::Numbers(Walk::new(view.clone(), false)),
+            Self::Texts | Self::Numbers(_) if params.wants_kind(Kind::Histogram) => {
+                Self::Histograms(Walk::new(view.clone(), true))
+            }
+            _ => Self::Done,
+        }
+    }
+}
+
+impl TextPage {
+    pub(super) fn new(view: View, params: StatsParams) -> Self {
+        Self { view, params, phase: Phase::Texts }
+    }
+
+    /// Appends a piece; false at the end.
+    pub(super) fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        let mut text = String::new();
+        let mut name = String::new();
+        while text.len() < PIECE {
+            let more = match &mut self.phase {
+                Phase::Texts => {
+                    texts(&self.view, &self.params, |name, value| {
+                        let _ = writeln!(text, "{name}: \"{value}\"");
+                    });
+                    false
+                }
+                Phase::Numbers(walk) => walk.next().is_some_and(|(scope, entry)| {
+                    let (value, used) = entry.number(&self.view, &scope);
+                    join(&mut name, &scope.prefix, &entry.suffix);
+                    let shown = used || !self.params.used_only;
+                    if shown && self.params.wants_kind(entry.kind) && self.params.wants(&name) {
+                        let _ = writeln!(text, "{name}: {value}");
+                    }
+                    true
+                }),
+                Phase::Histograms(walk) => walk.next().is_some_and(|(scope, entry)| {
+                    join(&mut name, &scope.prefix, &entry.suffix);
+                    let found = match entry.value {
+                        ValueOf::Histogram(i) => self.view.histogram(&scope, i),
+                        _ => None,
+                    };
+                    let shown = found.is_some() || !self.params.used_only;
+                    if shown && self.params.wants(&name) {
+                        let mode = self.params.buckets.unwrap_or_default();
+                        histogram::text(&name, found.map(AsRef::as_ref), mode, &mut text);
+                    }
+                    true
+                }),
+                Phase::Done => break,
+            };
+            if !more {
+                let phase = std::mem::replace(&mut self.phase, Phase::Done);
+                self.phase = phase.after(&self.view, &self.params);
+            }
+        }
+        out.extend_from_slice(text.as_bytes());
+        !matches!(self.phase, Phase::Done)
+    }
+}
+
+/// Calls `f(name, value)` for the text readouts to show, in order.
+pub(super) fn texts(view: &View, params: &StatsParams, mut f: impl FnMut(&str, &str)) {
+    if !params.wants_kind(Kind::TextReadout) {
+        return;
+    }
+    let mut texts: Vec<_> = view.names().texts().iter().collect();
+    texts.sort();
+    for (name, value) in texts {
+        if (!params.used_only || !value.is_empty()) && params.wants(name) {
+            f(name, value);
+        }
+    }
+}
+
+pub(super) fn join(name: &mut String, prefix: &str, suffix: &str) {
+    name.clear();
+    name.push_str(prefix);
+    name.push_str(suffix);
+}
