@@ -104,7 +104,7 @@ impl Node {
                 Self::List(nodes.collect::<Result<_, _>>()?)
             }
             Value::Null => Self::One(Segment { op: Op::Absent, max: None }),
-            Value::Bool(_) | Value::Number(_) => Self::Raw(constant(value).into()),
+            Value::Bool(_) | Value::Number(_) => Self::Raw(value.to_string().into_bytes().into()),
         })
     }
 
@@ -168,18 +168,4 @@ fn keep(keep: bool, start: usize, out: &mut Vec<u8>) -> bool {
         out.truncate(start);
     }
     keep
-}
-
-fn constant(value: &Value) -> Vec<u8> {
-    match value {
-        Value::Number(n) if n.as_i64().is_none() && n.as_u64().is_none() => {
-            let n = n.as_f64().unwrap_or_default();
-            if n.fract() == 0.0 && n.abs() < 1e15 {
-                format!("{n}").into_bytes()
-            } else {
-                format!("\"{n}\"").into_bytes()
-            }
-        }
-        value => value.to_string().into_bytes(),
-    }
 }

@@ -198,8 +198,9 @@ fn without_arguments(name: &str) -> Option<Op> {
     if let Some(which) = address(name) {
         return Some(Op::Address(which, AddressPart::Whole));
     }
-    if let Some(base) = name.strip_suffix("_PORT") {
-        return address(&format!("{base}_ADDRESS")).map(|w| Op::Address(w, AddressPart::Port));
+    let ported = name.strip_suffix("_PORT").and_then(|base| address(&format!("{base}_ADDRESS")));
+    if let Some(which) = ported {
+        return Some(Op::Address(which, AddressPart::Port));
     }
     if let Some(which) = name.strip_suffix("_ENDPOINT_ID").and_then(address)
         && which != Which::UpstreamLocal

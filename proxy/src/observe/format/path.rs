@@ -39,7 +39,7 @@ pub(super) fn write_param(ctx: &LogContext<'_>, name: &str, out: &mut Vec<u8>) -
 pub(super) fn write_params(ctx: &LogContext<'_>, decoded: bool, out: &mut Vec<u8>) -> Kind {
     let Some(query) = query(ctx) else { return Kind::Absent };
     if decoded {
-        decode(query, out);
+        decode_visible(query, out);
     } else {
         out.extend_from_slice(query);
     }
@@ -48,7 +48,7 @@ pub(super) fn write_params(ctx: &LogContext<'_>, decoded: bool, out: &mut Vec<u8
 
 /// The host a client asked for.
 pub(super) fn host<'a>(ctx: &LogContext<'a>, source: PathSource) -> Option<&'a [u8]> {
-    choose(ctx, source, "x-envoy-original-host", ":authority").map(without_port)
+    choose(ctx, source, "x-envoy-original-host", ":authority")
 }
 
 /// A host without `:port`; brackets of an IPv6 address stay.
@@ -68,20 +68,19 @@ pub(super) fn without_port(host: &[u8]) -> &[u8] {
     }
 }
 
-/// Appends the network of `len` bits that `ip` is in. Lengths beyond the address print nothing.
+/// Appends the network of `len` bits that `ip` is in; at most all bits of the address.
 pub(super) fn write_network(ip: IpAddr, len: u8, out: &mut Vec<u8>) -> Kind {
-    let shift = |bits: u8| bits.checked_sub(len).map(u32::from);
+    let len = len.min(if ip.is_ipv4() { 32 } else { 128 });
     let network = match ip {
-        IpAddr::V4(ip) => shift(32).map(|s| {
-            let mask = u32::MAX.checked_shl(s).unwrap_or(0);
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask))
-        }),
-        IpAddr::V6(ip) => shift(128).map(|s| {
-            let mask = u128::MAX.checked_shl(s).unwrap_or(0);
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
-        }),
+        }
     };
-    let Some(network) = network else { return Kind::Absent };
     let _ = write!(Text(out), "{network}/{len}");
     Kind::Text
 }
@@ -130,6 +129,25 @@ fn decoded(text: &[u8]) -> impl Iterator<Item = u8> {
         rest = after;
         Some(first)
     })
+}
+
+/// As [`decode`], but what would decode to a space or a control character stays as it is.
+fn decode_visible(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let piece = if first == b'%' { rest.get(..3).unwrap_or(rest) } else { &[first] };
+        let mut bytes = decoded(piece);
+        match (bytes.next(), bytes.next()) {
+            (Some(byte @ (0x21..=0x7e | 0x80..)), None) => {
+                out.push(byte);
+                rest = rest.get(piece.len()..).unwrap_or_default();
+            }
+            _ => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
 }
 
 fn decode(text: &[u8], out: &mut Vec<u8>) {

@@ -82,31 +82,29 @@ pub(crate) fn quote_from(start: usize, out: &mut Vec<u8>) {
     json_string(&raw, out);
 }
 
-/// Appends bytes as a JSON string. What is not UTF-8 is written byte by byte as `\ooo` in octal,
-/// as Envoy does.
+/// Appends bytes as a JSON string. Of what is not UTF-8, every byte that is no plain ASCII is
+/// written as `\u00XX`, as Envoy does.
 pub(crate) fn json_string(raw: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let utf8 = std::str::from_utf8(raw).is_ok();
     for &byte in raw {
         match byte {
+            b'"' | b'\\' | 0x7f.. if !utf8 => escaped(byte, out),
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            8 => out.extend_from_slice(b"\\b"),
-            12 => out.extend_from_slice(b"\\f"),
-            0..0x20 | 0x7f => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[hex(byte >> 4), hex(byte)]);
-            }
-            0x80.. if !utf8 => {
-                let octal = [b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)];
-                out.push(b'\\');
-                out.extend_from_slice(&octal);
-            }
+            b'\n' if utf8 => out.extend_from_slice(b"\\n"),
+            b'\r' if utf8 => out.extend_from_slice(b"\\r"),
+            b'\t' if utf8 => out.extend_from_slice(b"\\t"),
+            8 if utf8 => out.extend_from_slice(b"\\b"),
+            12 if utf8 => out.extend_from_slice(b"\\f"),
+            0..0x20 => escaped(byte, out),
             _ => out.push(byte),
         }
     }
     out.push(b'"');
+}
+
+fn escaped(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\u00");
+    out.extend_from_slice(&[hex(byte >> 4), hex(byte)]);
 }
