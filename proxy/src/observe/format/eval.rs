@@ -147,7 +147,7 @@ impl Field {
             Self::UpstreamConnectionId => count(upstream.connection_id, out),
             Self::UpstreamConnectionIdsAttempted => {
                 let ids = upstream.attempts.iter().filter_map(|a| a.connection_id);
-                list(ids, out, |id, out| number(id, out))
+                list(ids, out, number)
             }
             Self::UpstreamHost => write_address(upstream.host, AddressPart::Whole, out),
             Self::UpstreamHostName | Self::UpstreamHostNameWithoutPort => {

@@ -24,8 +24,8 @@ enum Node {
     /// Several: a string.
     Many(Box<[Segment]>),
     /// Keys are already quoted, with their colon.
-    Map(Box<[(Box<[u8]>, Node)]>),
-    List(Box<[Node]>),
+    Map(Box<[(Box<[u8]>, Self)]>),
+    List(Box<[Self]>),
 }
 
 impl JsonFormat {

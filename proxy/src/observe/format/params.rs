@@ -296,7 +296,8 @@ pub(super) fn host_name() -> Op {
 pub(super) fn coalesce(json: &str, extensions: Extensions) -> Result<Op, FormatError> {
     let config: serde_json::Value = serde_json::from_str(json).map_err(|error| {
         FormatError(format!(
-            "COALESCE: failed to parse JSON configuration: JSON supplied is not valid. Error({error})"
+            "COALESCE: failed to parse JSON configuration: JSON supplied is not valid. \
+             Error({error})"
         ))
     })?;
     let Some(operators) = config.get("operators").and_then(serde_json::Value::as_array) else {

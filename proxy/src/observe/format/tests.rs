@@ -236,7 +236,8 @@ fn arguments() {
         ("content-type", "application/grpc"),
         (
             "x-forwarded-client-cert",
-            "By=x;Hash=1;Subject=\"CN=a,O=\\\"q\\\"\";URI=spiffe://a,By=y;URI=spiffe://b;DNS=d1;DNS=d2",
+            "By=x;Hash=1;Subject=\"CN=a,O=\\\"q\\\"\";URI=spiffe://a,By=y;URI=spiffe://b;\
+             DNS=d1;DNS=d2",
         ),
     ];
     let ctx = LogContext {

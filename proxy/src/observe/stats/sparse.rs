@@ -20,7 +20,7 @@ pub(super) const MAX_KEY: u16 = (1 << 13) - 2;
 #[derive(Debug)]
 pub(super) struct Sparse {
     cells: Box<[AtomicU64]>,
-    next: OnceLock<Box<Sparse>>,
+    next: OnceLock<Box<Self>>,
 }
 
 impl Default for Sparse {

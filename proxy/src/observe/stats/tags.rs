@@ -29,17 +29,11 @@ pub enum CustomTag {
 }
 
 /// Which tags are extracted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TagRules {
     custom: Vec<CustomTag>,
     /// Envoy's own, by name; all if `None`.
     only: Option<Vec<String>>,
-}
-
-impl Default for TagRules {
-    fn default() -> Self {
-        Self { custom: Vec::new(), only: None }
-    }
 }
 
 /// A tag: name (with `_` for what Prometheus does not allow) and value.

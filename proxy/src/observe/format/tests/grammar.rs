@@ -144,7 +144,8 @@ const BAD: &[(&str, &str)] = &[
     ("%HOSTNAME(x)%", "HOSTNAME does not take any parameters or length"),
     (
         "%REQUESTED_SERVER_NAME(x)%",
-        "Invalid REQUESTED_SERVER_NAME option: 'x', only 'SNI_ONLY'/'SNI_FIRST'/'HOST_FIRST' are allowed",
+        "Invalid REQUESTED_SERVER_NAME option: 'x', only \
+         'SNI_ONLY'/'SNI_FIRST'/'HOST_FIRST' are allowed",
     ),
     (
         "%REQUESTED_SERVER_NAME(SNI_ONLY:X)%",

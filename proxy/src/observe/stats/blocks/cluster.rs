@@ -7,7 +7,8 @@ use crate::observe::stats::{Codes, Kind, Show, Source, StatDef};
 stat_block! {
     /// Statistics of one cluster (`cluster.<name>.`).
     ///
-    /// Response codes and times are listed on first use, `http1.*` from the first HTTP/1 connection.
+    /// Response codes and times are listed on first use, `http1.*` from the first HTTP/1
+    /// connection on.
     ClusterStats in cluster_block, prefix(name) = "cluster.{name}.";
     counters {
         upstream_rq_total,
@@ -229,7 +230,8 @@ stat_block! {
 
 stat_block! {
     /// `cluster.<name>.circuit_breakers.<priority>.remaining_*`, with `track_remaining`.
-    CircuitBreakersRemaining in remaining_block, prefix(name, priority) = "cluster.{name}.circuit_breakers.{priority}.";
+    CircuitBreakersRemaining in remaining_block, prefix(name, priority)
+        = "cluster.{name}.circuit_breakers.{priority}.";
     counters {}
     gauges {
         remaining_cx,
@@ -262,7 +264,8 @@ stat_block! {
 
 stat_block! {
     /// `thread_local_cluster_manager.<thread>.`: `main_thread` or `worker_<n>`.
-    ThreadLocalClusterStats in thread_local_block, prefix(thread) = "thread_local_cluster_manager.{thread}.";
+    ThreadLocalClusterStats in thread_local_block, prefix(thread)
+        = "thread_local_cluster_manager.{thread}.";
     counters {}
     gauges {
         clusters_inflated,

@@ -53,7 +53,8 @@ stat_block! {
 
 stat_block! {
     /// `listener.<address>.http.<stat_prefix>.`
-    ListenerHttpStats in listener_http_block, prefix(address, stat_prefix) = "listener.{address}.http.{stat_prefix}.";
+    ListenerHttpStats in listener_http_block, prefix(address, stat_prefix)
+        = "listener.{address}.http.{stat_prefix}.";
     counters {
         downstream_rq_1xx,
         downstream_rq_2xx,

@@ -7,7 +7,8 @@ use crate::observe::stats::{Codes, Histogram, Kind, Registry, Show, Source, Stat
 stat_block! {
     /// Statistics of a route with a `stat_prefix` or of a virtual cluster, below
     /// `vhost.<virtual host>.`.
-    RouteStats in route_block, prefix(virtual_host, kind, name) = "vhost.{virtual_host}.{kind}.{name}.";
+    RouteStats in route_block, prefix(virtual_host, kind, name)
+        = "vhost.{virtual_host}.{kind}.{name}.";
     counters {
         upstream_rq_retry,
         upstream_rq_retry_limit_exceeded,
