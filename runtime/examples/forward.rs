@@ -19,7 +19,11 @@ fn main() -> io::Result<()> {
     let listen: SocketAddr = args.get(2).ok_or_else(usage)?.parse().map_err(io::Error::other)?;
     let upstream = args.get(3).ok_or_else(usage)?.clone();
     let cpu = std::env::var("CPU").ok().and_then(|cpu| cpu.parse().ok());
-    let mut rt = Runtime::new(Config { backend, cpu, ..Config::default() })?;
+    let mut config = Config { backend, cpu, ..Config::default() };
+    if let Some(bulk) = std::env::var("BULK").ok().and_then(|bulk| bulk.parse().ok()) {
+        config.buffers.bulk_size = bulk;
+    }
+    let mut rt = Runtime::new(config)?;
     eprintln!("level {}", rt.backend());
     rt.block_on(async move {
         let listener = Listener::bind(&SockAddr::from(listen), &ListenOptions::default())?;

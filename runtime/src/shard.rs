@@ -169,7 +169,12 @@ pub struct Runtime {
     notice: Option<String>,
     /// Kept for its allocation.
     fired: Vec<Waker>,
+    /// When the pool gives back what it has not needed.
+    next_trim: Instant,
 }
+
+/// Time between two looks at unneeded buffers.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
 
 static NEXT_ID: AtomicU16 = AtomicU16::new(0);
 
@@ -211,7 +216,8 @@ impl Runtime {
         if let Backend::Sim(network) = &config.backend {
             network.watch(&shared);
         }
-        Ok(Self { shared, level, notice, fired: Vec::new() })
+        let next_trim = shared.clock.now() + TRIM_EVERY;
+        Ok(Self { shared, level, notice, fired: Vec::new(), next_trim })
     }
 
     /// The level in use.
@@ -234,8 +240,7 @@ impl Runtime {
                 if (shared.tasks.take_root_ready() || first)
                     && let Poll::Ready(value) = shared.tasks.poll_root(future.as_mut())
                 {
-                    // What it has queued in its last poll still goes out.
-                    shared.io.borrow_mut().flush_dirty();
+                    self.submit();
                     return value;
                 }
                 first = false;
@@ -272,6 +277,14 @@ impl Runtime {
         Some(Instant::from_nanos(tick.saturating_mul(TICK)))
     }
 
+    /// Sends what the last polls have queued, though no round follows.
+    fn submit(&self) {
+        let mut io = self.shared.io.borrow_mut();
+        io.flush_dirty();
+        let waited = io.wait(Some(Duration::ZERO));
+        debug_assert!(waited.is_ok());
+    }
+
     fn round(&mut self, may_block: bool) -> Turn {
         let shared = &self.shared;
         let mut turn = Turn { tasks: shared.tasks.run(), ..Turn::default() };
@@ -281,7 +294,7 @@ impl Runtime {
         let timeout = if !may_block || shared.tasks.is_ready() {
             Some(Duration::ZERO)
         } else {
-            shared.wheel.borrow().next().map(|tick| until(tick, shared.clock.now()))
+            self.longest_wait()
         };
         match io.wait(timeout) {
             Ok(events) => turn.events = events,
@@ -293,7 +306,21 @@ impl Runtime {
         shared.wheel.borrow_mut().advance(now.as_nanos() / TICK, &mut self.fired);
         turn.timers = self.fired.len();
         self.fired.drain(..).for_each(Waker::wake);
+        if now >= self.next_trim {
+            self.next_trim = now + TRIM_EVERY;
+            shared.pool.trim();
+        }
         turn
+    }
+
+    /// Until the next timer or, when there are buffers to give back, the next look at them.
+    fn longest_wait(&self) -> Option<Duration> {
+        let now = self.shared.clock.now();
+        let timer = self.shared.wheel.borrow().next().map(|tick| until(tick, now));
+        // Time is not worth simulating for that.
+        let trim = self.level != Level::Sim && self.shared.pool.has_surplus();
+        let trim = trim.then(|| self.next_trim.since(now).max(Duration::from_millis(1)));
+        timer.into_iter().chain(trim).min()
     }
 }
 

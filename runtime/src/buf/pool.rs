@@ -16,7 +16,8 @@ pub struct BufferConfig {
     pub ring_buffer_size: usize,
     /// Bytes of one buffer of a large receive ([`crate::Stream::recv_hint`]).
     pub bulk_size: usize,
-    /// Bytes of free buffers kept per size class.
+    /// Most bytes of free buffers kept per size class. What a second has not needed of them is given
+    /// back by and by.
     pub retain_bytes_per_class: usize,
 }
 
@@ -25,8 +26,9 @@ impl Default for BufferConfig {
         Self {
             ring_buffers: 1024,
             ring_buffer_size: 16 << 10,
-            bulk_size: 256 << 10,
-            retain_bytes_per_class: 4 << 20,
+            // Larger ones fall out of the cache between receive and send.
+            bulk_size: 64 << 10,
+            retain_bytes_per_class: 16 << 20,
         }
     }
 }
@@ -34,9 +36,36 @@ impl Default for BufferConfig {
 /// Capacities of the pooled sizes, in bytes.
 pub(crate) const CLASSES: [usize; 6] = [512, 2 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
+/// Free buffers of one size, last in first out.
+#[derive(Default)]
+struct Free {
+    list: Vec<NonNull<Header>>,
+    /// The fewest there were since the last trim: these were not needed.
+    unused: usize,
+}
+
+impl Free {
+    fn pop(&mut self) -> Option<NonNull<Header>> {
+        let header = self.list.pop();
+        self.unused = self.unused.min(self.list.len());
+        header
+    }
+
+    /// Frees half of what was not needed since the last time.
+    fn trim(&mut self) {
+        let surplus = self.unused.div_ceil(2);
+        // The oldest are the coldest.
+        for header in self.list.drain(..surplus.min(self.list.len())) {
+            // SAFETY: made by `Raw::class`; a buffer in a free list has no references.
+            unsafe { Raw::free_class(header) }
+        }
+        self.unused = self.list.len();
+    }
+}
+
 /// Free buffers of one runtime. Reached only from its thread.
 pub(crate) struct Pool {
-    free: [RefCell<Vec<NonNull<Header>>>; CLASSES.len()],
+    free: [RefCell<Free>; CLASSES.len()],
     ring: RefCell<Option<BufRing>>,
     leased: Cell<usize>,
     retain_bytes: usize,
@@ -82,6 +111,18 @@ impl Pool {
         self.ring.borrow_mut().as_mut().map(f)
     }
 
+    /// Gives memory that has not been needed since the last call back to the system.
+    pub(crate) fn trim(&self) {
+        self.free.iter().for_each(|free| free.borrow_mut().trim());
+        self.with_ring(BufRing::trim);
+    }
+
+    /// Whether [`Pool::trim`] has something to do.
+    pub(crate) fn has_surplus(&self) -> bool {
+        self.free.iter().any(|free| !free.borrow().list.is_empty())
+            || self.with_ring(|ring| ring.has_surplus()) == Some(true)
+    }
+
     /// Buffers in somebody's hands: 0 when nothing leaks.
     pub(crate) fn leased(&self) -> usize {
         self.leased.get()
@@ -100,8 +141,8 @@ impl Pool {
             Kind::Class(class) => {
                 let class = usize::from(class);
                 let mut free = self.free[class].borrow_mut();
-                if free.len() * CLASSES[class] < self.retain_bytes {
-                    free.push(header);
+                if free.list.len() * CLASSES[class] < self.retain_bytes {
+                    free.list.push(header);
                 } else {
                     // SAFETY: made by `Raw::class`, and its last reference has just gone.
                     unsafe { Raw::free_class(header) }
@@ -115,7 +156,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         for list in &mut self.free {
-            for header in list.get_mut().drain(..) {
+            for header in list.get_mut().list.drain(..) {
                 // SAFETY: made by `Raw::class`; a buffer in a free list has no references.
                 unsafe { Raw::free_class(header) }
             }

@@ -34,6 +34,10 @@ pub(crate) struct BufRing {
     /// Ids below this have been used once and have a header.
     touched: u16,
     spare: Vec<u16>,
+    /// Given back to the system, to be touched anew.
+    cold: Vec<u16>,
+    /// The fewest spares since the last trim: these were not needed.
+    unused: usize,
     places: Vec<Place>,
 }
 
@@ -61,6 +65,8 @@ impl BufRing {
             target: TARGET_MIN.min(count),
             touched: 0,
             spare: Vec::new(),
+            cold: Vec::new(),
+            unused: 0,
             places: vec![Place::Untouched; usize::from(count)],
         })
     }
@@ -77,7 +83,10 @@ impl BufRing {
 
     /// Whether a receive would find a buffer after [`BufRing::refill`].
     pub(crate) fn has_buffers(&self) -> bool {
-        self.in_ring > 0 || !self.spare.is_empty() || self.touched < self.count
+        self.in_ring > 0
+            || !self.spare.is_empty()
+            || !self.cold.is_empty()
+            || self.touched < self.count
     }
 
     /// A receive found the ring empty: keep more buffers in it from now on.
@@ -100,6 +109,31 @@ impl BufRing {
             let Some(bid) = self.spare.pop().or_else(|| self.touch()) else { break };
             self.push(bid);
         }
+        self.unused = self.unused.min(self.spare.len());
+    }
+
+    /// Gives the pages of half of the spares that were not needed since the last time back to the
+    /// system, and wants fewer buffers in the ring.
+    pub(crate) fn trim(&mut self) {
+        use rustix::mm::{Advice, madvise};
+        let surplus = self.unused.div_ceil(2).min(self.spare.len());
+        let idle: Vec<u16> = self.spare.drain(..surplus).collect();
+        for bid in idle {
+            // SAFETY: these pages hold one buffer, which nobody refers to and the kernel does not
+            // have; its header is written anew before its next use. Anonymous memory that is given
+            // back reads as zeros: safe code has no such call.
+            let advised =
+                unsafe { madvise(self.slab(bid).cast(), self.size, Advice::LinuxDontNeed) };
+            debug_assert!(advised.is_ok());
+            self.cold.push(bid);
+        }
+        self.unused = self.spare.len();
+        self.target = (self.target / 2).max(TARGET_MIN.min(self.count));
+    }
+
+    /// Whether [`BufRing::trim`] has something to do.
+    pub(crate) fn has_surplus(&self) -> bool {
+        !self.spare.is_empty()
     }
 
     /// The kernel filled buffer `bid`. `None` when it did not have it.
@@ -125,11 +159,14 @@ impl BufRing {
     }
 
     fn touch(&mut self) -> Option<u16> {
-        if self.touched == self.count {
-            return None;
-        }
-        let bid = self.touched;
-        self.touched += 1;
+        let bid = match self.cold.pop() {
+            Some(bid) => bid,
+            None if self.touched == self.count => return None,
+            None => {
+                self.touched += 1;
+                self.touched - 1
+            }
+        };
         let at = self.slab(bid);
         // SAFETY: a buffer starts at a multiple of 4096 inside the mapping, which lives as long
         // as this ring, and the ring as long as the pool.

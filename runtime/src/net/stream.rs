@@ -230,13 +230,29 @@ impl Stream {
         self.with_socket(|socket| tcp_info(&socket))
     }
 
-    /// Takes the descriptor out, for another shard or process. Only for a stream that has neither
-    /// been read from nor written to since, or whose reads and writes are all done.
+    /// Takes the descriptor out, for another shard or process, right after it was accepted. A stream
+    /// that has been read from or written to takes [`Stream::into_fd`].
     ///
     /// # Errors
-    /// `WouldBlock` while the kernel works on something of this stream (the stream is closed then).
+    /// `WouldBlock` while the kernel works on something of this stream (which is closed then).
     pub fn take_fd(self) -> io::Result<OwnedFd> {
         self.shared.io.borrow_mut().take_stream(self.index)
+    }
+
+    /// Stops receiving, waits until all that is queued was sent, and takes the descriptor out,
+    /// together with what was received and not read: for handing a connection in use to another
+    /// shard or process.
+    ///
+    /// # Errors
+    /// The error that ended writing, or that of the connection.
+    pub async fn into_fd(self) -> io::Result<(OwnedFd, Chain)> {
+        poll_fn(|cx| self.poll_recv_stopped(cx)).await;
+        self.flush().await?;
+        let received = {
+            let mut io = self.shared.io.borrow_mut();
+            std::mem::take(&mut io.streams[self.index as usize].recv)
+        };
+        Ok((self.take_fd()?, received))
     }
 
     /// Whether `splice(2)` works on it: not on a simulated socket.

@@ -19,7 +19,7 @@ pub(crate) const SMALL: usize = 16 << 10;
 pub(crate) const LARGE_FROM: usize = 64 << 10;
 
 /// Largest buffer that full receives lead to.
-const SIZE_MAX: usize = 256 << 10;
+const SIZE_MAX: usize = 64 << 10;
 
 /// What one receive came to: data, end of stream (`None`), or an error.
 pub(crate) type Received = io::Result<Option<Chunk>>;
@@ -330,7 +330,7 @@ impl Io {
 
 /// Whether receives should go into large buffers: much is expected, or the last ones were full.
 fn is_large(slot: &StreamSlot) -> bool {
-    slot.expect > LARGE_FROM || slot.recv_size > LARGE_FROM
+    slot.expect > LARGE_FROM || slot.recv_size == SIZE_MAX
 }
 
 /// Size of the buffer for the next receive.

@@ -188,7 +188,7 @@ pub(crate) fn ended_runtime_answers_with_errors(rt: &mut Runtime) {
         _ => Backend::Epoll,
     };
     let mut other = Runtime::new(Config { backend, ..Config::default() }).expect("runtime");
-    let (stream, chunk, listener) = other.block_on(async {
+    let (stream, _peer, chunk, listener) = other.block_on(async {
         let (listener, addr) = listen();
         let (client, server) = pair_of(&listener, &addr).await;
         client.write(text("kept"));
@@ -197,7 +197,7 @@ pub(crate) fn ended_runtime_answers_with_errors(rt: &mut Runtime) {
         client.write(Chunk::from(pattern(16 << 20)));
         let _ = ringway_runtime::timeout(Duration::from_millis(5), client.recv()).await;
         let _ = ringway_runtime::timeout(Duration::from_millis(5), listener.accept()).await;
-        (client, chunk, listener)
+        (client, server, chunk, listener)
     });
     drop(other);
     assert_eq!(&chunk[..], b"kept", "a chunk outlives its runtime");

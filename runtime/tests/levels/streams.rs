@@ -256,5 +256,15 @@ pub(crate) fn descriptor_moves_on(rt: &mut Runtime) {
         let server = Stream::from_fd(fd).expect("from_fd");
         client.write(text("hello"));
         assert_eq!(read_exact(&server, 5).await, b"hello");
+        // Now one in use: armed, with something received and something to send.
+        client.write(text("unread"));
+        poll_fn(|cx| server.poll_closed_or_readable(cx)).await;
+        server.write(text("last"));
+        let (fd, received) = server.into_fd().await.expect("into_fd");
+        assert_eq!(received.to_vec(), b"unread");
+        let server = Stream::from_fd(fd).expect("from_fd");
+        client.write(text("and on"));
+        assert_eq!(read_exact(&server, 6).await, b"and on");
+        assert_eq!(read_exact(&client, 4).await, b"last");
     }));
 }
