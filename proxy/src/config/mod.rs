@@ -1,13 +1,18 @@
 //! From a configuration file to a plan.
 
 pub mod compile;
+mod load;
 pub mod runtime;
+mod validate;
 
 use std::sync::Arc;
 
 use crate::observe::accesslog::AccessLog;
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, SocketOption};
+
+pub use load::{Diagnostics, Loaded, load, load_text};
+pub use validate::validate;
 
 /// `bootstrap.admin`.
 #[derive(Debug)]

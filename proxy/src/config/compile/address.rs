@@ -93,6 +93,9 @@ pub(crate) fn host_and_port<'v>(
         port_specifier,
     } = value;
     refuse!(cx, at, network_namespace_filepath, resolver_name, ipv4_compat);
+    if !network_namespace_filepath.is_empty() {
+        return None;
+    }
     if *protocol == Protocol::Udp as i32 {
         cx.unsupported_allowed(&at.field("protocol"), "UDP", "TCP");
         return None;

@@ -147,14 +147,15 @@ fn legacy_dns(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Dns {
 
 /// Resolvers of a cluster: the typed configuration first, then the two deprecated forms.
 fn cluster_resolvers(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Vec<SocketAddr> {
-    let use_tcp_for_dns_lookups = cluster.use_tcp_for_dns_lookups;
-    refuse!(cx, at, use_tcp_for_dns_lookups);
     if let Some(typed) = &cluster.typed_dns_resolver_config {
         return typed_resolvers(cx, &at.field("typed_dns_resolver_config"), Some(typed));
     }
     if let Some(config) = &cluster.dns_resolution_config {
         return resolvers(cx, &at.field("dns_resolution_config"), config);
     }
+    // The newer fields have options of their own, and this one is not looked at then.
+    let use_tcp_for_dns_lookups = cluster.use_tcp_for_dns_lookups;
+    refuse!(cx, at, use_tcp_for_dns_lookups);
     if cluster.dns_resolvers.is_empty() {
         return cx.resolvers.clone();
     }

@@ -53,14 +53,18 @@ pub(crate) fn downstream(
         max_connection_duration: _,
         max_connection_duration_jitter,
         max_headers_count,
-        // Of upstream connections only.
-        max_response_headers_kb: _,
+        max_response_headers_kb,
         // The caller's.
         max_stream_duration: _,
         headers_with_underscores_action,
         // The caller's.
         max_requests_per_connection: _,
     } = common;
+    if max_response_headers_kb.is_some() {
+        let at = at.field("common_http_protocol_options");
+        let message = "max_response_headers_kb cannot be set on http_connection_manager";
+        cx.invalid(&at.field("max_response_headers_kb"), message);
+    }
     let http1_at = at.field("http_protocol_options");
     refuse!(cx, &http1_at, ignore_http_11_upgrade);
     refuse!(cx, &at.field("common_http_protocol_options"), max_connection_duration_jitter);

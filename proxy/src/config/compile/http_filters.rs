@@ -55,18 +55,17 @@ fn typed_config<'v, 'a>(
     at: &'a At<'a>,
     filter: &'v api::HttpFilter,
 ) -> Option<(At<'a>, &'v prost_types::Any)> {
-    let api::HttpFilter {
-        name,
-        // Excuses a type nobody knows, and those were refused while the file was read.
-        is_optional: _,
-        disabled,
-        config_type,
-    } = filter;
+    let api::HttpFilter { name, is_optional, disabled, config_type } = filter;
     refuse!(cx, at, disabled);
     match config_type {
         Some(api::http_filter::ConfigType::TypedConfig(any)) => Some((*at, any)),
         Some(api::http_filter::ConfigType::ConfigDiscovery(_)) => {
             cx.unsupported(&at.field("config_discovery"));
+            None
+        }
+        // Excused, as in Envoy, which does not find a filter without a type either.
+        None if *is_optional => {
+            cx.warn(at, format!("filter '{name}' has no typed_config and is left out"));
             None
         }
         None => {

@@ -72,7 +72,7 @@ pub(crate) fn compile(
     } = listener;
     let use_original_dst = use_original_dst.unwrap_or_default();
     refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher, use_original_dst);
-    refuse!(cx, at, default_filter_chain, per_connection_buffer_high_watermark_timeout);
+    refuse!(cx, at, per_connection_buffer_high_watermark_timeout);
     refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
     refuse!(cx, at, connection_balance_config, enable_mptcp);
     if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
@@ -83,7 +83,8 @@ pub(crate) fn compile(
     let addresses = addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
-    let chains = filter_chains_of(cx, at, filter_chains, &stat_prefix);
+    let chains =
+        filter_chains_of(cx, at, filter_chains, default_filter_chain.as_ref(), &stat_prefix);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
     let workers = 0..cx.shards;
@@ -133,7 +134,8 @@ fn addresses(
         let api::AdditionalAddress { address: more, socket_options, tcp_keepalive } = more;
         refuse!(cx, &at, socket_options, tcp_keepalive);
         let more = address(cx, &at.field("address"), more.as_ref());
-        if more.as_ref().is_some_and(|more| out.contains(more)) {
+        let any_port = matches!(more, Some(Address::Ip(ip)) if ip.port() == 0);
+        if !any_port && more.as_ref().is_some_and(|more| out.contains(more)) {
             cx.invalid(&at.field("address"), "the listener has this address already");
         }
         out.extend(more);
@@ -172,10 +174,11 @@ fn filter_chains_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     chains: &[api::FilterChain],
+    default: Option<&api::FilterChain>,
     stat_prefix: &str,
 ) -> Vec<FilterChain> {
     let chains_at = at.field("filter_chains");
-    if chains.is_empty() {
+    if chains.is_empty() && default.is_none() {
         cx.invalid(&chains_at, "no filter chains specified");
     }
     let mut out = Vec::with_capacity(chains.len());
@@ -186,6 +189,16 @@ fn filter_chains_of(
         {
             let message = "filter chain has the same matching rules as filter chain 0";
             cx.invalid(&at, message);
+        }
+        out.extend(filter_chain(cx, &at, chain, stat_prefix));
+    }
+    // Takes what no other chain takes, so it comes last.
+    let at = at.field("default_filter_chain");
+    if let Some(chain) = default {
+        if chain.filter_chain_match.as_ref().is_some_and(|m| *m != api::FilterChainMatch::default())
+        {
+            let message = "a default filter chain has no filter_chain_match";
+            cx.invalid(&at.field("filter_chain_match"), message);
         }
         out.extend(filter_chain(cx, &at, chain, stat_prefix));
     }
