@@ -60,7 +60,8 @@ struct Row {
 fn rows(folder: &Path, name: &str) -> Vec<Row> {
     let text = fs::read_to_string(folder.join(name)).expect("a list");
     let column = |line: &str, at: usize| line.split('\t').nth(at).unwrap_or_default().to_owned();
-    let row = |line: &str| Row { file: column(line, 0), class: column(line, 1), error: column(line, 5) };
+    let row =
+        |line: &str| Row { file: column(line, 0), class: column(line, 1), error: column(line, 5) };
     text.lines().skip(1).map(row).collect()
 }
 
@@ -77,7 +78,12 @@ fn run(folder: &Path, list: &str, log: &mut String) -> Shares {
         };
         *shares.entry((row.class.clone(), verdict)).or_default() += 1;
         let _ = write!(log, "{list}\t{}\t{verdict}\t{}\t{}", row.class, row.file, row.error);
-        for d in found.0.iter().filter(|d| d.is_error() && (verdict == "unsupported" || !is_unsupported(d))).take(4) {
+        for d in found
+            .0
+            .iter()
+            .filter(|d| d.is_error() && (verdict == "unsupported" || !is_unsupported(d)))
+            .take(4)
+        {
             let _ = write!(log, "\t{}: {}", d.path, d.message);
         }
         log.push('\n');

@@ -70,9 +70,8 @@ pub(crate) fn request_began(conn: &mut Conn) {
 pub(crate) fn refused(conn: &Conn, error: &H1Error) {
     let stats = &conn.shard.stats;
     let hcm = &conn.manager.plan.stats.hcm;
-    match error.rule {
-        H1Rule::MissingHost | H1Rule::Http10 => {}
-        _ => stats.inc(hcm.downstream_cx_protocol_error()),
+    if error.is_codec_error() {
+        stats.inc(hcm.downstream_cx_protocol_error());
     }
     if error.rule == H1Rule::Underscore {
         let codec = &conn.manager.plan.codec_stats;

@@ -150,7 +150,9 @@ fn encode(conn: &Conn, work: &mut Work, end_stream: bool) -> Out {
     decide_close(conn, work, until_close);
     let mut out = Out(BufMut::with_capacity(512));
     let format = conn.manager.key_format;
-    encode_response_head(&work.response, version, framing, format, false, &mut out);
+    // Where HTTP/1.0 is not accepted, its refusal is written as HTTP/1.1.
+    let written = if conn.manager.options.accept_http_10 { version } else { Version::Http11 };
+    encode_response_head(&work.response, written, framing, format, false, &mut out);
     work.info.code = work.response.status;
     work.info.response_head_bytes = out.0.len() as u64;
     work.head_sent = true;
@@ -206,7 +208,7 @@ fn decide_close(conn: &Conn, work: &mut Work, until_close: bool) {
     let headers = &mut work.response.headers;
     if work.close {
         headers.set(K::Connection, b"close");
-    } else if work.request.version == Version::Http10 {
+    } else if work.request.version == Version::Http10 && conn.manager.options.accept_http_10 {
         headers.set(K::Connection, b"keep-alive");
     }
 }

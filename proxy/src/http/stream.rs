@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_wire::http1::{BodyDecoder, H1Error, H1Rule, ParsedHead};
+use ringway_wire::http1::{BodyDecoder, H1Error, ParsedHead};
 use ringway_wire::{KnownName as K, Method, Name, RequestHead, Version};
 
 use super::account;
@@ -61,7 +61,8 @@ fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     if conn.down.is_complete() {
         work.info.request_end = Some(work.info.start);
     }
-    work.close = !parsed.keep_alive;
+    // A CONNECT that no tunnel answers leaves a client that waits for one: Envoy closes.
+    work.close = !parsed.keep_alive || work.request.method == Method::Connect;
     account::request_began(conn);
 }
 
@@ -80,6 +81,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
         && work.request.method != Method::Connect
         && !is_ignored_upgrade(&work.request)
     {
+        work.close = true;
         return Err(LocalReply::new(403, "", "upgrade_failed").into());
     }
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, false);
@@ -213,12 +215,9 @@ pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error
     account::refused(conn, error);
     let status = error.status();
     // Envoy's codec words its own errors and leaves those of the manager bare.
-    let body = match error.rule {
-        H1Rule::MissingHost => "",
-        _ => ringway_wire::status::reason(status),
-    };
+    let body = if error.is_codec_error() { ringway_wire::status::reason(status) } else { "" };
     let mut reply = LocalReply::new(status, body, error.details());
-    if error.rule != H1Rule::MissingHost {
+    if error.is_codec_error() {
         reply = reply.flag(ResponseFlag::DownstreamProtocolError);
     }
     conn::refuse(conn, work, reply);

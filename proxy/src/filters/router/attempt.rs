@@ -176,7 +176,6 @@ fn refused(
         AcquireError::PoolOverflow => return Ended::Stop(fail::no_host().into()),
         AcquireError::PoolClosed => Reset::Termination,
     };
-    work.info.flags.insert(fail::flag(reset));
     Ended::Reset { reset, sent: false }
 }
 
@@ -234,7 +233,6 @@ async fn relay(
         End::Again(pause) => Ended::Again(pause),
         End::Reset(reset) => {
             exchange.cluster.report(host, Outcome::Failure);
-            work.info.flags.insert(fail::flag(reset));
             Ended::Reset { reset, sent: true }
         }
         End::Expired(limit) if work.head_sent => {

@@ -97,37 +97,55 @@ impl ResponseFlag {
     }
 }
 
-/// A set of response flags.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct ResponseFlags(u32);
+/// A set of response flags that remembers in which order they were raised: Envoy prints them so.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResponseFlags {
+    bits: u32,
+    /// The flags in order, [`ORDER_BITS`] each, the first lowest.
+    order: u64,
+    len: u8,
+}
+
+/// Bits of one flag's number.
+const ORDER_BITS: u32 = 5;
+/// How many flags keep their order; a stream that raises more keeps the first.
+const ORDER_MAX: u8 = 12;
 
 impl ResponseFlags {
     /// No flag.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self { bits: 0, order: 0, len: 0 };
 
-    /// Adds a flag.
+    /// Adds a flag behind those that are set.
     pub fn insert(&mut self, flag: ResponseFlag) {
-        self.0 |= 1 << flag as u8;
+        if self.contains(flag) || self.len == ORDER_MAX {
+            return;
+        }
+        self.bits |= 1 << flag as u8;
+        self.order |= (flag as u64) << (u32::from(self.len) * ORDER_BITS);
+        self.len += 1;
     }
 
     /// Whether the flag is set.
     pub fn contains(self, flag: ResponseFlag) -> bool {
-        self.0 & (1 << flag as u8) != 0
+        self.bits & (1 << flag as u8) != 0
     }
 
     /// Whether any flag of `other` is set.
     pub fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+        self.bits & other.bits != 0
     }
 
     /// Whether no flag is set.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.bits == 0
     }
 
-    /// The flags in Envoy's order.
+    /// The flags in the order they were raised.
     pub fn iter(self) -> impl Iterator<Item = ResponseFlag> {
-        ResponseFlag::ALL.iter().copied().filter(move |&flag| self.contains(flag))
+        (0..u32::from(self.len)).filter_map(move |at| {
+            let number = self.order >> (at * ORDER_BITS) & ((1 << ORDER_BITS) - 1);
+            ResponseFlag::ALL.get(number as usize).copied()
+        })
     }
 
     /// Appends the flags separated by commas, `-` for none.
@@ -145,14 +163,24 @@ impl ResponseFlags {
     }
 }
 
+impl PartialEq for ResponseFlags {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits == other.bits
+    }
+}
+
+impl Eq for ResponseFlags {}
+
 impl From<ResponseFlag> for ResponseFlags {
     fn from(flag: ResponseFlag) -> Self {
-        Self(1 << flag as u8)
+        [flag].into_iter().collect()
     }
 }
 
 impl FromIterator<ResponseFlag> for ResponseFlags {
     fn from_iter<I: IntoIterator<Item = ResponseFlag>>(flags: I) -> Self {
-        Self(flags.into_iter().fold(0, |set, flag| set | 1 << flag as u8))
+        let mut set = Self::NONE;
+        flags.into_iter().for_each(|flag| set.insert(flag));
+        set
     }
 }
