@@ -503,7 +503,7 @@ fn start_request(work: &mut Work, exchange: &Exchange<'_>, up: &PooledConn) -> F
     encode_request_head(&work.request, framing, exchange.codec.key_format, &mut out);
     work.info.upstream_wire.0 += out.0.len() as u64;
     up.count_tx(out.0.len() as u64);
-    work.info.upstream_local = up.stream().local_addr().ok().and_then(|a| a.as_inet());
+    work.info.upstream_local = up.local_addr();
     work.info.sent_upstream(ringway_runtime::now());
     up.stream().write(out.0.freeze());
     framing

@@ -30,6 +30,8 @@ pub(super) struct Conn {
     pub(super) generation: u32,
     /// `max_requests_per_connection` is reached with the request it has.
     pub(super) last_request: bool,
+    /// Our end's address, once somebody has asked.
+    pub(super) local: std::cell::OnceCell<Option<std::net::SocketAddr>>,
 }
 
 /// Why an idle or freed connection is not used again.
@@ -174,6 +176,12 @@ impl PooledConn {
     /// Requests it was given, this one included.
     pub fn served(&self) -> u32 {
         self.conn.as_ref().map_or(0, |conn| conn.served)
+    }
+
+    /// Address of our end; asked of the kernel once per connection.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        let conn = self.conn.as_ref()?;
+        *conn.local.get_or_init(|| conn.stream.local_addr().ok()?.as_inet())
     }
 
     /// When it began to be set up.

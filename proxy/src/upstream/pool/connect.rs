@@ -78,7 +78,16 @@ impl Pool {
             Duration::ZERO => Instant::FAR_FUTURE,
             duration => runtime::now() + duration,
         };
-        Conn { stream, born, dies, idle_since: born, served: 0, generation, last_request: false }
+        Conn {
+            stream,
+            born,
+            dies,
+            idle_since: born,
+            served: 0,
+            generation,
+            last_request: false,
+            local: Default::default(),
+        }
     }
 }
 
