@@ -23,6 +23,7 @@ use super::message::{DrainStrategy, Message};
 use super::run::{self, Control};
 use super::state::Server;
 use crate::observe::stats::{Registry, ShardStats};
+use crate::plan::route::StringMatch;
 use crate::plan::{Address, Plan};
 
 /// Signals the control thread handles.
@@ -50,7 +51,7 @@ pub struct Setup {
 }
 
 /// Settings of the process.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Number of shards, at least 1.
     pub concurrency: usize,
@@ -64,6 +65,8 @@ pub struct Options {
     pub drain_strategy: DrainStrategy,
     /// `admin.address`
     pub admin: Option<Address>,
+    /// `admin.allow_paths`
+    pub admin_allow_paths: Vec<StringMatch>,
     /// `--admin-address-path`: a file that is given the admin address.
     pub admin_address_path: Option<PathBuf>,
     /// `stats_flush_interval`
@@ -222,6 +225,7 @@ fn start_admin(
         dump: Arc::new(std::mem::take(&mut setup.dump)),
         bound,
         merger: setup.registry.merger(),
+        allow_paths: std::mem::take(&mut setup.options.admin_allow_paths),
         runtime: std::mem::take(&mut setup.layers),
         plan: setup.plan.clone(),
     };

@@ -76,7 +76,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
         }),
         registry: Registry::new(start::writers(shards)),
         dump: ConfigDump::default(),
-        facts: Facts { options: "{}".to_owned(), node: "{}".to_owned() },
+        facts: Facts::default(),
         layers: Layers::new(),
         server: Arc::new(Server::starting()),
         options: Options {
@@ -86,6 +86,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
             drain_time: Duration::from_millis(50),
             drain_strategy: DrainStrategy::Gradual,
             admin: Some(Address::Ip(([127, 0, 0, 1], 0).into())),
+            admin_allow_paths: Vec::new(),
             admin_address_path: Some(address_file.to_owned()),
             stats_flush_interval: Duration::from_secs(5),
         },

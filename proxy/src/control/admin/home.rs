@@ -53,7 +53,8 @@ pub(super) fn home(_: &Request, admin: &Admin) -> Response {
     Response::ok(HTML, out)
 }
 
-const HEAD: &str = "<!DOCTYPE html>
+/// Beginning of every HTML page, up to and with `<body>`.
+pub(super) const HEAD: &str = "<!DOCTYPE html>
 <html lang='en'>
 <head>
 <meta charset='utf-8'>

@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use ringway_xds::api::envoy::admin::v3::CommandLineOptions;
+use ringway_xds::api::envoy::config::core::v3::Node;
+use ringway_xds::print::{self, JsonOptions};
+
 use super::Admin;
 use super::page::{JSON, Request, Response, TEXT};
 use crate::control::json::Json;
@@ -32,10 +36,10 @@ pub fn revision_number() -> u64 {
 /// What does not change while the process runs.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// `command_line_options`, as JSON printed at depth 0.
-    pub options: String,
-    /// `node`, as JSON printed at depth 0.
-    pub node: String,
+    /// The command line.
+    pub options: CommandLineOptions,
+    /// Who we are.
+    pub node: Node,
 }
 
 /// `/server_info`: `envoy.admin.v3.ServerInfo`.
@@ -48,8 +52,9 @@ pub fn server_info(_: &Request, admin: &Admin) -> Response {
     json.key("uptime_current_epoch").string(&uptime);
     json.key("uptime_all_epochs").string(&uptime);
     json.key("hot_restart_version").string(HOT_RESTART);
-    json.key("command_line_options").embed(&admin.facts.options);
-    json.key("node").embed(&admin.facts.node);
+    let whole = JsonOptions { defaults: true, ..JsonOptions::default() };
+    json.key("command_line_options").embed(&print::json(&admin.facts.options, whole));
+    json.key("node").embed(&print::json(&admin.facts.node, whole));
     json.key("hot_restart_initializing").value(false);
     json.end_object();
     Response::ok(JSON, json.finish())

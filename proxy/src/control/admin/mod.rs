@@ -29,6 +29,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use ringway_xds::print::{self, JsonOptions};
+use ringway_xds::schema;
 
 use self::page::Response;
 use super::bind::Bound;
@@ -37,6 +39,8 @@ use super::json::Json;
 use super::message::AdminCommand;
 use super::state::Server;
 use crate::observe::stats::Merger;
+use crate::observe::stats::tags::TagRules;
+use crate::plan::route::StringMatch;
 use crate::plan::{Address, Cluster, ClusterId, HostSet, Plan};
 
 /// What the pages show.
@@ -51,6 +55,10 @@ pub struct Admin {
     pub bound: Arc<[Bound]>,
     /// Reader of the statistics.
     pub merger: RefCell<Merger>,
+    /// How Prometheus tags are cut out of names.
+    pub tags: Arc<TagRules>,
+    /// `allow_paths`: if there are any, other paths are answered with 403.
+    pub allow_paths: Vec<StringMatch>,
     /// Runtime layers.
     pub runtime: RefCell<runtime::Layers>,
     view: RefCell<Rc<View>>,
@@ -90,6 +98,7 @@ pub struct Parts {
     pub dump: Arc<ConfigDump>,
     pub bound: Arc<[Bound]>,
     pub merger: Merger,
+    pub allow_paths: Vec<StringMatch>,
     pub runtime: runtime::Layers,
     pub plan: Arc<Plan>,
 }
@@ -103,6 +112,8 @@ impl Admin {
             dump: parts.dump,
             bound: parts.bound,
             merger: RefCell::new(parts.merger),
+            tags: Arc::new(TagRules::new(Vec::new(), true, Vec::new())),
+            allow_paths: parts.allow_paths,
             runtime: RefCell::new(parts.runtime),
             view: RefCell::new(Rc::new(View::new(parts.plan))),
             commands: Box::new(commands),
@@ -160,7 +171,10 @@ pub(super) fn write_address(json: &mut Json, address: &Address) {
     json.end_object();
 }
 
-/// A message of the configuration as JSON at depth 0.
-fn print_message(_type_name: &str, _bytes: &[u8]) -> Result<String, String> {
-    Err("x".to_owned())
+/// A message of the configuration as JSON at depth 0, secrets struck out.
+fn print_message(type_name: &str, bytes: &[u8]) -> Result<String, String> {
+    let kind = schema::message(type_name).ok_or_else(|| format!("unknown type {type_name}"))?;
+    let mut out = String::new();
+    print::write_json(&mut out, kind, bytes, JsonOptions::default());
+    Ok(out)
 }

@@ -191,6 +191,10 @@ const fn write(
 
 /// Finds and calls the page of a request; there is an answer to everything.
 pub(super) fn answer(request: &Request, admin: &Admin) -> Response {
+    let path = request.path.as_bytes();
+    if !admin.allow_paths.is_empty() && !admin.allow_paths.iter().any(|m| m.matches(path)) {
+        return Response::error(403, format!("request to path {} not allowed", request.path));
+    }
     match PAGES.iter().find(|page| page.path == request.path) {
         None => home::not_found(),
         Some(page) if page.mutates && request.method != "POST" => {

@@ -97,7 +97,7 @@ fn admin() -> (Admin, Commands) {
     let empty = cluster(&mut registry, 1, "empty", Vec::new());
     let parts = Parts {
         server: Arc::new(Server::starting()),
-        facts: Arc::new(info::Facts { options: "{}".to_owned(), node: "{}".to_owned() }),
+        facts: Arc::default(),
         dump: Arc::default(),
         bound: Arc::new([Bound {
             name: "l".into(),
@@ -107,6 +107,7 @@ fn admin() -> (Admin, Commands) {
             ],
         }]),
         merger: registry.merger(),
+        allow_paths: Vec::new(),
         runtime: runtime::Layers::new(),
         plan: plan(vec![up, empty]),
     };
