@@ -1,5 +1,6 @@
 //! The proxy: a sidecar and edge gateway, a drop-in for Envoy.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod control;

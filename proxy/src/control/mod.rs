@@ -17,6 +17,7 @@ pub mod json;
 pub mod log;
 pub mod message;
 mod post;
+mod print;
 mod queue;
 mod run;
 pub mod start;

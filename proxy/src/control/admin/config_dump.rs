@@ -11,6 +11,7 @@ use super::page::{JSON, Request, Response};
 use super::{Admin, View, endpoints, regex_filter};
 use crate::control::clock;
 use crate::control::json::Json;
+use crate::control::print;
 use crate::control::tree::Node;
 
 const PREFIX: &str = "type.googleapis.com/";
@@ -241,7 +242,7 @@ impl Source {
             name: name.to_owned(),
             field,
             type_name,
-            json: super::print_message(type_name, &bytes),
+            json: print::bytes(type_name, &bytes),
             dated: true,
         };
         match list {
@@ -384,7 +385,7 @@ impl Pieces {
         let mut json = Json::new();
         json.object().key("@type").string(&format!("{PREFIX}{}", admin_type(message)));
         json.key("bootstrap");
-        embed(&mut json, super::print_message("envoy.config.bootstrap.v3.Bootstrap", &bytes));
+        embed(&mut json, print::bytes("envoy.config.bootstrap.v3.Bootstrap", &bytes));
         json.key("last_updated").string(&self.source.loaded).end_object();
         self.masked(&json.finish(), &self.query.mask.clone());
     }

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use ringway_xds::api::envoy::admin::v3::CommandLineOptions;
 use ringway_xds::api::envoy::config::core::v3::Node;
-use ringway_xds::print::{self, JsonOptions};
 
 use super::Admin;
 use super::page::{JSON, Request, Response, TEXT};
 use crate::control::json::Json;
+use crate::control::print;
 
 /// The release of Envoy this build behaves as; control planes decide by it what they may send.
 pub const ENVOY_VERSION: (u32, u32, u32) = (1, 40, 0);
@@ -52,9 +52,8 @@ pub fn server_info(_: &Request, admin: &Admin) -> Response {
     json.key("uptime_current_epoch").string(&uptime);
     json.key("uptime_all_epochs").string(&uptime);
     json.key("hot_restart_version").string(HOT_RESTART);
-    let whole = JsonOptions { defaults: true, ..JsonOptions::default() };
-    json.key("command_line_options").embed(&print::json(&admin.facts.options, whole));
-    json.key("node").embed(&print::json(&admin.facts.node, whole));
+    json.key("command_line_options").embed(&print::message(&admin.facts.options, true));
+    json.key("node").embed(&print::message(&admin.facts.node, true));
     json.key("hot_restart_initializing").value(false);
     json.end_object();
     Response::ok(JSON, json.finish())

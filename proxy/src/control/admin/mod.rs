@@ -29,8 +29,6 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use ringway_xds::print::{self, JsonOptions};
-use ringway_xds::schema;
 
 use self::page::Response;
 use super::bind::Bound;
@@ -169,12 +167,4 @@ pub(super) fn write_address(json: &mut Json, address: &Address) {
         }
     }
     json.end_object();
-}
-
-/// A message of the configuration as JSON at depth 0, secrets struck out.
-fn print_message(type_name: &str, bytes: &[u8]) -> Result<String, String> {
-    let kind = schema::message(type_name).ok_or_else(|| format!("unknown type {type_name}"))?;
-    let mut out = String::new();
-    print::write_json(&mut out, kind, bytes, JsonOptions::default());
-    Ok(out)
 }

@@ -36,6 +36,8 @@ pub struct StatsParams {
     pub used_only: bool,
     /// Only names that contain a match.
     pub filter: Option<Regex>,
+    /// Only names that contain no match.
+    pub invert_filter: bool,
     /// Only one type.
     pub kind: Option<Kind>,
     /// How histograms are shown; `None` is the format's default.
@@ -57,6 +59,7 @@ impl StatsParams {
         Self {
             used_only: false,
             filter: None,
+            invert_filter: false,
             kind: None,
             buckets: None,
             format,
@@ -77,6 +80,7 @@ impl StatsParams {
             let value = decode(value);
             match name {
                 "usedonly" => params.used_only = true,
+                "invert_filter" => params.invert_filter = true,
                 "text_readouts" => params.text_readouts = true,
                 "filter" => params.filter = filter(&value)?,
                 "type" => params.kind = kind(&value)?,
@@ -98,7 +102,7 @@ impl StatsParams {
 
     /// Whether a name passes the filter.
     pub(super) fn wants(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.is_match(name))
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name) != self.invert_filter)
     }
 
     /// Whether a type is shown.
