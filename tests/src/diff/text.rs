@@ -133,3 +133,15 @@ pub fn body(bytes: &[u8]) -> String {
     }
     format!("\"{}\"", bytes.escape_ascii())
 }
+
+/// A body as lines after a title: line by line when it is a text of several lines, so that what
+/// differs between runs can be masked and what differs between proxies be seen.
+#[must_use]
+pub fn body_lines(title: &str, bytes: &[u8]) -> Vec<String> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.len() < 200_000 && text.matches('\n').count() > 1 => text,
+        _ => return vec![format!("{title} {}", body(bytes))],
+    };
+    let lines = text.split('\n').map(|line| format!("| {}", line.escape_debug()));
+    std::iter::once(title.to_owned()).chain(lines).collect()
+}

@@ -247,10 +247,10 @@ fn head_lines(head: &Head) -> Vec<String> {
 pub fn body_lines(body: &Body) -> Vec<String> {
     match body {
         Body::None => vec![],
-        Body::Length(data) => vec![format!("body {}", text::body(data))],
-        Body::UntilClose(data) => vec![format!("body to the end {}", text::body(data))],
+        Body::Length(data) => text::body_lines("body", data),
+        Body::UntilClose(data) => text::body_lines("body to the end", data),
         Body::Chunked(data, trailers) => {
-            let mut lines = vec![format!("body chunked {}", text::body(data))];
+            let mut lines = text::body_lines("body chunked", data);
             lines.extend(trailers.iter().map(|line| format!("trailer {line}")));
             lines
         }
