@@ -2,8 +2,10 @@
 //!
 //! epoll reads when somebody asks and the socket may be readable, into a buffer whose size follows
 //! what the last reads brought. io_uring keeps a multishot receive armed that takes buffers from
-//! the ring; large transfers, kernels before 6.1 and an exhausted ring take the other way: wait
-//! until the socket is readable, then receive into a buffer got for it.
+//! the ring; kernels before 6.1 and an exhausted ring take the other way: wait until the socket is
+//! readable, then receive into a buffer got for it. A large transfer is read by system calls as
+//! its reader asks, with the ring telling when there is something: then the bytes of one stream are
+//! received and sent while they are in the cache, instead of those of all streams in turn.
 
 use crate::buf::{BufMut, Chunk};
 use crate::driver::{
@@ -51,6 +53,8 @@ impl Io {
         }
         match self.driver {
             Driver::Epoll(_) => self.read_now(index),
+            // A receive on the ring must have ended, or its data would come after this.
+            Driver::Uring(_) if is_large(slot) && !slot.recv_armed => self.read_now(index),
             Driver::Uring(_) | Driver::Sim(_) => None,
             Driver::Closed => Some(Err(closed())),
         }
@@ -63,9 +67,12 @@ impl Io {
             return Poll::Ready(());
         }
         // A readable mark may be stale: only an attempt tells.
-        if let Driver::Epoll(_) = self.driver
-            && let Some(received) = self.read_now(index)
-        {
+        let by_call = match self.driver {
+            Driver::Epoll(_) => true,
+            Driver::Uring(_) => is_large(slot) && !slot.recv_armed,
+            Driver::Sim(_) | Driver::Closed => false,
+        };
+        if by_call && let Some(received) = self.read_now(index) {
             if let Ok(Some(chunk)) = received {
                 self.streams[index as usize].recv.push(chunk);
             }
@@ -96,15 +103,15 @@ impl Io {
             return;
         }
         let large = is_large(slot);
+        if large && slot.readable {
+            return slot.wake_recv();
+        }
         let from_ring = driver.multishot
             && !large
             && self.pool.with_ring(|ring| ring.has_buffers()) == Some(true);
         slot.recv_armed = true;
         slot.recv_multi = from_ring;
         slot.recv_cancelling = false;
-        if large {
-            return self.recv_into_buffer(index);
-        }
         let fd = types::Fd(slot.sock.raw());
         let (kind, entry) = if from_ring {
             (Kind::Stream, opcode::RecvMulti::new(fd, GROUP).build())
@@ -121,8 +128,11 @@ impl Io {
     pub(crate) fn recv_hint(&mut self, index: u32, expect: usize) {
         let slot = &mut self.streams[index as usize];
         slot.expect = expect;
-        if expect > LARGE_FROM && slot.recv_multi {
-            self.cancel_recv(index);
+        if expect > LARGE_FROM {
+            slot.readable |= !slot.recv_armed;
+            if slot.recv_multi {
+                self.cancel_recv(index);
+            }
         }
     }
 
@@ -227,6 +237,8 @@ impl Io {
         if slot.recv_multi && (slot.recv.len() >= slot.recv_limit || is_large(slot)) {
             self.cancel_recv(index);
         } else if !slot.recv_armed {
+            // There may be more; a large transfer finds out by trying.
+            slot.readable |= is_large(slot);
             self.arm_recv(index);
         }
     }
@@ -267,6 +279,10 @@ impl Io {
             slot.wake_recv();
             return self.arm_recv(index as u32);
         }
+        if is_large(slot) {
+            slot.readable = true;
+            return slot.wake_recv();
+        }
         slot.recv_armed = true;
         self.recv_into_buffer(index as u32);
     }
@@ -281,7 +297,7 @@ impl Io {
         }
     }
 
-    /// epoll: reads if the socket may be readable. `None`: nothing there.
+    /// epoll, and large transfers: reads if the socket may be readable. `None`: nothing there.
     fn read_now(&mut self, index: u32) -> Option<Received> {
         let slot = &mut self.streams[index as usize];
         if !slot.readable {
