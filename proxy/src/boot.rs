@@ -15,6 +15,7 @@ use crate::cli::{DrainStrategy, IoBackend, IpVersion, Mode, Options};
 use crate::config::{self, Loaded, Node};
 use crate::control::clock;
 use crate::control::dump::ConfigDump;
+use crate::control::gauges::Names;
 use crate::control::log::{self, Settings, log};
 use crate::control::message;
 use crate::control::start::{self, Setup, ShardMain, ShardStart};
@@ -53,6 +54,7 @@ fn serve(options: &Options) -> Result<(), String> {
     let shards = concurrency(options);
     log!(Info, Main, "ringway {}", crate::control::admin::info::version());
     let mut registry = Registry::new(start::writers(shards));
+    let names = Names::new(&mut registry, shards);
     let loaded = config::load(options, shards, &mut registry).map_err(|found| {
         let count = found.errors();
         let errors = if count == 1 { "error" } else { "errors" };
@@ -64,7 +66,7 @@ fn serve(options: &Options) -> Result<(), String> {
     }
     let (clusters, listeners) = (loaded.plan.clusters.len(), loaded.plan.listeners.len());
     log!(Info, Config, "loaded {clusters} cluster(s), {listeners} listener(s)");
-    let setup = setup(options, loaded, registry, server, shards);
+    let setup = setup(options, loaded, (registry, names), server, shards);
     if options.mode == Mode::InitOnly {
         return Ok(());
     }
@@ -77,7 +79,7 @@ fn serve(options: &Options) -> Result<(), String> {
 fn setup(
     options: &Options,
     loaded: Loaded,
-    registry: Registry,
+    (registry, names): (Registry, Names),
     server: Arc<Server>,
     shards: usize,
 ) -> Setup {
@@ -90,6 +92,7 @@ fn setup(
     Setup {
         plan: Arc::new(plan),
         registry,
+        names,
         dump: ConfigDump { bootstrap, node: whole, loaded: clock::unix_now() },
         facts,
         layers,

@@ -45,11 +45,7 @@ pub(super) fn node(bootstrap: &[u8], flags: &Node) -> core::Node {
     let own = format!("ringway-{}", env!("CARGO_PKG_VERSION"));
     node.user_agent_version_type =
         Some(UserAgentVersionType::UserAgentBuildVersion(core::BuildVersion {
-            version: Some(SemanticVersion {
-                major_number: major,
-                minor_number: minor,
-                patch,
-            }),
+            version: Some(SemanticVersion { major_number: major, minor_number: minor, patch }),
             metadata: Some(Struct {
                 fields: [
                     ("build.type".to_owned(), text(build)),
@@ -64,29 +60,59 @@ pub(super) fn node(bootstrap: &[u8], flags: &Node) -> core::Node {
 
 /// Category, name and type of what this build has.
 const EXTENSIONS: [(&str, &str, &str); 13] = [
-    ("envoy.access_loggers", "envoy.access_loggers.file",
-     "envoy.extensions.access_loggers.file.v3.FileAccessLog"),
-    ("envoy.access_loggers", "envoy.access_loggers.stderr",
-     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"),
-    ("envoy.access_loggers", "envoy.access_loggers.stdout",
-     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"),
+    (
+        "envoy.access_loggers",
+        "envoy.access_loggers.file",
+        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+    ),
+    (
+        "envoy.access_loggers",
+        "envoy.access_loggers.stderr",
+        "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
+    ),
+    (
+        "envoy.access_loggers",
+        "envoy.access_loggers.stdout",
+        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+    ),
     ("envoy.clusters", "envoy.cluster.logical_dns", ""),
     ("envoy.clusters", "envoy.cluster.static", ""),
     ("envoy.clusters", "envoy.cluster.strict_dns", ""),
-    ("envoy.filters.http", "envoy.filters.http.router",
-     "envoy.extensions.filters.http.router.v3.Router"),
-    ("envoy.filters.network", "envoy.filters.network.http_connection_manager",
-     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-    ("envoy.load_balancing_policies", "envoy.load_balancing_policies.least_request",
-     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest"),
-    ("envoy.load_balancing_policies", "envoy.load_balancing_policies.random",
-     "envoy.extensions.load_balancing_policies.random.v3.Random"),
-    ("envoy.load_balancing_policies", "envoy.load_balancing_policies.round_robin",
-     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"),
-    ("envoy.transport_sockets.downstream", "envoy.transport_sockets.raw_buffer",
-     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
-    ("envoy.transport_sockets.upstream", "envoy.transport_sockets.raw_buffer",
-     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
+    (
+        "envoy.filters.http",
+        "envoy.filters.http.router",
+        "envoy.extensions.filters.http.router.v3.Router",
+    ),
+    (
+        "envoy.filters.network",
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    ),
+    (
+        "envoy.load_balancing_policies",
+        "envoy.load_balancing_policies.least_request",
+        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+    ),
+    (
+        "envoy.load_balancing_policies",
+        "envoy.load_balancing_policies.random",
+        "envoy.extensions.load_balancing_policies.random.v3.Random",
+    ),
+    (
+        "envoy.load_balancing_policies",
+        "envoy.load_balancing_policies.round_robin",
+        "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
+    ),
+    (
+        "envoy.transport_sockets.downstream",
+        "envoy.transport_sockets.raw_buffer",
+        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+    ),
+    (
+        "envoy.transport_sockets.upstream",
+        "envoy.transport_sockets.raw_buffer",
+        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+    ),
 ];
 
 fn extension((category, name, type_url): &(&str, &str, &str)) -> core::Extension {

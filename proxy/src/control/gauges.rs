@@ -1,93 +1,136 @@
 //! Statistics of the process that the control thread writes: `server.*`, `listener_manager.*`,
 //! watchdogs, `runtime.*`, `filesystem.*`.
 
+use std::rc::Rc;
+
 use super::admin::info;
 use super::message::StopListening;
 use super::state::{Server, State};
-use crate::observe::stats::blocks::{
-    ClusterManagerStats, FilesystemStats, ListenerManagerStats, OverloadActionStats, OverloadStats,
-    RuntimeStats, ServerStats, WatchdogStats,
+use crate::observe::stats::{
+    BlockHandle, ClusterManagerStats, FilesystemStats, Gauge, Http1CodecStats,
+    ListenerExtensionStats, ListenerManagerStats, OverloadActionStats, OverloadStats, Registry,
+    RouterStats, RuntimeStats, ServerStats, ShardStats, ThreadLocalClusterStats, WatchdogStats,
 };
-use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::Plan;
 
 /// `traffic_direction: INBOUND`
 const INBOUND: i32 = 1;
 
-/// The blocks and the control thread's page.
-pub(super) struct Gauges {
-    stats: ShardStats,
+/// Names that belong to no resource. They are made before the plan's, which share some of them,
+/// and kept as long as the process runs.
+#[derive(Debug)]
+pub struct Names {
     server: ServerStats,
     listeners: ListenerManagerStats,
-    /// Blocks that are listed and never change here: their handles keep them.
+    clusters: ClusterManagerStats,
+    generation: (BlockHandle, Gauge),
+    /// Listed, and never changed by the control thread.
     _listed: Listed,
 }
 
+#[derive(Debug)]
 #[expect(dead_code, reason = "held so that their names stay listed")]
 struct Listed {
     watchdogs: Vec<WatchdogStats>,
+    inflated: Vec<ThreadLocalClusterStats>,
     runtime: RuntimeStats,
     filesystem: FilesystemStats,
     overload: OverloadStats,
     actions: OverloadActionStats,
+    /// Of the connections of all listeners; plans hold slots of it.
+    codec: Http1CodecStats,
+    async_client: RouterStats,
+}
+
+impl Names {
+    /// Names everything, for this many shards.
+    pub fn new(registry: &mut Registry, shards: usize) -> Self {
+        let workers = || (0..shards).map(|shard| format!("worker_{shard}"));
+        let mut owners = vec!["main_thread".to_owned(), "workers".to_owned()];
+        owners.push("server.main_thread".to_owned());
+        owners.extend(workers().map(|worker| format!("server.{worker}")));
+        let threads: Vec<String> =
+            std::iter::once("main_thread".to_owned()).chain(workers()).collect();
+        Self {
+            server: ServerStats::new(registry),
+            listeners: ListenerManagerStats::new(registry),
+            clusters: ClusterManagerStats::new(registry),
+            generation: registry.gauge("server.hot_restart_generation"),
+            _listed: Listed {
+                watchdogs: owners.iter().map(|o| WatchdogStats::new(registry, o)).collect(),
+                inflated: threads
+                    .iter()
+                    .map(|thread| ThreadLocalClusterStats::new(registry, thread))
+                    .collect(),
+                runtime: RuntimeStats::new(registry),
+                filesystem: FilesystemStats::new(registry),
+                overload: OverloadStats::new(registry),
+                actions: OverloadActionStats::new(registry),
+                codec: Http1CodecStats::new(registry),
+                async_client: RouterStats::new(registry, "async-client"),
+            },
+        }
+    }
+}
+
+/// The names and the control thread's page.
+pub(super) struct Gauges {
+    stats: Rc<ShardStats>,
+    names: Names,
+    /// Of listeners that could have filters by ECDS, which none has.
+    _extensions: Vec<ListenerExtensionStats>,
 }
 
 impl Gauges {
     pub(super) fn new(
         registry: &mut Registry,
-        stats: ShardStats,
+        names: Names,
+        stats: Rc<ShardStats>,
         plan: &Plan,
         shards: usize,
     ) -> Self {
-        let mut owners = vec!["main_thread".to_owned(), "workers".to_owned()];
-        owners.push("server.main_thread".to_owned());
-        owners.extend((0..shards).map(|shard| format!("server.worker_{shard}")));
-        let server = ServerStats::new(registry);
-        let listeners = ListenerManagerStats::new(registry);
-        let clusters = ClusterManagerStats::new(registry);
-        let listed = Listed {
-            watchdogs: owners.iter().map(|owner| WatchdogStats::new(registry, owner)).collect(),
-            runtime: RuntimeStats::new(registry),
-            filesystem: FilesystemStats::new(registry),
-            overload: OverloadStats::new(registry),
-            actions: OverloadActionStats::new(registry),
-        };
-        let count = plan.listeners.len() as u64;
-        stats.gauge_set(server.concurrency(), shards as u64);
-        stats.gauge_set(server.version(), info::revision_number());
-        stats.gauge_set(server.days_until_first_cert_expiring(), u64::from(u32::MAX));
-        stats.add(listeners.listener_added(), count);
-        stats.add(listeners.listener_create_success(), count * shards as u64);
-        stats.gauge_set(listeners.total_listeners_active(), count);
-        let defined = plan.clusters.iter().flatten().count() as u64;
-        stats.add(clusters.cluster_added(), defined);
-        stats.gauge_set(clusters.active_clusters(), defined);
-        Self { stats, server, listeners, _listed: listed }
+        let listeners = plan.listeners.len() as u64;
+        let clusters = plan.clusters.iter().flatten().count() as u64;
+        stats.gauge_set(names.server.concurrency(), shards as u64);
+        stats.gauge_set(names.server.version(), info::revision_number());
+        stats.gauge_set(names.server.days_until_first_cert_expiring(), u64::from(u32::MAX));
+        stats.gauge_set(names.generation.1, 1);
+        stats.add(names.listeners.listener_added(), listeners);
+        stats.add(names.listeners.listener_create_success(), listeners * shards as u64);
+        stats.gauge_set(names.listeners.total_listeners_active(), listeners);
+        stats.add(names.clusters.cluster_added(), clusters);
+        stats.gauge_set(names.clusters.active_clusters(), clusters);
+        let extensions = plan
+            .listeners
+            .iter()
+            .map(|listener| ListenerExtensionStats::new(registry, &listener.stat_prefix))
+            .collect();
+        Self { stats, names, _extensions: extensions }
     }
 
     /// The state has changed.
     pub(super) fn live(&self, server: &Server) {
         let state = server.state();
-        self.stats.gauge_set(self.server.live(), u64::from(state == State::Live));
-        self.stats.gauge_set(self.server.state(), state as u64);
+        self.stats.gauge_set(self.names.server.live(), u64::from(state == State::Live));
+        self.stats.gauge_set(self.names.server.state(), state as u64);
         if state == State::Live {
-            self.stats.gauge_set(self.listeners.workers_started(), 1);
+            self.stats.gauge_set(self.names.listeners.workers_started(), 1);
         }
     }
 
     /// What changes all the time, once per flush interval.
     pub(super) fn update(&self, server: &Server) {
         let memory = info::process_memory();
-        self.stats.gauge_set(self.server.uptime(), server.uptime().as_secs());
-        self.stats.gauge_set(self.server.memory_allocated(), memory.anonymous);
-        self.stats.gauge_set(self.server.memory_heap_size(), memory.data);
-        self.stats.gauge_set(self.server.memory_physical_size(), memory.resident);
+        self.stats.gauge_set(self.names.server.uptime(), server.uptime().as_secs());
+        self.stats.gauge_set(self.names.server.memory_allocated(), memory.anonymous);
+        self.stats.gauge_set(self.names.server.memory_heap_size(), memory.data);
+        self.stats.gauge_set(self.names.server.memory_physical_size(), memory.resident);
     }
 
     /// Time from the start of the process until all shards were ready.
     pub(super) fn initialized(&self, server: &Server) {
         let took = u64::try_from(server.uptime().as_millis()).unwrap_or(u64::MAX);
-        self.stats.record(self.server.initialization_time_ms(), took);
+        self.stats.record(self.names.server.initialization_time_ms(), took);
     }
 
     /// Listening sockets were closed.
@@ -96,6 +139,6 @@ impl Gauges {
             StopListening::All => true,
             StopListening::Inbound => listener.direction == INBOUND,
         });
-        self.stats.add(self.listeners.listener_stopped(), closed.count() as u64);
+        self.stats.add(self.names.listeners.listener_stopped(), closed.count() as u64);
     }
 }

@@ -12,7 +12,7 @@ pub mod admin;
 pub mod bind;
 pub mod clock;
 pub mod dump;
-mod gauges;
+pub mod gauges;
 pub mod json;
 pub mod log;
 pub mod message;

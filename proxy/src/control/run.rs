@@ -1,5 +1,6 @@
 //! The control thread: publishes plans, answers signals and operators, drains and ends.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -65,10 +66,10 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(setup: Setup, mailbox: Mailbox<Message>, stats: ShardStats) -> Self {
+    pub(super) fn new(setup: Setup, mailbox: Mailbox<Message>, stats: Rc<ShardStats>) -> Self {
         let shards = setup.options.concurrency.max(1);
         let mut registry = setup.registry;
-        let gauges = Gauges::new(&mut registry, stats, &setup.plan, shards);
+        let gauges = Gauges::new(&mut registry, setup.names, stats, &setup.plan, shards);
         registry.publish();
         Self {
             post: Post::new(mailbox),

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use ringway_runtime::{Backend, Config, Runtime, signal};
 use super::admin::{self, info::Facts, runtime::Layers};
 use super::bind::{self, BindError, Sockets};
 use super::dump::ConfigDump;
+use super::gauges::Names;
 use super::log::log;
 use super::message::{DrainStrategy, Message};
 use super::run::{self, Control};
@@ -36,6 +38,8 @@ pub struct Setup {
     pub plan: Arc<Plan>,
     /// Names and slots of statistics; made with [`writers`] pages.
     pub registry: Registry,
+    /// Names of the process that were made before the plan's.
+    pub names: Names,
     /// For `/config_dump`.
     pub dump: ConfigDump,
     /// For `/server_info`.
@@ -146,7 +150,7 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
-        run::main(Control::new(setup, post, stats), by_shard, threads).await;
+        run::main(Control::new(setup, post, Rc::new(stats)), by_shard, threads).await;
         Ok(())
     })
 }
@@ -219,7 +223,10 @@ fn start_admin(
     socket: Option<OwnedFd>,
     bound: Arc<[bind::Bound]>,
 ) -> Result<JoinHandle<()>, StartError> {
+    let page = setup.registry.writer(mesh.index()).unwrap_or_else(ShardStats::detached);
+    let names = admin::counters::Names::new(&mut setup.registry);
     let parts = admin::Parts {
+        counters: admin::counters::Counters::new(names, page),
         server: setup.server.clone(),
         facts: Arc::new(std::mem::take(&mut setup.facts)),
         dump: Arc::new(std::mem::take(&mut setup.dump)),

@@ -12,6 +12,7 @@ use ringway_runtime::{Backend, Runtime};
 use super::admin::info::Facts;
 use super::admin::runtime::Layers;
 use super::dump::ConfigDump;
+use super::gauges::Names;
 use super::message::{DrainStrategy, Message};
 use super::start::{self, Options, Setup, ShardStart, StartError};
 use super::state::Server;
@@ -67,14 +68,16 @@ fn counting_shard(start: ShardStart, told: &Told) -> std::io::Result<()> {
 
 fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Setup {
     let told = Arc::clone(told);
+    let mut registry = Registry::new(start::writers(shards));
     Setup {
+        names: Names::new(&mut registry, shards),
         plan: Arc::new(Plan {
             version: 1,
             listeners: Vec::new(),
             clusters: Vec::new(),
             cluster_ids: hashbrown::HashMap::default(),
         }),
-        registry: Registry::new(start::writers(shards)),
+        registry,
         dump: ConfigDump::default(),
         facts: Facts::default(),
         layers: Layers::new(),

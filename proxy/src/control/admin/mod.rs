@@ -5,6 +5,7 @@
 
 mod clusters;
 mod config_dump;
+pub mod counters;
 mod endpoints;
 mod health;
 mod home;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use self::counters::Counters;
 use self::page::Response;
 use super::bind::Bound;
 use super::dump::ConfigDump;
@@ -53,6 +55,8 @@ pub struct Admin {
     pub bound: Arc<[Bound]>,
     /// Reader of the statistics.
     pub merger: RefCell<Merger>,
+    /// What the admin listener counts about itself.
+    pub counters: Counters,
     /// How Prometheus tags are cut out of names.
     pub tags: Arc<TagRules>,
     /// `allow_paths`: if there are any, other paths are answered with 403.
@@ -96,6 +100,7 @@ pub struct Parts {
     pub dump: Arc<ConfigDump>,
     pub bound: Arc<[Bound]>,
     pub merger: Merger,
+    pub counters: Counters,
     pub allow_paths: Vec<StringMatch>,
     pub runtime: runtime::Layers,
     pub plan: Arc<Plan>,
@@ -110,6 +115,7 @@ impl Admin {
             dump: parts.dump,
             bound: parts.bound,
             merger: RefCell::new(parts.merger),
+            counters: parts.counters,
             tags: Arc::new(TagRules::new(Vec::new(), true, Vec::new())),
             allow_paths: parts.allow_paths,
             runtime: RefCell::new(parts.runtime),

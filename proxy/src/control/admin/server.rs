@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_runtime::{Chunk, Listener, Stream, spawn, timeout, unix_now, yield_now};
+use ringway_runtime::{Chunk, Listener, Stream, now, spawn, timeout, unix_now, yield_now};
 use ringway_wire::date::imf_fixdate;
 use ringway_wire::http1::{
     BodyDecoder, BodyKind, ChunkHeader, Framing, H1Error, HeadLimits, HeaderKeyFormat, LAST_CHUNK,
@@ -13,6 +13,7 @@ use ringway_wire::http1::{
 };
 use ringway_wire::{KnownName, Method, RequestHead, ResponseHead, Version};
 
+use super::counters::EndedBy;
 use super::page::{Body, Request, Response};
 use super::query::Params;
 use super::{Admin, table};
@@ -37,11 +38,12 @@ pub(super) async fn serve(listener: Listener, admin: Rc<Admin>) {
                 let guard = Guard::new(&clients);
                 let admin = Rc::clone(&admin);
                 drop(spawn(async move {
-                    Client::new(stream).run(&admin).await;
+                    Client::new(stream, &admin).run().await;
                     drop(guard);
                 }));
             }
             Ok((stream, peer)) => {
+                admin.counters.overflow();
                 log!(Warning, Admin, "more than {CLIENTS_MAX} clients: {peer} is closed");
                 stream.close();
             }
@@ -90,7 +92,8 @@ impl From<std::io::Error> for End {
 }
 
 /// One connection.
-struct Client {
+struct Client<'a> {
+    admin: &'a Admin,
     stream: Stream,
     /// Bytes received and not read yet.
     input: Vec<u8>,
@@ -99,9 +102,10 @@ struct Client {
     options: ParseOptions,
 }
 
-impl Client {
-    fn new(stream: Stream) -> Self {
+impl<'a> Client<'a> {
+    fn new(stream: Stream, admin: &'a Admin) -> Self {
         Self {
+            admin,
             stream,
             input: Vec::new(),
             head: RequestHead::default(),
@@ -110,35 +114,54 @@ impl Client {
         }
     }
 
-    async fn run(mut self, admin: &Admin) {
-        match self.requests(admin).await {
-            Err(End::Refused(status)) => self.refuse(status).await,
-            Ok(()) | Err(End::Gone) => {}
-        }
+    async fn run(mut self) {
+        let counters = &self.admin.counters;
+        let since = now();
+        counters.connected();
+        let by = match self.requests().await {
+            Ok(()) => EndedBy::Us,
+            Err(End::Gone) => EndedBy::Client,
+            Err(End::Refused(status)) => {
+                counters.protocol_error();
+                self.refuse(status).await;
+                EndedBy::Us
+            }
+        };
+        counters.disconnected(since, by);
     }
 
     /// Answers requests until one of them is the last.
-    async fn requests(&mut self, admin: &Admin) -> Result<(), End> {
+    async fn requests(&mut self) -> Result<(), End> {
         loop {
             let parsed = self.read_head().await?;
-            let body = self.read_body(parsed.body).await?;
-            let (path, mut params) = Params::of_target(&self.head.path);
-            if self.has_form() {
-                params.add_encoded(&body);
-            }
-            let method = self.head.method.as_str().to_owned();
-            let response = table::answer(&Request { method, path, params }, admin);
-            let quit = response.then_quit;
-            let last = quit || !parsed.keep_alive;
-            self.respond(response, last).await?;
-            if quit {
-                self.flush().await?;
-                (admin.commands)(AdminCommand::Quit);
-            }
-            if last {
+            let since = now();
+            self.admin.counters.requested();
+            let last = self.one_request(&parsed).await;
+            self.admin.counters.finished(since);
+            if last? {
                 return self.close().await;
             }
         }
+    }
+
+    /// Reads the rest of a request and answers it; whether it was the last.
+    async fn one_request(&mut self, parsed: &ParsedHead) -> Result<bool, End> {
+        let body = self.read_body(parsed.body).await?;
+        let (path, mut params) = Params::of_target(&self.head.path);
+        if self.has_form() {
+            params.add_encoded(&body);
+        }
+        let method = self.head.method.as_str().to_owned();
+        let response = table::answer(&Request { method, path, params }, self.admin);
+        self.admin.counters.answered(response.status);
+        let quit = response.then_quit;
+        let last = quit || !parsed.keep_alive;
+        self.respond(response, last).await?;
+        if quit {
+            self.wait_for_room(0).await?;
+            (self.admin.commands)(AdminCommand::Quit);
+        }
+        Ok(last)
     }
 
     async fn read_head(&mut self) -> Result<ParsedHead, End> {
@@ -156,7 +179,7 @@ impl Client {
         let mut body = Vec::new();
         let mut decoder = BodyDecoder::request(kind, &self.limits, &self.options);
         if !decoder.is_done() && self.expects_continue() {
-            self.stream.write(Chunk::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            self.write(Chunk::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         while !decoder.is_done() {
             if self.input.is_empty() {
@@ -186,6 +209,7 @@ impl Client {
     async fn receive(&mut self) -> Result<(), End> {
         match timeout(IDLE, self.stream.recv()).await {
             Ok(Ok(Some(chunk))) => {
+                self.admin.counters.received(chunk.len());
                 self.input.extend_from_slice(&chunk);
                 Ok(())
             }
@@ -196,7 +220,7 @@ impl Client {
     async fn respond(&mut self, response: Response, last: bool) -> Result<(), End> {
         let mut out = Vec::with_capacity(512);
         write_head(&response, last, &mut out);
-        self.stream.write(Chunk::from(out));
+        self.write(Chunk::from(out));
         if self.head.method == Method::Head {
             return Ok(());
         }
@@ -211,7 +235,7 @@ impl Client {
                 }
             }
         }
-        self.stream.write(Chunk::from_static(LAST_CHUNK));
+        self.write(Chunk::from_static(LAST_CHUNK));
         self.wait_for_room(QUEUED_MAX).await
     }
 
@@ -220,9 +244,14 @@ impl Client {
             return;
         }
         let header = ChunkHeader::new(text.len() as u64);
-        self.stream.write(Chunk::copy_from(header.as_bytes()));
-        self.stream.write(Chunk::from(text.into_bytes()));
-        self.stream.write(Chunk::from_static(ChunkHeader::END));
+        self.write(Chunk::copy_from(header.as_bytes()));
+        self.write(Chunk::from(text.into_bytes()));
+        self.write(Chunk::from_static(ChunkHeader::END));
+    }
+
+    fn write(&self, chunk: Chunk) {
+        self.admin.counters.sent(chunk.len());
+        self.stream.write(chunk);
     }
 
     async fn wait_for_room(&self, below: usize) -> Result<(), End> {
@@ -232,16 +261,12 @@ impl Client {
         }
     }
 
-    async fn flush(&self) -> Result<(), End> {
-        self.wait_for_room(0).await
-    }
-
     /// Sends what is queued and a FIN, then waits shortly for the peer's, so that a reset does not
     /// overtake the answer.
     async fn close(&self) -> Result<(), End> {
         const LINGER: Duration = Duration::from_secs(1);
         self.stream.shutdown_write();
-        self.flush().await?;
+        self.wait_for_room(0).await?;
         let _late_bytes =
             timeout(LINGER, async { while let Ok(Some(_)) = self.stream.recv().await {} }).await;
         Ok(())
@@ -261,7 +286,7 @@ impl Client {
         let mut out = Vec::with_capacity(256);
         encode(&head, Framing::AsIs, &mut out);
         out.extend_from_slice(text.as_bytes());
-        self.stream.write(Chunk::from(out));
+        self.write(Chunk::from(out));
         let _peer_gone = self.close().await;
     }
 }

@@ -7,7 +7,7 @@ use super::page::Request;
 use super::query::Params;
 use super::*;
 use crate::control::state::State;
-use crate::observe::stats::{ClusterStats, Registry};
+use crate::observe::stats::{ClusterStats, Registry, ShardStats};
 use crate::plan::cluster::{
     Discovery, EdsHealth, Host, HostTemplate, Lb, Thresholds, UpstreamHttp,
 };
@@ -107,6 +107,10 @@ fn admin() -> (Admin, Commands) {
             ],
         }]),
         merger: registry.merger(),
+        counters: counters::Counters::new(
+            counters::Names::new(&mut registry),
+            ShardStats::detached(),
+        ),
         allow_paths: Vec::new(),
         runtime: runtime::Layers::new(),
         plan: plan(vec![up, empty]),
