@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+
 use super::host_page::HostPages;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::stats::blocks::{
@@ -360,6 +362,18 @@ pub struct Host {
     pub state: HostState,
     /// What `/clusters` tells about it, by shard.
     pub pages: HostPages,
+    /// Where the host of a LOGICAL_DNS cluster is by now, if its name has moved since it was made:
+    /// new connections go there, those that exist stay.
+    pub moved: ArcSwapOption<Moved>,
+}
+
+/// Addresses of a host that has moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// As [`Host::address`].
+    pub address: Address,
+    /// As [`Host::additional`].
+    pub additional: Vec<Address>,
 }
 
 impl Host {
@@ -376,7 +390,22 @@ impl Host {
         if checked && !info.no_active_check {
             state.set(HostState::FAILED_ACTIVE_HC);
         }
-        Self { address, additional: Vec::new(), info, state, pages: HostPages::default() }
+        Self {
+            address,
+            additional: Vec::new(),
+            info,
+            state,
+            pages: HostPages::default(),
+            moved: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Where it is now.
+    pub fn current_address(&self) -> Address {
+        match &*self.moved.load() {
+            Some(moved) => moved.address.clone(),
+            None => self.address.clone(),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod lb;
 pub mod limits;
 pub mod outlier;
 pub mod pool;
+mod slots;
 
 #[cfg(test)]
 mod testing;
@@ -52,6 +53,9 @@ pub trait Outbox {
     fn health_verdict(&self, cluster: ClusterId, host: &Arc<Host>, healthy: bool);
 }
 
+/// Health checks a shard has under way at once.
+const CHECKS_MAX: u32 = 512;
+
 /// Which shard this is, and what its upstream side writes to.
 pub(in crate::upstream) struct ShardCx {
     pub(in crate::upstream) index: u32,
@@ -59,7 +63,7 @@ pub(in crate::upstream) struct ShardCx {
     pub(in crate::upstream) stats: Rc<ShardStats>,
     pub(in crate::upstream) outbox: Rc<dyn Outbox>,
     /// Health checks under way on this shard.
-    pub(in crate::upstream) checks: Rc<health::Slots>,
+    pub(in crate::upstream) checks: Rc<slots::Slots>,
 }
 
 impl ShardCx {
@@ -81,8 +85,13 @@ type Names = hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState
 impl Upstreams {
     /// Without clusters, for shard `index` of `shards`.
     pub fn new(index: u32, shards: u32, stats: Rc<ShardStats>, outbox: Rc<dyn Outbox>) -> Self {
-        let shard =
-            Rc::new(ShardCx { index, shards: shards.max(1), stats, outbox, checks: Rc::default() });
+        let shard = Rc::new(ShardCx {
+            index,
+            shards: shards.max(1),
+            stats,
+            outbox,
+            checks: slots::Slots::new(CHECKS_MAX),
+        });
         Self { shard, clusters: RefCell::default(), names: RefCell::default() }
     }
 

@@ -19,13 +19,11 @@ pub(super) struct Attempt {
     pub(super) cluster: Rc<Shared>,
     pub(super) host: Arc<Host>,
     check: usize,
-    address: SockAddr,
 }
 
 impl Attempt {
     pub(super) fn new(cluster: &Rc<Shared>, host: &Arc<Host>) -> Self {
-        let address = check_address(host);
-        Self { cluster: cluster.clone(), host: host.clone(), check: 0, address }
+        Self { cluster: cluster.clone(), host: host.clone(), check: 0 }
     }
 
     fn check(&self) -> Option<&HealthCheck> {
@@ -67,7 +65,7 @@ impl Attempt {
     }
 
     async fn connect(&self) -> io::Result<Stream> {
-        runtime::connect(&self.address, &self.cluster.connect).await
+        runtime::connect(&check_address(&self.host), &self.cluster.connect).await
     }
 }
 
@@ -76,12 +74,11 @@ fn check_address(host: &Host) -> SockAddr {
     if let Some(address) = &host.info.health_address {
         return sock_addr(address);
     }
-    match (&host.address, host.info.health_port) {
-        (Address::Ip(ip), Some(port)) => {
-            let mut ip = *ip;
+    match (host.current_address(), host.info.health_port) {
+        (Address::Ip(mut ip), Some(port)) => {
             ip.set_port(port);
             SockAddr::Inet(ip)
         }
-        (address, _) => sock_addr(address),
+        (address, _) => sock_addr(&address),
     }
 }

@@ -8,7 +8,6 @@
 mod attempt;
 mod http;
 mod session;
-mod slots;
 mod tcp;
 mod verdict;
 
@@ -24,8 +23,6 @@ use ringway_runtime as runtime;
 use super::cluster::Shared;
 use crate::plan::Host;
 use crate::plan::cluster::HostState;
-
-pub(in crate::upstream) use slots::Slots;
 
 /// The checks of one cluster.
 pub(super) struct HealthChecker {

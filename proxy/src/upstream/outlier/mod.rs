@@ -10,3 +10,5 @@ mod tests;
 pub use detector::{Detector, Observer};
 pub use report::Outcome;
 pub(in crate::upstream) use report::{connected, report};
+#[cfg(test)]
+pub(in crate::upstream) use tests::rules as test_rules;

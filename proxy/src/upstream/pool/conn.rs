@@ -137,7 +137,8 @@ impl Pool {
     pub(super) fn count_gone(&self, born: Instant, served: Option<u32>) {
         let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
         stats.record(names.upstream_cx_length_ms(), born.elapsed().as_millis() as u64);
-        if let Some(served) = served {
+        // One that was never up, or never used, is not part of this distribution.
+        if let Some(served) = served.filter(|&served| served > 0) {
             stats.record(names.upstream_rq_per_cx(), u64::from(served));
         }
         stats.gauge_sub(names.upstream_cx_active(), 1);

@@ -114,11 +114,16 @@ pub(in crate::upstream) async fn connect_host(
     host: &Host,
     options: &ConnectOptions,
 ) -> io::Result<Stream> {
-    let first = sock_addr(&host.address);
-    if host.additional.is_empty() {
+    let moved = host.moved.load_full();
+    let (address, additional) = match &moved {
+        Some(moved) => (&moved.address, &moved.additional),
+        None => (&host.address, &host.additional),
+    };
+    let first = sock_addr(address);
+    if additional.is_empty() {
         return runtime::connect(&first, options).await;
     }
-    let rest: Vec<SockAddr> = host.additional.iter().map(sock_addr).collect();
+    let rest: Vec<SockAddr> = additional.iter().map(sock_addr).collect();
     connect_first(&first, &rest, options).await
 }
 

@@ -257,6 +257,7 @@ impl Pool {
         stats.inc(names.upstream_rq_pending_total());
         stats.gauge_add(names.upstream_rq_pending_active(), 1);
         self.page.rq_pending_active.inc();
+        self.page.rq_pending_active.inc();
         let key = self.state.borrow_mut().waiters.push(fresh);
         self.connect_if_needed();
         Some(key)
@@ -281,6 +282,7 @@ impl Pool {
     }
 
     fn count_waiter_gone(&self) {
+        self.page.rq_pending_active.dec();
         self.shared.give(self.priority, Resource::Pending);
         let stats = &self.shared.plan.stats;
         self.shared.shard.stats.gauge_sub(stats.upstream_rq_pending_active(), 1);

@@ -1,5 +1,5 @@
-//! How many checks a shard has under way at once: each needs a socket and buffers, and thousands
-//! of hosts may be due in the same millisecond.
+//! A bounded number of places for things that need sockets, such as health checks and look-ups:
+//! thousands may be due in the same millisecond.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -7,20 +7,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Checks under way per shard.
-const CHECKS_MAX: u32 = 512;
-
-/// Places for checks; a check that finds none waits for its turn, oldest first.
+/// Places; who finds none waits for its turn, oldest first.
 #[derive(Debug)]
-pub(in crate::upstream) struct Slots {
+pub(super) struct Slots {
     free: Cell<u32>,
     queue: RefCell<VecDeque<Waker>>,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self { free: Cell::new(CHECKS_MAX), queue: RefCell::default() }
-    }
 }
 
 /// A place; free again when dropped.
@@ -28,6 +19,11 @@ impl Default for Slots {
 pub(super) struct Slot(Rc<Slots>);
 
 impl Slots {
+    /// With `places`.
+    pub(super) fn new(places: u32) -> Rc<Self> {
+        Rc::new(Self { free: Cell::new(places), queue: RefCell::default() })
+    }
+
     /// Waits for a place.
     pub(super) async fn take(self: &Rc<Self>) -> Slot {
         poll_fn(|cx| {
