@@ -18,6 +18,7 @@ struct Counting;
 // SAFETY: every call is passed on to the system's allocator unchanged; counting touches no memory
 // but two counters. A global allocator is an unsafe trait by nature.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait demands of its caller. The trait has no safe form.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(layout.size(), Ordering::Relaxed);
@@ -25,6 +26,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promise.

@@ -16,8 +16,8 @@ pub struct BufferConfig {
     pub ring_buffer_size: usize,
     /// Bytes of one buffer of a large receive ([`crate::Stream::recv_hint`]).
     pub bulk_size: usize,
-    /// Most bytes of free buffers kept per size class. What a second has not needed of them is given
-    /// back by and by.
+    /// Most bytes of free buffers kept per size class. What a second has not needed of them is
+    /// given back by and by.
     pub retain_bytes_per_class: usize,
 }
 

@@ -43,8 +43,6 @@ impl Listener {
     /// When the descriptor cannot be registered with the driver.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let shared = current::shared();
-        // Who bound it may run on another driver: io_uring waits in the kernel, epoll must not.
-        rustix::io::ioctl_fionbio(&fd, shared.io.borrow().wants_nonblocking())?;
         let index = shared.io.borrow_mut().add_listener(Sock::Fd(fd))?;
         Ok(Self::new(shared, index))
     }

@@ -230,8 +230,8 @@ impl Stream {
         self.with_socket(|socket| tcp_info(&socket))
     }
 
-    /// Takes the descriptor out, for another shard or process, right after it was accepted. A stream
-    /// that has been read from or written to takes [`Stream::into_fd`].
+    /// Takes the descriptor out, for another shard or process, right after it was accepted. A
+    /// stream that has been read from or written to takes [`Stream::into_fd`].
     ///
     /// # Errors
     /// `WouldBlock` while the kernel works on something of this stream (which is closed then).

@@ -37,7 +37,8 @@ impl Io {
                 rustix::io::ioctl_fionbio(fd, true)?;
                 epoll.add_listener(fd, Token::new(Kind::Listener, index, generation))?;
             }
-            // Operations on a non-blocking socket would fail instead of waiting.
+            // Who bound it may run on another driver. Here, operations on a non-blocking socket
+            // would fail instead of waiting.
             Driver::Uring(_) => rustix::io::ioctl_fionbio(sock.fd()?, false)?,
             Driver::Sim(_) | Driver::Closed => return Err(closed()),
         }
