@@ -3,7 +3,8 @@
 use ringway_runtime::Instant;
 
 use crate::observe::stats::{
-    HcmStats, ListenerHttpStats, ListenerStats, Registry, ShardStats, WorkerListenerStats,
+    HcmStats, Http1CodecStats, ListenerHttpStats, ListenerStats, Registry, ShardStats,
+    WorkerListenerStats,
 };
 
 /// The names, made on the control thread.
@@ -13,6 +14,7 @@ pub struct Names {
     thread: WorkerListenerStats,
     by_class: ListenerHttpStats,
     http: HcmStats,
+    codec: Http1CodecStats,
 }
 
 impl Names {
@@ -23,6 +25,7 @@ impl Names {
             thread: WorkerListenerStats::new(registry, "admin", "main_thread"),
             by_class: ListenerHttpStats::new(registry, "admin", "admin"),
             http: HcmStats::new(registry, "admin"),
+            codec: Http1CodecStats::new(registry),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Counters {
 
     pub(super) fn connected(&self) {
         let (stats, names) = (&self.stats, &self.names);
+        names.codec.slots().open(stats);
         stats.inc(names.listener.downstream_cx_total());
         stats.gauge_add(names.listener.downstream_cx_active(), 1);
         stats.inc(names.thread.downstream_cx_total());
