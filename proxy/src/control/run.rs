@@ -17,7 +17,10 @@ use super::queue::Queue;
 use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
 use crate::observe::stats::{Registry, ShardStats};
-use crate::plan::Plan;
+use crate::plan::cluster::Discovery;
+use crate::plan::{Cluster, ClusterId, HostSet, Plan};
+use crate::upstream::control::{ClusterControl, ClusterEvents};
+use crate::upstream::dns::Resolver;
 
 /// How long threads may take to return once told to.
 const JOIN_TIME: Duration = Duration::from_secs(3);
@@ -28,16 +31,21 @@ enum Event {
     Signal(i32),
     /// Statistics are due.
     Flush,
+    /// A cluster has all it needs to be used.
+    ClusterReady,
     /// The drain of this number has used up its time.
     DrainOver(u64),
 }
 
 /// What the process is doing.
 ///
-/// LIFECYCLE: Starting → Running → Draining (SIGTERM, SIGINT) → Stopping (all shards drained, time
-/// over, second signal) ; Running → Stopping (`/quitquitquit`).
+/// LIFECYCLE: Warming (clusters wait for DNS and first health checks; nothing is accepted) →
+/// Starting (the plan is on its way to the shards) → Running → Draining (SIGTERM, SIGINT) →
+/// Stopping (all shards drained, time over, second signal). `/quitquitquit`, and a signal before
+/// Running, lead to Stopping from anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    Warming,
     Starting,
     Running,
     Draining,
@@ -49,6 +57,9 @@ pub(super) struct Control {
     post: Post,
     events: Queue<Event>,
     plan: Arc<Plan>,
+    clusters: ClusterControl,
+    /// Listening sockets, until the shards get them.
+    sockets: Vec<Vec<ListenSocket>>,
     server: Arc<Server>,
     options: Options,
     shards: usize,
@@ -66,21 +77,30 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(setup: Setup, mailbox: Mailbox<Message>, stats: Rc<ShardStats>) -> Self {
+    pub(super) fn new(
+        setup: Setup,
+        mailbox: Mailbox<Message>,
+        stats: Rc<ShardStats>,
+        sockets: Vec<Vec<ListenSocket>>,
+    ) -> Self {
         let shards = setup.options.concurrency.max(1);
         let mut registry = setup.registry;
-        let gauges = Gauges::new(&mut registry, setup.names, stats, &setup.plan, shards);
+        let gauges = Gauges::new(&mut registry, setup.names, stats.clone(), &setup.plan, shards);
         registry.publish();
+        let (post, events) = (Post::new(mailbox), Queue::default());
+        let news = Rc::new(News { post: post.clone(), events: events.clone(), shards });
         Self {
-            post: Post::new(mailbox),
-            events: Queue::default(),
+            post,
+            events,
             plan: setup.plan,
+            clusters: ClusterControl::new(stats, news, Resolver::default()),
+            sockets,
             server: setup.server,
             options: setup.options,
             shards,
             registry,
             gauges,
-            phase: Phase::Starting,
+            phase: Phase::Warming,
             installed: vec![0; shards],
             drained: vec![false; shards],
             drains: 0,
@@ -99,9 +119,39 @@ impl Control {
         self.shards + 1
     }
 
+    /// Gives the shards everything but listeners where clusters have to wait for DNS or for their
+    /// first health checks, which shards make.
+    fn warm(&mut self) {
+        let waits = |cluster: &Arc<Cluster>| {
+            !matches!(cluster.discovery, Discovery::Static) || !cluster.health_checks.is_empty()
+        };
+        if self.plan.clusters.iter().flatten().any(waits) {
+            let clusters = self.plan.clusters.clone();
+            let plan = Arc::new(Plan {
+                version: 0,
+                listeners: Vec::new(),
+                clusters,
+                cluster_ids: self.plan.cluster_ids.clone(),
+            });
+            self.to_shards(|| Message::Install(plan.clone()));
+        }
+        self.clusters.install(&self.plan);
+        self.start_when_warm();
+    }
+
+    fn start_when_warm(&mut self) {
+        if self.phase == Phase::Warming && self.clusters.all_initialized() {
+            log!(Info, Upstream, "cm init: all clusters initialized");
+            log!(Info, Config, "all dependencies initialized. starting workers");
+            self.phase = Phase::Starting;
+            self.server.set(State::Initializing);
+            self.publish();
+        }
+    }
+
     /// Sends the sockets and the plan to everybody.
-    fn publish(&self, sockets: Vec<Vec<ListenSocket>>) {
-        for (shard, sockets) in sockets.into_iter().enumerate() {
+    fn publish(&mut self) {
+        for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             self.post.send(shard, Message::Sockets(sockets));
         }
         self.to_shards(|| Message::Install(self.plan.clone()));
@@ -116,6 +166,7 @@ impl Control {
                 self.registry.publish();
                 self.gauges.update(&self.server);
             }
+            Event::ClusterReady => self.start_when_warm(),
             Event::DrainOver(drain) if drain == self.drains => self.drain_over(),
             Event::DrainOver(_) => {}
         }
@@ -126,6 +177,12 @@ impl Control {
             Message::Installed { shard, version } => self.shard_installed(shard, version),
             Message::Drained { shard } => self.shard_drained(shard),
             Message::Admin(command) => self.command(command),
+            Message::Eject(request) => {
+                self.clusters.eject(request.cluster, &request.host, request.reason);
+            }
+            Message::HealthVerdict(verdict) => {
+                self.clusters.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);
+            }
             // Everything else goes the other way.
             _ => {}
         }
@@ -151,6 +208,10 @@ impl Control {
             (signal::SIGUSR1, _) => self.reopen_logs(),
             (signal::SIGTERM | signal::SIGINT, Phase::Draining) => {
                 log!(Warning, Main, "caught {} again: not waiting any longer", name(signal));
+                self.stop();
+            }
+            (signal::SIGTERM | signal::SIGINT, Phase::Warming) => {
+                log!(Warning, Main, "caught {} before listeners were up", name(signal));
                 self.stop();
             }
             (signal::SIGTERM | signal::SIGINT, Phase::Starting | Phase::Running) => {
@@ -260,16 +321,36 @@ fn name(signal: i32) -> &'static str {
     if signal == signal::SIGINT { "SIGINT" } else { "SIGTERM" }
 }
 
+/// News of clusters, passed on to everybody.
+struct News {
+    post: Post,
+    events: Queue<Event>,
+    shards: usize,
+}
+
+impl ClusterEvents for News {
+    fn hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>) {
+        for shard in 0..self.shards {
+            self.post.send(shard, Message::Hosts(cluster, hosts.clone()));
+        }
+        self.post.send(self.shards + 1, Message::Hosts(cluster, hosts));
+    }
+
+    fn health_changed(&self, cluster: ClusterId) {
+        for shard in 0..self.shards {
+            self.post.send(shard, Message::HealthChanged(cluster));
+        }
+    }
+
+    fn initialized(&self, _: ClusterId) {
+        self.events.push(Event::ClusterReady);
+    }
+}
+
 /// Runs until the process is to end; then ends the other threads.
-pub(super) async fn main(
-    mut control: Control,
-    sockets: Vec<Vec<ListenSocket>>,
-    threads: Vec<JoinHandle<()>>,
-) {
+pub(super) async fn main(mut control: Control, threads: Vec<JoinHandle<()>>) {
     watch(&control);
-    log!(Info, Config, "all dependencies initialized. starting workers");
-    control.server.set(State::Initializing);
-    control.publish(sockets);
+    control.warm();
     while control.phase != Phase::Stopping {
         let event = control.events.next().await;
         control.handle(event);

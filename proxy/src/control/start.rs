@@ -150,7 +150,8 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
-        run::main(Control::new(setup, post, Rc::new(stats)), by_shard, threads).await;
+        let control = Control::new(setup, post, Rc::new(stats), by_shard);
+        run::main(control, threads).await;
         Ok(())
     })
 }
