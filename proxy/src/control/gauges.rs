@@ -25,7 +25,7 @@ pub struct Names {
     clusters: ClusterManagerStats,
     generation: (BlockHandle, Gauge),
     /// Listed, and never changed by the control thread.
-    _listed: Listed,
+    listed: Listed,
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Names {
             listeners: ListenerManagerStats::new(registry),
             clusters: ClusterManagerStats::new(registry),
             generation: registry.gauge("server.hot_restart_generation"),
-            _listed: Listed {
+            listed: Listed {
                 watchdogs: owners.iter().map(|o| WatchdogStats::new(registry, o)).collect(),
                 inflated: threads
                     .iter()
@@ -95,6 +95,9 @@ impl Gauges {
         stats.gauge_set(names.server.version(), info::revision_number());
         stats.gauge_set(names.server.days_until_first_cert_expiring(), u64::from(u32::MAX));
         stats.gauge_set(names.generation.1, 1);
+        for thread in &names.listed.inflated {
+            stats.gauge_set(thread.clusters_inflated(), clusters);
+        }
         stats.add(names.listeners.listener_added(), listeners);
         stats.add(names.listeners.listener_create_success(), listeners * shards as u64);
         stats.gauge_set(names.listeners.total_listeners_active(), listeners);
