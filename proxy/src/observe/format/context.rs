@@ -1,10 +1,10 @@
 //! What a format string can be evaluated against: borrowed views of one stream.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::flags::ResponseFlags;
-use super::write::Text;
+use super::write::{Text, number};
 
 /// Headers of a message. `name` is in lower case; pseudo-headers (`:method`, `:path`,
 /// `:authority`, `:scheme`, `:status`) are found under their names in any protocol.
@@ -83,6 +83,11 @@ impl Address<'_> {
     pub(super) fn write(self, out: &mut Vec<u8>) -> bool {
         match self {
             Self::Unset => return false,
+            Self::Ip(SocketAddr::V4(address)) => {
+                write_v4(*address.ip(), out);
+                out.push(b':');
+                number(address.port().into(), out);
+            }
             Self::Ip(address) => drop(write!(Text(out), "{address}")),
             Self::Pipe(path) => out.extend_from_slice(path.as_bytes()),
         }
@@ -92,10 +97,21 @@ impl Address<'_> {
     /// Appends it without port; false if unset.
     pub(super) fn write_without_port(self, out: &mut Vec<u8>) -> bool {
         match self {
+            Self::Ip(SocketAddr::V4(address)) => write_v4(*address.ip(), out),
             Self::Ip(address) => drop(write!(Text(out), "{}", address.ip())),
             _ => return self.write(out),
         }
         true
+    }
+}
+
+/// The common case, several times faster than `Display`.
+fn write_v4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    for (i, octet) in ip.octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        number(octet.into(), out);
     }
 }
 

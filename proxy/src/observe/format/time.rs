@@ -1,6 +1,6 @@
 //! Times in format strings: `strftime` with Envoy's sub-second fields.
 
-use super::write::{number, padded};
+use super::write::{number, padded, two_digits};
 
 /// A compiled time format.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,6 +196,10 @@ impl Civil {
     fn field(&self, letter: u8, out: &mut Vec<u8>) {
         let year = self.year.max(0) as u64;
         match letter {
+            b'Y' if year < 10_000 => {
+                two_digits(year / 100, out);
+                two_digits(year % 100, out);
+            }
             b'Y' => number(year, out),
             b'C' => padded(year / 100, 2, b'0', out),
             b'y' => padded(year % 100, 2, b'0', out),

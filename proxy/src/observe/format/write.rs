@@ -14,6 +14,9 @@ impl fmt::Write for Text<'_> {
 
 /// Appends a number in decimal.
 pub(crate) fn number(mut n: u64, out: &mut Vec<u8>) {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
+    }
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -29,8 +32,20 @@ pub(crate) fn number(mut n: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
+/// Appends two digits of a number below 100.
+pub(super) fn two_digits(n: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+}
+
 /// Appends a number with at least `width` digits, filled with `fill`.
 pub(super) fn padded(n: u64, width: usize, fill: u8, out: &mut Vec<u8>) {
+    if width == 2 && fill == b'0' && n < 100 {
+        return two_digits(n, out);
+    }
+    if width == 3 && fill == b'0' && n < 1000 {
+        out.push(b'0' + (n / 100) as u8);
+        return two_digits(n % 100, out);
+    }
     let start = out.len();
     number(n, out);
     let missing = width.saturating_sub(out.len() - start);

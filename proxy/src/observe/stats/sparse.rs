@@ -11,7 +11,10 @@ const COUNT_BITS: u32 = 51;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// Cells of the first table (128 bytes).
 const FIRST: usize = 16;
-/// Cells looked at in a table before going to the next one.
+/// Cells looked at in the first table before going to the next one, which is four times its size:
+/// what does not fit there early does not search long.
+const FIRST_PROBES: usize = 4;
+/// Cells looked at in the other tables.
 const PROBES: usize = 8;
 /// Keys are below this.
 pub(super) const MAX_KEY: u16 = (1 << 13) - 2;
@@ -38,11 +41,11 @@ impl Sparse {
     #[inline]
     pub(super) fn add(&self, key: u16, n: u64) {
         let tag = u64::from(key.min(MAX_KEY)) + 1;
-        let mut table = self;
-        loop {
-            if table.add_here(usize::from(key), tag, n) {
-                return;
-            }
+        if self.add_here::<FIRST_PROBES>(usize::from(key), tag, n) {
+            return;
+        }
+        let mut table = self.next.get_or_init(|| Box::new(Self::with_cells(FIRST * 4)));
+        while !table.add_here::<PROBES>(usize::from(key), tag, n) {
             let len = table.cells.len() * 2;
             table = table.next.get_or_init(|| Box::new(Self::with_cells(len)));
         }
@@ -50,7 +53,7 @@ impl Sparse {
 
     /// Keys near each other are common and must not collide, so a key is its own hash.
     #[inline]
-    fn add_here(&self, start: usize, tag: u64, n: u64) -> bool {
+    fn add_here<const PROBES: usize>(&self, start: usize, tag: u64, n: u64) -> bool {
         let mask = self.cells.len() - 1;
         for i in 0..PROBES {
             let Some(cell) = self.cells.get((start + i) & mask) else { return false };

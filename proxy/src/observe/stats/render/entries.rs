@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::observe::stats::def::{Kind, Show, Source};
+use crate::observe::stats::def::{Kind, Show};
 use crate::observe::stats::directory::Scope;
-use crate::observe::stats::merge::View;
+use crate::observe::stats::merge::{HistogramView, View};
 use crate::observe::stats::writer::split_key;
 
 /// One listed statistic of a scope.
@@ -19,21 +19,29 @@ pub(super) struct Entry {
 /// Where its value is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ValueOf {
-    /// A cell of the scope.
-    Cell(Source),
+    /// A statistic of the block, by its index.
+    Stat(u16),
     /// Known already: a response code.
     Known(u64),
-    /// A histogram, by its index in the block.
-    Histogram(u16),
 }
 
 impl Entry {
+    /// A histogram as of the last flush.
+    pub(super) fn histogram<'v>(&self, view: &'v View, scope: &Scope) -> Option<&'v HistogramView> {
+        match self.value {
+            ValueOf::Stat(i) => view.histogram(scope, i).map(AsRef::as_ref),
+            ValueOf::Known(_) => None,
+        }
+    }
+
     /// Value of a counter or gauge, and whether it was ever written.
     pub(super) fn number(&self, view: &View, scope: &Scope) -> (u64, bool) {
         match self.value {
-            ValueOf::Cell(source) => view.number(scope, self.kind, source),
+            ValueOf::Stat(i) => match scope.def.stats.get(usize::from(i)) {
+                Some(stat) => view.number(scope, stat.kind, stat.source),
+                None => (0, false),
+            },
             ValueOf::Known(value) => (value, true),
-            ValueOf::Histogram(_) => (0, false),
         }
     }
 }
@@ -53,8 +61,8 @@ pub(super) fn of_scope(view: &View, scope: &Scope, histograms: bool) -> Vec<Entr
             Show::WhenSet(cell) => view.is_set(scope, cell),
         };
         if listed {
-            let value = if histograms { ValueOf::Histogram(i) } else { ValueOf::Cell(stat.source) };
-            entries.push(Entry { suffix: Cow::Borrowed(stat.suffix), kind: stat.kind, value });
+            let (suffix, value) = (Cow::Borrowed(stat.suffix), ValueOf::Stat(i));
+            entries.push(Entry { suffix, kind: stat.kind, value });
         }
     }
     if !histograms && add_codes(view, scope, &mut entries) {

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::entries::ValueOf;
 use super::params::{BucketsMode, StatsParams};
 use super::text::{Phase, join, texts};
 use super::{PIECE, histogram};
@@ -72,10 +71,7 @@ impl JsonPage {
             Phase::Histograms(walk) => {
                 let Some((scope, entry)) = walk.next() else { return false };
                 join(name, &scope.prefix, &entry.suffix);
-                let found = match entry.value {
-                    ValueOf::Histogram(i) => view.histogram(&scope, i),
-                    _ => None,
-                };
+                let found = entry.histogram(view, &scope);
                 let shown = found.is_some() || !params.used_only;
                 if shown && params.wants(name) {
                     let mode = params.buckets.unwrap_or_default();
@@ -85,7 +81,7 @@ impl JsonPage {
                         comma(&mut self.any, text);
                         text.push_str(&histograms_begin(mode));
                     }
-                    histogram::json(&quoted(name), found.map(AsRef::as_ref), mode, text);
+                    histogram::json(&quoted(name), found, mode, text);
                 }
                 true
             }

@@ -29,6 +29,15 @@ pub struct PrometheusPage {
     extra: Vec<Entry>,
     /// What is left to write, the next one last; `None` before the start.
     groups: Option<Vec<Group>>,
+    current: Current,
+}
+
+/// The metric that is being written.
+#[derive(Debug, Default)]
+struct Current {
+    metric: String,
+    /// Full names, the next one last.
+    members: Vec<(String, Member)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +70,15 @@ const HISTOGRAM: u8 = 3;
 impl PrometheusPage {
     /// Begins a page.
     pub fn new(view: View, params: StatsParams, tags: Arc<TagRules>) -> Self {
-        Self { view, params, tags, scopes: Vec::new(), extra: Vec::new(), groups: None }
+        Self {
+            view,
+            params,
+            tags,
+            scopes: Vec::new(),
+            extra: Vec::new(),
+            groups: None,
+            current: Current::default(),
+        }
     }
 
     /// Appends a piece; false at the end.
@@ -71,14 +88,23 @@ impl PrometheusPage {
             None => self.group(),
         };
         let mut text = String::new();
-        while text.len() < PIECE
-            && let Some(group) = groups.pop()
-        {
-            self.write_group(&group, &mut text);
+        let mut current = std::mem::take(&mut self.current);
+        let (mut base, mut labels) = (String::new(), String::new());
+        while text.len() < PIECE {
+            let Some((name, member)) = current.members.pop() else {
+                let Some(group) = groups.pop() else { break };
+                current = self.begin_group(&group, &mut text);
+                continue;
+            };
+            let mut tags = Vec::new();
+            self.tags.extract(&name, &mut base, &mut tags);
+            write_labels(&tags, &mut labels);
+            self.write_member(&current.metric, &mut labels, member, &mut text);
         }
         out.extend_from_slice(text.as_bytes());
-        let more = !groups.is_empty();
+        let more = !groups.is_empty() || !current.members.is_empty();
         self.groups = Some(groups);
+        self.current = current;
         more
     }
 
@@ -109,8 +135,8 @@ impl PrometheusPage {
     }
 
     fn place(&mut self, index: u32, scope: &Arc<Scope>, entry: Entry, groups: &mut Groups) {
-        let used = || match entry.value {
-            ValueOf::Histogram(i) => self.view.histogram(scope, i).is_some(),
+        let used = || match entry.kind {
+            Kind::Histogram => entry.histogram(&self.view, scope).is_some(),
             _ => entry.number(&self.view, scope).1,
         };
         if !self.params.wants_kind(entry.kind) || (self.params.used_only && !used()) {
@@ -125,12 +151,8 @@ impl PrometheusPage {
         let mut name = std::mem::take(&mut groups.name);
         join(&mut name, &scope.prefix, &entry.suffix);
         if self.params.wants(&name) {
-            let position = |stat: &crate::observe::stats::StatDef| stat.suffix == entry.suffix;
             let at = match entry.value {
-                ValueOf::Histogram(i) => At::Stat(i),
-                ValueOf::Cell(_) => {
-                    At::Stat(scope.def.stats.iter().position(position).unwrap_or(0) as u16)
-                }
+                ValueOf::Stat(i) => At::Stat(i),
                 ValueOf::Known(_) => {
                     self.extra.push(entry);
                     At::Extra(self.extra.len() as u32 - 1)
@@ -141,26 +163,24 @@ impl PrometheusPage {
         groups.name = name;
     }
 
-    fn write_group(&self, group: &Group, text: &mut String) {
+    fn summaries(&self) -> bool {
+        self.params.buckets == Some(BucketsMode::Summary)
+    }
+
+    fn begin_group(&self, group: &Group, text: &mut String) -> Current {
         let mut metric = String::from("envoy_");
         mangle_into(&group.base, &mut metric);
-        let summary = self.params.buckets == Some(BucketsMode::Summary);
         let kind = match group.order {
             COUNTER => "counter",
-            HISTOGRAM if summary => "summary",
+            HISTOGRAM if self.summaries() => "summary",
             HISTOGRAM => "histogram",
             _ => "gauge",
         };
         let _ = writeln!(text, "# TYPE {metric} {kind}");
         let mut members: Vec<(String, Member)> =
             group.members.iter().map(|&member| (self.full_name(member), member)).collect();
-        members.sort_by(|a, b| by_parts(&a.0, &b.0));
-        let (mut base, mut tags, mut labels) = (String::new(), Vec::new(), String::new());
-        for (name, member) in &members {
-            self.tags.extract(name, &mut base, &mut tags);
-            write_labels(&tags, &mut labels);
-            self.write_member(&metric, &mut labels, *member, summary, text);
-        }
+        members.sort_by(|a, b| by_parts(&b.0, &a.0));
+        Current { metric, members }
     }
 
     fn full_name(&self, member: Member) -> String {
@@ -177,14 +197,7 @@ impl PrometheusPage {
         format!("{}{suffix}", scope.prefix)
     }
 
-    fn write_member(
-        &self,
-        metric: &str,
-        labels: &mut String,
-        member: Member,
-        summary: bool,
-        text: &mut String,
-    ) {
+    fn write_member(&self, metric: &str, labels: &mut String, member: Member, text: &mut String) {
         if let At::Text = member.at {
             let value = self.view.names().texts().get(member.scope as usize);
             let value = value.map_or("", |(_, value)| value);
@@ -200,7 +213,7 @@ impl PrometheusPage {
                     let empty = Buckets::default();
                     let view = self.view.histogram(scope, i);
                     let buckets = view.map_or(&empty, |view| &view.cumulative);
-                    if summary {
+                    if self.summaries() {
                         let interval = view.map_or(&empty, |view| &view.interval);
                         write_summary(metric, labels, interval, text);
                     } else {
@@ -221,7 +234,8 @@ impl PrometheusPage {
 /// Metrics by name and kind, while they are collected.
 #[derive(Debug, Default)]
 struct Groups {
-    index: HashMap<(u8, Box<str>), usize, FixedState>,
+    /// By kind.
+    index: [HashMap<Box<str>, usize, FixedState>; 4],
     list: Vec<Group>,
     name: String,
     base: String,
@@ -231,13 +245,16 @@ impl Groups {
     fn add(&mut self, order: u8, name: &str, rules: &TagRules, member: Member) {
         let mut tags: Vec<Tag<'_>> = Vec::new();
         rules.extract(name, &mut self.base, &mut tags);
-        let key = (order, self.base.as_str().into());
-        let next = self.list.len();
-        let at = *self.index.entry(key).or_insert(next);
-        if at == next {
-            let base = self.base.as_str().into();
-            self.list.push(Group { order, base, members: Vec::new() });
-        }
+        let Some(index) = self.index.get_mut(usize::from(order)) else { return };
+        let at = match index.get(self.base.as_str()) {
+            Some(&at) => at,
+            None => {
+                let base: Box<str> = self.base.as_str().into();
+                index.insert(base.clone(), self.list.len());
+                self.list.push(Group { order, base, members: Vec::new() });
+                self.list.len() - 1
+            }
+        };
         if let Some(group) = self.list.get_mut(at) {
             group.members.push(member);
         }

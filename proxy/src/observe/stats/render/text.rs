@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::entries::ValueOf;
 use super::params::StatsParams;
 use super::walk::Walk;
 use super::{PIECE, histogram};
@@ -67,14 +66,11 @@ impl TextPage {
                 }),
                 Phase::Histograms(walk) => walk.next().is_some_and(|(scope, entry)| {
                     join(&mut name, &scope.prefix, &entry.suffix);
-                    let found = match entry.value {
-                        ValueOf::Histogram(i) => self.view.histogram(&scope, i),
-                        _ => None,
-                    };
+                    let found = entry.histogram(&self.view, &scope);
                     let shown = found.is_some() || !self.params.used_only;
                     if shown && self.params.wants(&name) {
                         let mode = self.params.buckets.unwrap_or_default();
-                        histogram::text(&name, found.map(AsRef::as_ref), mode, &mut text);
+                        histogram::text(&name, found, mode, &mut text);
                     }
                     true
                 }),
