@@ -138,7 +138,8 @@ impl Side {
     #[must_use]
     pub fn transcript(&self, case: &Case, clients: &Clients<'_>, before: &Before) -> Transcript {
         let mut names = self.names.clone();
-        for port in &clients.ports {
+        // A client of a unix socket has no port.
+        for port in clients.ports.iter().filter(|port| **port != 0) {
             names.ports.insert(*port, "client".to_owned());
         }
         let normal = |lines: Vec<String>| -> Vec<String> {
