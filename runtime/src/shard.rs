@@ -315,7 +315,8 @@ impl Runtime {
 
     /// Until the next timer or, when there are buffers to give back, the next look at them.
     fn longest_wait(&self) -> Option<Duration> {
-        let now = self.shared.clock.now();
+        // The tasks of this turn took time, too: a wait counted from its start would be too long.
+        let now = self.shared.clock.precise();
         let timer = self.shared.wheel.borrow().next().map(|tick| until(tick, now));
         // Time is not worth simulating for that.
         let trim = self.level != Level::Sim && self.shared.pool.has_surplus();

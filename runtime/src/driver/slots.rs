@@ -219,6 +219,18 @@ impl StreamSlot {
         }
     }
 
+    /// Notes that the receiving side has ended.
+    ///
+    /// The kernel reports a reset once, to a send or to a receive, and the other then sees what
+    /// looks like a FIN. A response cut short must not pass for a complete one, so the error a
+    /// send was given counts here too. (`EPIPE` comes when the peer's FIN had arrived before.)
+    pub(crate) fn end_recv(&mut self) {
+        match self.write_error {
+            0 | libc::EPIPE => self.eof = true,
+            errno => self.recv_error = errno,
+        }
+    }
+
     /// Wakes the sender when what it waits for has come true.
     pub(crate) fn wake_send(&mut self) {
         let due = self.write_error != 0

@@ -287,7 +287,7 @@ impl Stream {
 
     /// The end of the stream was found by other means than a receive.
     pub(super) fn mark_end(&self) {
-        self.shared.io.borrow_mut().streams[self.index as usize].eof = true;
+        self.shared.io.borrow_mut().streams[self.index as usize].end_recv();
     }
 
     /// Another descriptor of the socket, which is non-blocking from now on. (Receives and sends

@@ -6,6 +6,11 @@
 //! readable, then receive into a buffer got for it. A large transfer is read by system calls as
 //! its reader asks, with the ring telling when there is something: then the bytes of one stream are
 //! received and sent while they are in the cache, instead of those of all streams in turn.
+//!
+//! LIFECYCLE on the ring: idle → armed (multishot, or a wait for readability and then a receive)
+//! → suspended (cancelled at the limit, for a large transfer, or to stop; armed still, until the
+//! completion that ends it) → idle → … → ended (FIN or error, which stick). Dropping the stream
+//! cancels; its slot stays until that last completion.
 
 use crate::buf::{BufMut, Chunk};
 use crate::driver::{
@@ -205,7 +210,7 @@ impl Io {
         }
         let mut wait = false;
         match done.result {
-            0 => slot.eof = true,
+            0 => slot.end_recv(),
             n if n > 0 => {
                 if let Some(raw) = raw {
                     note_received(slot, n as usize, raw.capacity());
@@ -292,6 +297,10 @@ impl Io {
     /// ring cannot starve the others.
     fn recv_starved(&mut self, index: u32) {
         self.pool.with_ring(|ring| ring.starved());
+        let slot = &mut self.streams[index as usize];
+        if slot.recv_stopped {
+            return slot.wake_recv();
+        }
         if let Driver::Uring(driver) = &mut self.driver {
             driver.starved.push(index);
         }
@@ -317,9 +326,9 @@ impl Io {
         };
         match read {
             Ok((0, _)) => {
-                slot.eof = true;
+                slot.end_recv();
                 slot.readable = false;
-                Some(Ok(None))
+                self.try_recv(index)
             }
             Ok((n, _)) => {
                 // A read that leaves room emptied the socket, and an edge will tell of more;

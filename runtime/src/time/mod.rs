@@ -140,7 +140,7 @@ impl Clock {
         })
     }
 
-    fn precise(&self) -> Instant {
+    pub(crate) fn precise(&self) -> Instant {
         if self.virtual_time { self.now.get() } else { read_monotonic() }
     }
 }

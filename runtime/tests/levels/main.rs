@@ -8,6 +8,7 @@ use ringway_runtime::{
 use std::future::Future;
 use std::net::SocketAddr;
 
+mod chaos;
 mod others;
 mod streams;
 mod tasks;
@@ -56,6 +57,7 @@ macro_rules! everywhere {
             others::lines_reach_the_file,
             others::buffers_return_to_the_pool,
             others::ring_exhaustion_starves_nobody,
+            chaos::echoes_survive_chaos,
         );
     };
 }
@@ -79,20 +81,25 @@ macro_rules! on_the_system {
 everywhere!(uring, Backend::Uring);
 everywhere!(uring_511, Backend::Uring511);
 everywhere!(epoll, Backend::Epoll);
-everywhere!(sim, Backend::Sim(Network::new(11, Faults::default())));
+everywhere!(sim, Backend::Sim(Network::new(seed(), Faults::default())));
 on_the_system!(uring_system, Backend::Uring);
 on_the_system!(uring_511_system, Backend::Uring511);
 on_the_system!(epoll_system, Backend::Epoll);
 
 /// A runtime of the level, or `None` (with a word about it) where this kernel has none.
 fn runtime(backend: Backend) -> Option<Runtime> {
-    match Runtime::new(Config { backend: backend.clone(), seed: 7, ..Config::default() }) {
+    match Runtime::new(Config { backend: backend.clone(), seed: seed(), ..Config::default() }) {
         Ok(rt) => Some(rt),
         Err(err) => {
             println!("skipped: {backend:?}: {err}");
             None
         }
     }
+}
+
+/// From `SEED`, to look for trouble with other ones.
+fn seed() -> u64 {
+    std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
 }
 
 /// Lets cancelled operations finish, then expects that nothing is left.
