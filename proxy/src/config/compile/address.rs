@@ -103,8 +103,8 @@ pub(crate) fn host_and_port<'v>(
     let port = match port_specifier {
         Some(PortSpecifier::PortValue(port)) => u16::try_from(*port).ok(),
         Some(PortSpecifier::NamedPort(name)) => {
-            let message = format!("named_port '{name}': the IP resolver takes numbers only");
-            cx.invalid_allowed(&at.field("named_port"), message, "port_value");
+            let what = format!("a port by its name ('{name}')");
+            cx.unsupported_allowed(&at.field("named_port"), &what, "port_value");
             return None;
         }
         None => {

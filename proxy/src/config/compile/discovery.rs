@@ -276,7 +276,8 @@ fn dns_settings(
             let max_at = at.field("max_interval");
             let max = duration(cx, &max_at, max, base * 10);
             if max < base {
-                let message = "dns_failure_refresh_rate must have max_interval >= base_interval";
+                let message = "dns_failure_refresh_rate must have max_interval greater than or \
+                               equal to the base_interval";
                 cx.invalid(&max_at, message);
             }
             (base, max)

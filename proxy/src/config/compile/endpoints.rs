@@ -55,8 +55,7 @@ pub(crate) fn compile(
     let overprovisioning_percent = policy_of(cx, &at, policy.as_ref());
     let one = matches!(endpoints.as_slice(), [locality] if locality.lb_endpoints.len() == 1);
     if kind == Hosts::OneName && !one {
-        let message = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single \
-                       lb_endpoint";
+        let message = "LOGICAL_DNS clusters must have a single host";
         cx.invalid(&at.field("endpoints"), message);
         return None;
     }
@@ -218,7 +217,8 @@ fn dns_target(
     let Some(core::address::Address::SocketAddress(value)) =
         address.and_then(|address| address.address.as_ref())
     else {
-        cx.invalid_allowed(at, "a DNS cluster needs a name and a port", "socket_address");
+        let what = "an address of another kind in a DNS cluster";
+        cx.unsupported_allowed(at, what, "socket_address");
         return None;
     };
     let (name, port) = host_and_port(cx, &at.field("socket_address"), value)?;

@@ -65,10 +65,7 @@ fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> O
         cx.invalid(&header_at.field("key"), message);
         return None;
     }
-    if !value.is_empty() && !raw_value.is_empty() {
-        let message = "only one of value and raw_value can be set";
-        cx.invalid(&header_at.field("raw_value"), message);
-    }
+    // Where both are there the text counts, as in Envoy.
     let text = if value.is_empty() {
         let raw = str::from_utf8(raw_value).map_err(|_| "raw_value is not UTF-8");
         cx.ok(&header_at.field("raw_value"), raw)?
@@ -90,7 +87,7 @@ fn append_action_of(
     use core::header_value_option::HeaderAppendAction as Action;
     let action = Action::try_from(action).unwrap_or(Action::AppendIfExistsOrAdd);
     if append.is_some() && action != Action::AppendIfExistsOrAdd {
-        let message = "both append and append_action are configured and it's not allowed";
+        let message = "both append and append_action are set and it's not allowed";
         cx.invalid_allowed(&at.field("append"), message, "append_action alone");
     }
     match (append, action) {

@@ -16,7 +16,7 @@ use crate::plan::cluster::{HealthCheck, HealthCheckKind, HttpHealthCheck};
 /// Compiles the health checks of a cluster.
 pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::HealthCheck]) -> Vec<HealthCheck> {
     if list.len() > 1 {
-        cx.invalid(at, "multiple health checks not supported");
+        cx.unsupported_value(at, "more than one health check");
     }
     let each = list.iter().enumerate();
     each.filter_map(|(index, config)| health_check(cx, &at.index(index), config)).collect()

@@ -312,8 +312,7 @@ fn normalise(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) 
     use api::http_connection_manager::{PathWithEscapedSlashesAction as Action, StripPortMode};
     let any = matches!(config.strip_port_mode, Some(StripPortMode::StripAnyHostPort(true)));
     if any && config.strip_matching_host_port {
-        let message =
-            "cannot enable both `strip_matching_host_port` and `strip_any_host_port` options";
+        let message = "only one of `strip_matching_host_port` or `strip_any_host_port` can be set";
         cx.invalid(&at.field("strip_matching_host_port"), message);
     }
     let strip_port = match (any, config.strip_matching_host_port) {

@@ -83,8 +83,13 @@ pub(crate) fn compile(
     let addresses = addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
-    let chains =
-        filter_chains_of(cx, at, filter_chains, default_filter_chain.as_ref(), &stat_prefix);
+    let chains = Chains {
+        list: filter_chains,
+        default: default_filter_chain.as_ref(),
+        // UDP and the matcher tree are refused already; neither has chains as others have them.
+        checked: filter_chain_matcher.is_none() && !addresses.is_empty(),
+    };
+    let chains = filter_chains_of(cx, at, &chains, &stat_prefix);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
     let workers = 0..cx.shards;
@@ -170,24 +175,40 @@ pub(crate) fn missing_type(cx: &mut Cx<'_>, at: &At<'_>, name: &str) {
     cx.invalid(at, message);
 }
 
+/// The filter chains of a listener.
+struct Chains<'a> {
+    list: &'a [api::FilterChain],
+    default: Option<&'a api::FilterChain>,
+    checked: bool,
+}
+
+/// What a chain matches; nothing said and nothing set are the same.
+fn rules_of(chain: &api::FilterChain) -> Option<&api::FilterChainMatch> {
+    chain.filter_chain_match.as_ref().filter(|rules| **rules != api::FilterChainMatch::default())
+}
+
 fn filter_chains_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    chains: &[api::FilterChain],
-    default: Option<&api::FilterChain>,
+    chains: &Chains<'_>,
     stat_prefix: &str,
 ) -> Vec<FilterChain> {
+    let Chains { list: chains, default, checked } = *chains;
     let chains_at = at.field("filter_chains");
-    if chains.is_empty() && default.is_none() {
+    if chains.is_empty() && default.is_none() && checked {
         cx.invalid(&chains_at, "no filter chains specified");
     }
     let mut out = Vec::with_capacity(chains.len());
     for (index, chain) in chains.iter().enumerate() {
         let at = chains_at.index(index);
-        // Chains without a match all match everything.
-        if index > 0 && chain.filter_chain_match.is_none() && chains[0].filter_chain_match.is_none()
+        let mut earlier = chains.iter().take(index);
+        if let Some(other) = earlier.find(|other| rules_of(other) == rules_of(chain))
+            && checked
         {
-            let message = "filter chain has the same matching rules as filter chain 0";
+            let message = format!(
+                "filter chain '{}' has the same matching rules defined as '{}'",
+                chain.name, other.name
+            );
             cx.invalid(&at, message);
         }
         out.extend(filter_chain(cx, &at, chain, stat_prefix));
@@ -195,12 +216,9 @@ fn filter_chains_of(
     // Takes what no other chain takes, so it comes last.
     let at = at.field("default_filter_chain");
     if let Some(chain) = default {
-        if chain.filter_chain_match.as_ref().is_some_and(|m| *m != api::FilterChainMatch::default())
-        {
-            let message = "a default filter chain has no filter_chain_match";
-            cx.invalid(&at.field("filter_chain_match"), message);
-        }
-        out.extend(filter_chain(cx, &at, chain, stat_prefix));
+        // Envoy does not look at what it matches.
+        let chain = api::FilterChain { filter_chain_match: None, ..chain.clone() };
+        out.extend(filter_chain(cx, &at, &chain, stat_prefix));
     }
     out
 }
@@ -221,8 +239,7 @@ fn filter_chain(
         transport_socket_connect_timeout,
         name,
     } = chain;
-    let filter_chain_match =
-        filter_chain_match.as_ref().filter(|m| **m != api::FilterChainMatch::default());
+    let filter_chain_match = filter_chain_match.as_ref().and(rules_of(chain));
     let use_proxy_proto = use_proxy_proto.unwrap_or_default();
     refuse!(cx, at, filter_chain_match, use_proxy_proto);
     transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
@@ -275,8 +292,7 @@ fn network_filter(
         found = manager.map(|manager| NetworkFilter::Http(Arc::new(manager), stats));
     }
     if filters.is_empty() {
-        let message = "a filter chain without filters closes every connection";
-        cx.unsupported_allowed(at, message, HCM);
+        cx.unsupported_allowed(at, "a filter chain without filters", HCM);
     }
     found
 }

@@ -56,7 +56,10 @@ fn build(pattern: &str, translated: &str) -> Result<Regex, Error> {
 }
 
 /// RE2's rewrite string (`\1`, `\\`) as the regex crate's replacement (`${1}`, `\`, `$$`).
-pub(crate) fn substitution(text: &str, groups: usize) -> Result<String, Error> {
+///
+/// Envoy takes any text. Where it makes no sense RE2 gives up while it replaces, and so: `Err` has
+/// what is replaced then (nothing at all if a group is missing) and why.
+pub(crate) fn substitution(text: &str, groups: usize) -> Result<String, (Option<String>, Error)> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -67,13 +70,14 @@ pub(crate) fn substitution(text: &str, groups: usize) -> Result<String, Error> {
                 Some(digit) if digit.is_ascii_digit() => {
                     let group = digit.to_digit(10).unwrap_or_default() as usize;
                     if group >= groups {
-                        return Err(Error::Group { group, groups: groups.saturating_sub(1) });
+                        let groups = groups.saturating_sub(1);
+                        return Err((None, Error::Group { group, groups }));
                     }
                     out.push_str("${");
                     out.push(digit);
                     out.push('}');
                 }
-                _ => return Err(Error::Substitution(text.to_owned())),
+                _ => return Err((Some(out), Error::Substitution(text.to_owned()))),
             },
             other => out.push(other),
         }

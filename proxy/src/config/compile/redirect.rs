@@ -40,8 +40,10 @@ pub(crate) fn compile(
             text(prefix).map_or(RedirectPath::Keep, RedirectPath::Prefix)
         }
         Some(PathRewriteSpecifier::RegexRewrite(regex)) => {
-            let (regex, text) = substitution(cx, &at.field("regex_rewrite"), regex)?;
-            RedirectPath::Regex(regex, text)
+            match substitution(cx, &at.field("regex_rewrite"), regex) {
+                Some((regex, text)) => RedirectPath::Regex(regex, text),
+                None => RedirectPath::Keep,
+            }
         }
         Some(PathRewriteSpecifier::PathRewrite(_)) => {
             cx.unsupported(&at.field("path_rewrite"));

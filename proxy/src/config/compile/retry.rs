@@ -111,7 +111,7 @@ fn backoff(
     let max = optional_duration(cx, &max_at, *max_interval).unwrap_or(base * 10);
     let max = max.max(Duration::from_millis(1));
     if max < base {
-        cx.invalid(&max_at, "max_interval must be greater than or equal to the base_interval");
+        cx.invalid(&max_at, "max_interval must greater than or equal to the base_interval");
     }
     (base, max)
 }

@@ -256,7 +256,8 @@ fn path_rewrite_of(
 ) -> PathRewrite {
     match (prefix.is_empty(), regex) {
         (false, Some(_)) => {
-            let message = "cannot specify both prefix_rewrite and regex_rewrite";
+            let message =
+                "specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
             cx.invalid(&at.field("regex_rewrite"), message);
             PathRewrite::None
         }

@@ -117,8 +117,13 @@ pub(crate) fn substitution(
         return None;
     };
     let regex = search_regex(cx, &at.field("pattern"), pattern)?;
-    let text = re2::substitution(substitution, regex.captures_len());
-    let text = cx.ok(&at.field("substitution"), text)?;
+    let text = match re2::substitution(substitution, regex.captures_len()) {
+        Ok(text) => text,
+        Err((partial, error)) => {
+            cx.warn(&at.field("substitution"), error.to_string());
+            partial?
+        }
+    };
     Some((regex, Arc::from(text.into_bytes())))
 }
 

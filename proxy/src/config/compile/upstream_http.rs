@@ -21,17 +21,21 @@ const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> UpstreamHttp {
     let typed_at = at.field("typed_extension_protocol_options");
     for (key, any) in &cluster.typed_extension_protocol_options {
-        if type_name(&any.type_url) != KEY {
-            cx.unsupported_allowed(&typed_at.key(key), type_name(&any.type_url), KEY);
+        let found = type_name(&any.type_url);
+        if found != KEY {
+            cx.unsupported_allowed(&typed_at.key(key), found, KEY);
+        } else if key != KEY {
+            let message = format!(
+                "didn't find a registered network or http filter or protocol options \
+                 implementation for name: '{key}'"
+            );
+            cx.invalid_allowed(&typed_at.key(key), message, KEY);
         }
     }
-    let typed_options = cluster
-        .typed_extension_protocol_options
-        .iter()
-        .find(|(_, any)| type_name(&any.type_url) == KEY);
-    match typed_options {
-        Some((key, any)) => {
-            let at = typed_at.key(key);
+    match cluster.typed_extension_protocol_options.get(KEY) {
+        Some(any) if type_name(&any.type_url) != KEY => legacy(cx, at, cluster),
+        Some(any) => {
+            let at = typed_at.key(KEY);
             let options = cx.unpack::<typed::HttpProtocolOptions>(&at, any).unwrap_or_default();
             typed_options_of(cx, &at, &options)
         }
