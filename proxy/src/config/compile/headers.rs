@@ -72,6 +72,11 @@ fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> O
     } else {
         value.as_str()
     };
+    // The old name of FILTER_STATE, which Envoy knows in headers only.
+    if text.contains("%PER_REQUEST_STATE(") {
+        cx.unsupported_value(&header_at.field("value"), "%PER_REQUEST_STATE(…)%");
+        return None;
+    }
     let value = cx.ok(&header_at.field("value"), Format::parse(text))?;
     let action = append_action_of(cx, at, *append, *append_action);
     Some(HeaderAdd { name: Arc::from(name), value, action, keep_empty: *keep_empty_value })
