@@ -45,9 +45,12 @@ fn judge_ringway() -> Result<()> {
     let figures = judge(Kind::Ringway("auto"), 1)?;
     let file = bins::workspace().join("tests/golden/envoy_configs.limits");
     let limits = configs::limits(&std::fs::read_to_string(file)?)?;
-    let accepted = figures.as_envoy("tier 1") + figures.as_envoy("later tiers");
+    let plain = figures.as_envoy("tier 1, plain HTTP/1");
+    let tier_1 = plain + figures.as_envoy("tier 1, more");
+    let accepted = tier_1 + figures.as_envoy("later tiers");
     let reached = [
-        ("tier_1_accepted_min", figures.as_envoy("tier 1")),
+        ("plain_accepted_min", plain),
+        ("tier_1_accepted_min", tier_1),
         ("accepted_min", accepted),
         ("pgv_rejected_min", figures.as_envoy("pgv")),
         ("semantic_rejected_min", figures.as_envoy("semantic")),

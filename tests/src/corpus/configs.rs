@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Row {
     /// Path in the corpus.
     pub file: String,
-    /// `tier 1`, `later tiers`, or the class of the rejection.
+    /// `tier 1, plain HTTP/1`, `tier 1, more`, `later tiers`, or the class of the rejection.
     pub class: String,
     /// Whether Envoy accepts it.
     pub accepted: bool,
@@ -67,7 +67,7 @@ pub fn rows(corpus: &Path) -> Result<Vec<Row>> {
     let column = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
     let good = table("index.tsv")?.into_iter().map(|row| Row {
         file: column(&row, 0),
-        class: if column(&row, 1) == "yes" { "tier 1" } else { "later tiers" }.to_owned(),
+        class: class(&column(&row, 1), &column(&row, 7), &column(&row, 8)).to_owned(),
         accepted: true,
         error: String::new(),
     });
@@ -78,6 +78,33 @@ pub fn rows(corpus: &Path) -> Result<Vec<Row>> {
         error: column(&row, 5),
     });
     Ok(good.chain(bad).filter(|row| !row.file.is_empty()).collect())
+}
+
+/// Whether a configuration needs only what a plain HTTP/1.1 proxy has (by its extension types,
+/// cluster types and load balancers; single fields may still ask for more), is of tier 1, or later.
+fn class(tier_1: &str, types: &str, names: &str) -> &'static str {
+    const TYPES: [&str; 6] = [
+        "http_connection_manager.v3.HttpConnectionManager",
+        "http.router.v3.Router",
+        "access_loggers.file.v3.FileAccessLog",
+        "access_loggers.stream.v3.StdoutAccessLog",
+        "access_loggers.stream.v3.StderrAccessLog",
+        "upstreams.http.v3.HttpProtocolOptions",
+    ];
+    const NAMES: [&str; 6] =
+        ["STATIC", "STRICT_DNS", "LOGICAL_DNS", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"];
+    let plain_type = |name: &str| TYPES.iter().any(|known| name.ends_with(known));
+    let plain_name = |name: &str| match name.split_once(':') {
+        Some(("lb" | "cluster", kind)) => NAMES.contains(&kind),
+        _ => true,
+    };
+    if tier_1 != "yes" {
+        "later tiers"
+    } else if types.split_whitespace().all(plain_type) && names.split_whitespace().all(plain_name) {
+        "tier 1, plain HTTP/1"
+    } else {
+        "tier 1, more"
+    }
 }
 
 /// Validates every `step`-th configuration with `kind`.

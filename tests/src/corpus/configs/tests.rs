@@ -20,6 +20,15 @@ fn tells_not_supported_from_wrong() {
 }
 
 #[test]
+fn tells_plain_configurations() {
+    let plain = "envoy.extensions.filters.http.router.v3.Router";
+    assert_eq!(class("yes", plain, "envoy.filters.http.router lb:RANDOM"), "tier 1, plain HTTP/1");
+    assert_eq!(class("yes", plain, "cluster:EDS"), "tier 1, more");
+    assert_eq!(class("yes", "a.v3.Other", ""), "tier 1, more");
+    assert_eq!(class("no", plain, ""), "later tiers");
+}
+
+#[test]
 fn counts_by_class() {
     let case = |class: &str, accepted: bool, answer: Answer| Judged {
         row: Row { file: "f".into(), class: class.into(), accepted, error: String::new() },
