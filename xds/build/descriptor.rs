@@ -35,7 +35,7 @@ pub(crate) struct MessageType {
     #[prost(message, repeated, tag = "2")]
     pub(crate) fields: Vec<Field>,
     #[prost(message, repeated, tag = "3")]
-    pub(crate) nested: Vec<MessageType>,
+    pub(crate) nested: Vec<Self>,
     #[prost(message, repeated, tag = "4")]
     pub(crate) enums: Vec<EnumType>,
     #[prost(message, optional, tag = "7")]
@@ -97,8 +97,8 @@ pub(crate) struct Field {
     pub(crate) proto3_optional: Option<bool>,
 }
 
-/// `google.protobuf.FieldOptions` with the extensions `validate.rules`, `udpa.annotations.sensitive`
-/// and `envoy.annotations.disallowed_by_default`.
+/// `google.protobuf.FieldOptions` with the extensions `validate.rules`,
+/// `udpa.annotations.sensitive` and `envoy.annotations.disallowed_by_default`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FieldOptions {
     #[prost(bool, optional, tag = "2")]
@@ -142,5 +142,6 @@ pub(crate) struct EnumValueOptions {
     pub(crate) disallowed: Option<bool>,
 }
 
-/// `FieldDescriptorProto.Type` of messages.
+/// `FieldDescriptorProto.Type` of messages and enums.
 pub(crate) const KIND_MESSAGE: i32 = 11;
+pub(crate) const KIND_ENUM: i32 = 14;

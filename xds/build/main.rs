@@ -2,8 +2,8 @@
 //! compact table of the fields and rules of all messages.
 
 mod descriptor;
-mod extra;
 mod locate;
+mod newer;
 mod prune;
 mod roots;
 mod table;
@@ -26,7 +26,7 @@ fn run() -> Result<(), String> {
     let bytes = locate::descriptor_set()?;
     let mut set = descriptor::FileSet::decode(bytes.as_slice())
         .map_err(|e| format!("types.bin is no FileDescriptorSet: {e}"))?;
-    set.files.extend(extra::files());
+    newer::add_to(&mut set)?;
     fs::write(out.join("schema.bin"), table::build(&set)?).map_err(|e| e.to_string())?;
     types(&set)
 }

@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::descriptor::{EnumType, Field, FileSet, KIND_MESSAGE, MessageType};
+use crate::descriptor::{EnumType, Field, FileSet, KIND_ENUM, KIND_MESSAGE, MessageType};
 
-const KIND_ENUM: i32 = 14;
 const LABEL_REPEATED: i32 = 3;
 /// No child, no oneof, no rules.
 const NONE: u16 = u16::MAX;

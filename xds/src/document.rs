@@ -8,8 +8,8 @@ use prost::{Message, Name};
 
 use crate::diagnostic::Diagnostic;
 use crate::rules::{self, Finding, FindingKind};
-use crate::schema::{self, Field};
-use crate::transcode::transcode;
+use crate::schema::{self, Field, MessageType};
+use crate::transcode::{transcode, unknown_type};
 use crate::tree::{self, Node, Value};
 
 /// The notation of a text.
@@ -122,6 +122,26 @@ impl Document {
         }
     }
 
+    /// The bytes on the wire of any message the schema knows, without looking at field rules, and
+    /// the errors of conversion: for texts that were not written to configure.
+    pub fn encode_unchecked(&self, full_name: &str) -> (Vec<u8>, Vec<Diagnostic>) {
+        match schema::message(full_name) {
+            Some(message) => self.transcode(message),
+            None => (Vec::new(), vec![unknown_type(full_name)]),
+        }
+    }
+
+    fn transcode(&self, message: MessageType) -> (Vec<u8>, Vec<Diagnostic>) {
+        let (mut bytes, mut diagnostics) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            // Messages one after the other on the wire are the messages merged.
+            let (part, errors) = transcode(&source.root, message, &source.file, &source.text);
+            bytes.extend(part);
+            diagnostics.extend(errors);
+        }
+        (bytes, diagnostics)
+    }
+
     /// As [`Self::decode`], for any message the schema knows: its bytes on the wire.
     ///
     /// # Errors
@@ -131,15 +151,10 @@ impl Document {
         full_name: &str,
     ) -> Result<(Vec<u8>, SourceMap, Vec<Diagnostic>), Vec<Diagnostic>> {
         let Some(message) = schema::message(full_name) else {
-            return Err(vec![crate::transcode::unknown_type(full_name)]);
+            return Err(vec![unknown_type(full_name)]);
         };
-        let (mut bytes, mut diagnostics) = (Vec::new(), self.warnings);
-        for source in &self.sources {
-            // Messages one after the other on the wire are the messages merged.
-            let (part, errors) = transcode(&source.root, message, &source.file, &source.text);
-            bytes.extend(part);
-            diagnostics.extend(errors);
-        }
+        let (bytes, mut diagnostics) = self.transcode(message);
+        diagnostics.extend(self.warnings);
         let source_map = SourceMap(self.sources);
         let findings = rules::check(message, &bytes);
         let all_deprecated = source_map.allows_all_deprecated();

@@ -15,6 +15,15 @@ impl Path {
         &self.0
     }
 
+    /// A path below another.
+    pub(crate) fn within(outer: &Self, inner: &str) -> Self {
+        let mut path = Self(outer.0.clone());
+        if !inner.is_empty() {
+            path.field(inner);
+        }
+        path
+    }
+
     pub(crate) fn field(&mut self, name: &str) -> Mark {
         let mark = Mark(self.0.len());
         if !self.0.is_empty() {

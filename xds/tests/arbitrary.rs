@@ -59,6 +59,8 @@ fn take(text: &str, format: Format) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn texts_like_configurations(text in config_text()) {
         take(&text, Format::Yaml);
@@ -72,7 +74,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>()) {
+    fn any_bytes(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        at in any::<prop::sample::Index>(),
+    ) {
         let all: Vec<_> = schema::messages().collect();
         rules::check(all[at.index(all.len())], &bytes);
     }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
-use ringway_xds::{Diagnostic, Document, Format};
+use ringway_xds::print::{JsonOptions, write_json};
+use ringway_xds::{Diagnostic, Document, Format, schema};
 
 /// Share of the accepted files that must pass, in percent. What is missing needs messages that
 /// the descriptors do not have.
@@ -56,6 +57,27 @@ fn accepts_what_envoy_accepts() {
     println!("accepted: {passed} of {} ({tier_one} misses of tier 1)", rows.len());
     assert_eq!(tier_one, 0);
     assert!(passed * 100 >= rows.len() * ACCEPTED_MIN);
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    let Some(folder) = corpus() else { return };
+    let message = schema::message("envoy.config.bootstrap.v3.Bootstrap").unwrap();
+    let options = JsonOptions { redact: false, ..JsonOptions::default() };
+    let read = |text: &str, file: &str, format| {
+        let (bytes, ..) =
+            Document::parse(text, file, format).unwrap().encode(message.full_name())?;
+        Ok::<_, Vec<Diagnostic>>(bytes)
+    };
+    for row in rows(&folder, "index.tsv") {
+        let text = fs::read_to_string(folder.join(&row[0])).unwrap();
+        let Ok(before) = read(&text, &row[0], Format::of_file(&row[0])) else { continue };
+        let (mut once, mut twice) = (String::new(), String::new());
+        write_json(&mut once, message, &before, options);
+        let after = read(&once, &row[0], Format::Json).unwrap();
+        write_json(&mut twice, message, &after, options);
+        assert_eq!(once, twice, "{}", row[0]);
+    }
 }
 
 #[test]

@@ -6,11 +6,11 @@ use prost_types::Duration;
 
 use super::Checker;
 use super::check::any_parts;
-use super::values::{Scalar, scalars};
+use super::values::{Scalar, scalar};
 use crate::api::validate::FieldRules;
 use crate::api::validate::field_rules::Type;
 use crate::schema::{Field, MessageType};
-use crate::wire::{Record, Records, WireValue};
+use crate::wire::{Record, Records};
 
 /// The bounds of a number, in the type of the field.
 struct Bounds<'a, T> {
@@ -65,7 +65,8 @@ impl Checker {
         let Some(kind) = &rules.r#type else { return };
         match kind {
             Type::Duration(rules) => {
-                let found = Span(duration(bytes));
+                let (seconds, nanos) = crate::print::time(bytes);
+                let found = Span(Duration { seconds, nanos });
                 let wrap = |bound: &Option<Duration>| bound.map(Span);
                 let bounds = Bounds {
                     equal: wrap(&rules.r#const),
@@ -92,9 +93,7 @@ impl Checker {
                     .map_while(Result::ok)
                     .filter(|record| record.number == 1)
                     .collect();
-                let value = scalars(field, &records).last().copied();
-                let value = value.unwrap_or(Scalar::default_of(field.kind()));
-                self.value(field, value, rules);
+                self.value(field, scalar(field, &records), rules);
             }
         }
     }
@@ -158,33 +157,8 @@ impl Checker {
         if let Some(wanted) = bounds.equal.as_ref().filter(|wanted| *wanted != found) {
             self.broken(format!("value must equal {wanted}"));
         }
-        let low =
-            bounds.gte.as_ref().map(|low| (low, '[')).or(bounds.gt.as_ref().map(|l| (l, '(')));
-        let high =
-            bounds.lte.as_ref().map(|high| (high, ']')).or(bounds.lt.as_ref().map(|h| (h, ')')));
-        let above = low.is_none_or(|(low, kind)| found > low || kind == '[' && found == low);
-        let below = high.is_none_or(|(high, kind)| found < high || kind == ']' && found == high);
-        match (low, high) {
-            // Bounds the wrong way round leave out what is between them.
-            (Some((low, open)), Some((high, close))) if high < low => {
-                if !above && !below {
-                    self.broken(format!("value must be outside range {open}{high}, {low}{close}"));
-                }
-            }
-            (Some((low, open)), Some((high, close))) => {
-                if !above || !below {
-                    self.broken(format!("value must be inside range {open}{low}, {high}{close}"));
-                }
-            }
-            (Some((low, kind)), None) if !above => {
-                let words = if kind == '[' { "greater than or equal to" } else { "greater than" };
-                self.broken(format!("value must be {words} {low}"));
-            }
-            (None, Some((high, kind))) if !below => {
-                let words = if kind == ']' { "less than or equal to" } else { "less than" };
-                self.broken(format!("value must be {words} {high}"));
-            }
-            _ => {}
+        if let Some(range) = Range::of(bounds).filter(|range| !range.holds(found)) {
+            self.broken(range.complaint());
         }
         self.listed(found, bounds.one_of, bounds.none_of);
     }
@@ -217,6 +191,55 @@ impl Checker {
     }
 }
 
+/// A lower bound, an upper bound, or both; `true` if the bound itself is inside.
+enum Range<'a, T> {
+    From(&'a T, bool),
+    To(&'a T, bool),
+    Between(&'a T, bool, &'a T, bool),
+}
+
+impl<'a, T: PartialOrd + Display> Range<'a, T> {
+    fn of(bounds: &'a Bounds<'_, T>) -> Option<Self> {
+        let pick = |closed: &'a Option<T>, open: &'a Option<T>| match (closed, open) {
+            (Some(bound), _) => Some((bound, true)),
+            (None, Some(bound)) => Some((bound, false)),
+            (None, None) => None,
+        };
+        match (pick(&bounds.gte, &bounds.gt), pick(&bounds.lte, &bounds.lt)) {
+            (Some((low, closed)), None) => Some(Self::From(low, closed)),
+            (None, Some((high, closed))) => Some(Self::To(high, closed)),
+            (Some((low, from)), Some((high, to))) => Some(Self::Between(low, from, high, to)),
+            (None, None) => None,
+        }
+    }
+
+    fn holds(&self, found: &T) -> bool {
+        let above = |low: &T, closed: bool| found > low || closed && found == low;
+        let below = |high: &T, closed: bool| found < high || closed && found == high;
+        match *self {
+            Self::From(low, closed) => above(low, closed),
+            Self::To(high, closed) => below(high, closed),
+            // Bounds the wrong way round leave out what is between them.
+            Self::Between(low, from, high, to) if high < low => above(low, from) || below(high, to),
+            Self::Between(low, from, high, to) => above(low, from) && below(high, to),
+        }
+    }
+
+    fn complaint(&self) -> String {
+        match *self {
+            Self::From(low, true) => format!("value must be greater than or equal to {low}"),
+            Self::From(low, false) => format!("value must be greater than {low}"),
+            Self::To(high, true) => format!("value must be less than or equal to {high}"),
+            Self::To(high, false) => format!("value must be less than {high}"),
+            Self::Between(low, from, high, to) => {
+                let side = if high < low { "outside" } else { "inside" };
+                let (open, close) = (if from { '[' } else { '(' }, if to { ']' } else { ')' });
+                format!("value must be {side} range {open}{low}, {high}{close}")
+            }
+        }
+    }
+}
+
 /// `ignore_empty`: the default passes whatever the rules say.
 pub(super) fn passes(ignore_empty: Option<bool>, is_default: bool) -> bool {
     ignore_empty == Some(true) && is_default
@@ -230,18 +253,6 @@ fn enum_name(field: Field, number: i32) -> String {
 fn list<T: Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     format!("[{}]", items.join(" "))
-}
-
-fn duration(bytes: &[u8]) -> Duration {
-    let mut found = Duration::default();
-    for record in Records(bytes).map_while(Result::ok) {
-        match (record.number, record.value) {
-            (1, WireValue::Varint(bits)) => found.seconds = bits.cast_signed(),
-            (2, WireValue::Varint(bits)) => found.nanos = bits as i32,
-            _ => {}
-        }
-    }
-    found
 }
 
 /// A duration that compares and prints as Go does (`1h0m0s`, `20ms`), whose words PGV uses.

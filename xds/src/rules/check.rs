@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::values::{Scalar, scalars};
+use super::values::{Scalar, scalar, scalars};
 use super::{Checker, DEPTH_MAX, FindingKind};
 use crate::api::validate::field_rules::Type;
 use crate::api::validate::{FieldRules, MapRules, RepeatedRules};
+use crate::path::Path;
 use crate::schema::{self, Field, MessageType};
 use crate::transcode::{self, entry_fields};
 use crate::wire::{Record, Records, WireValue};
@@ -251,9 +252,9 @@ impl Checker {
         let of = |number| -> Vec<Record<'_>> {
             entry.iter().filter(|record| record.number == number).copied().collect()
         };
-        let key = scalars(key_field, &of(1)).last().copied();
-        let key = key.unwrap_or(Scalar::default_of(key_field.kind()));
-        let mark = self.path.key(&key_text(key));
+        let keys = of(1);
+        let key = scalar(key_field, &keys);
+        let mark = self.path.key(&key.text());
         if let Some(rules) = rules.and_then(|rules| rules.keys.as_deref()) {
             self.value(key_field, key, rules);
         }
@@ -265,10 +266,8 @@ impl Checker {
                 self.child(value_field, child, Some(&bytes), rules);
             }
             None => {
-                let value = scalars(value_field, &records).last().copied();
-                let value = value.unwrap_or(Scalar::default_of(value_field.kind()));
                 if let Some(rules) = rules {
-                    self.value(value_field, value, rules);
+                    self.value(value_field, scalar(value_field, &records), rules);
                 }
             }
         }
@@ -292,9 +291,15 @@ impl Checker {
 
     /// Enters the message a `TypedStruct` stands for.
     fn typed_struct(&mut self, bytes: &[u8]) {
-        let Some((message, Ok(inner))) = transcode::typed_struct_bytes(bytes) else { return };
+        let Some(inner) = transcode::typed_struct_bytes(bytes) else { return };
         let mark = self.path.field("value");
-        self.message(message, &inner);
+        for error in inner.errors {
+            let inner = Path::within(&self.path, &error.path);
+            let path = std::mem::replace(&mut self.path, inner);
+            self.broken(error.message);
+            self.path = path;
+        }
+        self.message(inner.message, &inner.bytes);
         self.path.back(mark);
     }
 }
@@ -341,16 +346,6 @@ fn joined<'a>(records: &[Record<'a>]) -> Cow<'a, [u8]> {
     match records {
         [only] => Cow::Borrowed(bytes(only)),
         many => Cow::Owned(many.iter().flat_map(bytes).copied().collect()),
-    }
-}
-
-fn key_text(key: Scalar<'_>) -> Cow<'_, str> {
-    match key {
-        Scalar::Bytes(bytes) => String::from_utf8_lossy(bytes),
-        Scalar::Signed(number) => number.to_string().into(),
-        Scalar::Unsigned(number) => number.to_string().into(),
-        Scalar::Bool(flag) => flag.to_string().into(),
-        Scalar::Float(number) => number.to_string().into(),
     }
 }
 

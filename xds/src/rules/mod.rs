@@ -8,7 +8,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 mod text;
-mod values;
+pub(crate) mod values;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -19,6 +19,8 @@ use regex::Regex;
 use crate::api::validate::FieldRules;
 use crate::path::Path;
 use crate::schema::{Field, MessageType};
+
+pub(crate) use check::any_parts;
 
 /// Messages inside one another, at most: protobuf's own limit.
 const DEPTH_MAX: usize = 100;

@@ -1,5 +1,7 @@
 //! The values of a field as they lie on the wire.
 
+use std::borrow::Cow;
+
 use crate::schema::{Field, Kind};
 use crate::wire::{Record, WireValue, take, varint};
 
@@ -39,6 +41,17 @@ impl<'a> Scalar<'a> {
         }
     }
 
+    /// As the key of a map is written.
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        match self {
+            Self::Bytes(bytes) => String::from_utf8_lossy(bytes),
+            Self::Signed(number) => number.to_string().into(),
+            Self::Unsigned(number) => number.to_string().into(),
+            Self::Bool(flag) => flag.to_string().into(),
+            Self::Float(number) => number.to_string().into(),
+        }
+    }
+
     fn of_varint(kind: Kind, bits: u64) -> Option<Self> {
         match kind {
             Kind::Bool => Some(Self::Bool(bits != 0)),
@@ -73,6 +86,12 @@ pub(crate) fn scalars<'a>(field: Field, records: &[Record<'a>]) -> Vec<Scalar<'a
         }
     }
     all
+}
+
+/// The value of a field that is no list: the last one, or else the default.
+pub(crate) fn scalar<'a>(field: Field, records: &[Record<'a>]) -> Scalar<'a> {
+    let last = scalars(field, records).last().copied();
+    last.unwrap_or_else(|| Scalar::default_of(field.kind()))
 }
 
 fn unpack<'a>(kind: Kind, mut packed: &'a [u8], all: &mut Vec<Scalar<'a>>) {

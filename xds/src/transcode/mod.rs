@@ -6,15 +6,15 @@
 //! a list is due; `null` for "not set"; a Duration or Timestamp also as a map of its fields.
 
 mod any;
-mod base64;
+pub(crate) mod base64;
 mod message;
 mod scalar;
 mod suggest;
 #[cfg(test)]
 mod tests;
-mod time;
+pub(crate) mod time;
 mod typed_struct;
-mod well_known;
+pub(crate) mod well_known;
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ use crate::tree::Node;
 
 pub(crate) use any::{is_typed_struct, unknown_type};
 pub(crate) use message::entry_fields;
-pub use typed_struct::typed_struct_bytes;
+pub(crate) use typed_struct::typed_struct_bytes;
+pub use typed_struct::unpack_typed_struct;
 
 /// Messages inside one another, at most: protobuf's own limit.
 const MESSAGE_DEPTH_MAX: usize = 100;

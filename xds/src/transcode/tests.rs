@@ -239,9 +239,9 @@ fn typed_struct_is_checked_by_the_type_it_names() {
     else {
         panic!()
     };
-    let (message, bytes) = super::typed_struct_bytes(&any.value).unwrap();
-    assert_eq!(message.full_name(), tls);
-    assert_eq!(bytes.unwrap(), [0x12, 1, b'a', 0x22, 2, 0x08, 3]);
+    let inner = super::unpack_typed_struct(&any).unwrap();
+    assert_eq!(inner.type_url, format!("type.googleapis.com/{tls}"));
+    assert_eq!(inner.value, [0x12, 1, b'a', 0x22, 2, 0x08, 3]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) fn parse_duration(text: &str) -> Result<(i64, i32), &'static str> {
 }
 
 /// RFC 3339 to seconds since 1970 and nanoseconds.
-pub(super) fn parse_timestamp(text: &str) -> Option<(i64, i32)> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<(i64, i32)> {
     let (date, time) = text.split_once(['T', 't'])?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

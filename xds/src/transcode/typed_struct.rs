@@ -1,7 +1,11 @@
 //! A `TypedStruct` on the wire to the message it stands for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use prost_types::Any;
+
+use super::any::is_typed_struct;
 use super::transcode;
 use super::well_known::value;
 use crate::diagnostic::Diagnostic;
@@ -9,9 +13,35 @@ use crate::schema::{self, MessageType};
 use crate::tree::{DEPTH_MAX, Entry, Node, Value};
 use crate::wire::{Record, Records, WireValue};
 
+/// The message a `TypedStruct` stands for.
+pub(crate) struct Typed {
+    pub(crate) message: MessageType,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) errors: Vec<Diagnostic>,
+}
+
+/// Turns an `Any` that holds a `TypedStruct` into one that holds the message it stands for. Any
+/// other is handed back, also a `TypedStruct` of a type nobody knows.
+///
+/// # Errors
+/// The value does not fit the type it names.
+pub fn unpack_typed_struct(any: &Any) -> Result<Cow<'_, Any>, Vec<Diagnostic>> {
+    let typed = schema::message_of_url(&any.type_url)
+        .filter(|message| is_typed_struct(*message))
+        .and_then(|_| typed_struct_bytes(&any.value));
+    match typed {
+        None => Ok(Cow::Borrowed(any)),
+        Some(Typed { errors, .. }) if !errors.is_empty() => Err(errors),
+        Some(Typed { message, bytes, .. }) => Ok(Cow::Owned(Any {
+            type_url: format!("type.googleapis.com/{}", message.full_name()),
+            value: bytes,
+        })),
+    }
+}
+
 /// The type a `TypedStruct` names and the message of that type it stands for. None if nobody knows
-/// the type, or the bytes are no `TypedStruct`; errors if the value does not fit the type.
-pub fn typed_struct_bytes(bytes: &[u8]) -> Option<(MessageType, Result<Vec<u8>, Vec<Diagnostic>>)> {
+/// the type, or the bytes are no `TypedStruct`.
+pub(crate) fn typed_struct_bytes(bytes: &[u8]) -> Option<Typed> {
     let (mut url, mut fields) = (None, Vec::new());
     for record in Records(bytes) {
         match record.ok()? {
@@ -28,7 +58,7 @@ pub fn typed_struct_bytes(bytes: &[u8]) -> Option<(MessageType, Result<Vec<u8>, 
     let message = schema::message(url.rsplit_once('/').map_or(url, |(_, name)| name))?;
     let node = node(Value::Map(fields));
     let (bytes, errors) = transcode(&node, message, &Arc::from(""), "");
-    Some((message, if errors.is_empty() { Ok(bytes) } else { Err(errors) }))
+    Some(Typed { message, bytes, errors })
 }
 
 fn node(value: Value) -> Node {

@@ -135,7 +135,7 @@ fn paths_lead_to_places() {
     assert_eq!(at("a.list_of[1].x"), (0, 4, true));
     assert_eq!(at("a.list_of[2].x"), (1, 2, true));
     assert_eq!(at("m[\"k.k\"]"), (0, 5, true));
-    assert_eq!(at("a.list_of[7].x").2, false);
+    assert!(!at("a.list_of[7].x").2);
     assert_eq!(at("nothing"), (1, 1, false));
     assert_eq!(at("a[["), (1, 1, false));
 }
