@@ -24,6 +24,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::HealthCheck]) -
 
 fn health_check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HealthCheck) -> Option<HealthCheck> {
     let api::HealthCheck {
+        name,
         timeout,
         interval,
         initial_jitter,
@@ -49,7 +50,7 @@ fn health_check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HealthCheck) -> Opti
         transport_socket_match_criteria: _,
         health_checker,
     } = config;
-    refuse!(cx, at, event_log_path, event_logger, event_service, tls_options);
+    refuse!(cx, at, name, event_log_path, event_logger, event_service, tls_options);
     refuse!(cx, at, always_log_health_check_failures, always_log_health_check_success);
     let kind = kind(cx, at, health_checker.as_ref());
     let zero = Duration::ZERO;
@@ -136,7 +137,9 @@ fn http(
         codec_client_type,
         service_name_matcher,
         method,
+        use_alpn_protocol,
     } = config;
+    refuse!(cx, at, use_alpn_protocol);
     if *codec_client_type != types::CodecClientType::Http1 as i32 {
         let at = at.field("codec_client_type");
         cx.unsupported_allowed(&at, "a health check over HTTP/2 or HTTP/3", "HTTP1");

@@ -27,6 +27,7 @@ pub(crate) fn compile(
     config: &api::HttpConnectionManager,
 ) -> Option<HttpManager> {
     let api::HttpConnectionManager {
+        record_route_resolution_stats,
         codec_type,
         stat_prefix,
         http_filters,
@@ -93,6 +94,7 @@ pub(crate) fn compile(
         route_specifier,
         strip_port_mode: _,
     } = config;
+    refuse!(cx, at, record_route_resolution_stats);
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
     refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
     refuse!(cx, at, flush_access_log_on_new_request, original_ip_detection_extensions);
