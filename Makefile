@@ -44,7 +44,7 @@ fmt: ## format every tracked file
 	rustfmt --edition 2024 $$(git ls-files '*.rs')
 
 bench: ## compare with Envoy, HAProxy and nginx; the report is perf/report
-	@.ci/tools test
+	@.ci/tools bench
 	cargo build --release -p ringway -p ringway-perf
-	$(TARGET)/release/ringway-perf bench --ringway $(TARGET)/release/ringway \
-	  --envoy $(or $(RINGWAY_ENVOY),$(CACHE)/envoy/bin/envoy) --out perf/report $(ARGS)
+	$(TARGET)/release/ringway-perf compare --ringway $(TARGET)/release/ringway \
+	  --out perf/report $(ARGS)
