@@ -330,7 +330,11 @@ impl Shared {
         for priority in [0, 1] {
             for resource in ALL {
                 let Some(gauge) = self.remaining_gauge(priority, resource) else { continue };
-                let max = u64::from(self.limits.shared().max(priority, resource));
+                let max = match self.limits.shared().max(priority, resource) {
+                    // As Envoy shows what has no limit.
+                    u32::MAX => u64::MAX,
+                    max => u64::from(max),
+                };
                 if coming {
                     self.shard.stats.gauge_add(gauge, max);
                 } else {

@@ -24,6 +24,9 @@ use crate::plan::{Cluster, ClusterId, Host, HostSet, Plan};
 /// Look-ups under way at once: each has a socket.
 const LOOKUPS_MAX: u32 = 128;
 
+/// Clusters a log line names.
+const NAMED_MAX: usize = 10;
+
 /// What the control thread does with the news of a cluster. Called from tasks of the control
 /// thread and from within [`ClusterControl`]'s methods; must not call back into it.
 pub trait ClusterEvents {
@@ -106,6 +109,17 @@ impl ClusterControl {
     /// Whether every cluster is initialized.
     pub fn all_initialized(&self) -> bool {
         self.clusters.borrow().iter().flatten().all(|managed| managed.initialized.get())
+    }
+
+    /// The names of the clusters that are not, for a log.
+    pub fn uninitialized(&self) -> String {
+        let clusters = self.clusters.borrow();
+        let waiting = clusters.iter().flatten().filter(|managed| !managed.initialized.get());
+        let mut names: Vec<&str> = waiting.clone().take(NAMED_MAX).map(|m| &*m.plan.name).collect();
+        if waiting.count() > NAMED_MAX {
+            names.push("...");
+        }
+        names.join(", ")
     }
 
     /// A shard saw a host break a rule ([`super::Outbox::eject`]).

@@ -88,7 +88,7 @@ fn as_text(cluster: &Cluster, hosts: &[Arc<Host>]) -> String {
 }
 
 fn host_text(cluster: &str, host: &Host, out: &mut String) {
-    let address = &host.address;
+    let address = &host.current_address();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         let _infallible = writeln!(out, "{cluster}::{address}::{name}::{value}");
     };
@@ -202,7 +202,7 @@ fn as_json(cluster: &Cluster, hosts: &[Arc<Host>], json: &mut Json) {
 
 fn host_json(host: &Host, json: &mut Json) {
     json.object().key("address");
-    write_address(json, &host.address);
+    write_address(json, &host.current_address());
     json.key("stats").array();
     let totals = host.pages.totals();
     for (name, value, gauge) in [

@@ -54,7 +54,7 @@ fn group(first: &Host, hosts: &[&Host], json: &mut Json) {
 
 fn endpoint(host: &Host, json: &mut Json) {
     json.object().key("endpoint").object().key("address");
-    write_address(json, &host.address);
+    write_address(json, &host.current_address());
     json.key("health_check_config").object();
     if let Some(port) = host.info.health_port {
         json.key("port_value").value(port);

@@ -110,7 +110,7 @@ impl Pool {
     fn attach(&self, conn: &mut Conn) -> Result<(), AcquireError> {
         let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
         if self.shared.take(self.priority, Resource::Requests).is_err() {
-            stats.inc(names.upstream_rq_pending_overflow());
+            stats.inc(names.upstream_rq_active_overflow());
             return Err(AcquireError::Overflow);
         }
         conn.served += 1;

@@ -166,7 +166,7 @@ fn requests_are_limited() {
         assert_eq!(bench.acquire().await.map(drop), Err(AcquireError::Overflow));
         conn.release();
         bench.get().await.release();
-        assert_eq!(bench.count(ClusterStats::upstream_rq_pending_overflow), 1);
+        assert_eq!(bench.count(ClusterStats::upstream_rq_active_overflow), 1);
         assert_eq!(bench.count(ClusterStats::upstream_rq_total), 2);
         bench.check_rest();
     });
