@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) reaper: Reaper,
     /// No connection is kept any more.
     pub(super) retired: Cell<bool>,
+    /// Breakers whose gauges are listed as used, a bit each.
+    marked: Cell<u16>,
 }
 
 impl ShardCluster {
@@ -58,6 +60,7 @@ impl ShardCluster {
             shard,
             reaper: Reaper::default(),
             retired: Cell::new(false),
+            marked: Cell::new(0),
             plan,
         });
         shared.count_remaining(true);
@@ -120,7 +123,8 @@ impl ShardCluster {
         }
     }
 
-    /// Tells outlier detection how a request on `host` ended. Once per request and host.
+    /// Tells outlier detection how a request on `host` ended, and counts the host's `rq_timeout`.
+    /// Once per request and host.
     pub fn report(&self, host: &ShardHost, outcome: Outcome) {
         report(&self.shared, host, outcome);
     }
@@ -260,8 +264,25 @@ impl Shared {
         self.remaining(priority, resource, true);
     }
 
+    /// A gauge that was 0 all the time is used all the same (`usedonly`), from the first permit
+    /// on. A pool's makes those of both priorities known, as in Envoy.
+    #[cold]
+    fn mark(&self, priority: Priority, resource: Resource) {
+        self.marked.set(self.marked.get() | bit(priority, resource));
+        self.shard.stats.gauge_add(self.open_gauge(priority, resource), 0);
+    }
+
+    /// The first pool is made.
+    pub(super) fn mark_pools(&self) {
+        self.mark(0, Resource::Pools);
+        self.mark(1, Resource::Pools);
+    }
+
     #[inline]
     fn breaker(&self, priority: Priority, resource: Resource, edge: Edge) {
+        if self.marked.get() & bit(priority, resource) == 0 {
+            self.mark(priority, resource);
+        }
         if edge != Edge::None {
             let gauge = self.open_gauge(priority, resource);
             match edge {
@@ -343,6 +364,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// The bit of a breaker in [`Shared::marked`].
+#[inline]
+fn bit(priority: Priority, resource: Resource) -> u16 {
+    1 << (resource as u16 * 2 + u16::from(priority != 0))
 }
 
 impl Drop for Shared {

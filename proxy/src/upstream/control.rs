@@ -10,12 +10,14 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_runtime as runtime;
 
 use super::dns::Resolver;
 use super::outlier::{Detector, Observer};
 use super::slots::Slots;
+use crate::control::log::log;
 use crate::control::message::EjectReason;
 use crate::observe::stats::ShardStats;
 use crate::plan::cluster::{Discovery, HostState};
@@ -24,8 +26,8 @@ use crate::plan::{Cluster, ClusterId, Host, HostSet, Plan};
 /// Look-ups under way at once: each has a socket.
 const LOOKUPS_MAX: u32 = 128;
 
-/// Clusters a log line names.
-const NAMED_MAX: usize = 10;
+/// How long a cluster counts as not ready for want of an answer from DNS.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// What the control thread does with the news of a cluster. Called from tasks of the control
 /// thread and from within [`ClusterControl`]'s methods; must not call back into it.
@@ -111,17 +113,6 @@ impl ClusterControl {
         self.clusters.borrow().iter().flatten().all(|managed| managed.initialized.get())
     }
 
-    /// The names of the clusters that are not, for a log.
-    pub fn uninitialized(&self) -> String {
-        let clusters = self.clusters.borrow();
-        let waiting = clusters.iter().flatten().filter(|managed| !managed.initialized.get());
-        let mut names: Vec<&str> = waiting.clone().take(NAMED_MAX).map(|m| &*m.plan.name).collect();
-        if waiting.count() > NAMED_MAX {
-            names.push("...");
-        }
-        names.join(", ")
-    }
-
     /// A shard saw a host break a rule ([`super::Outbox::eject`]).
     pub fn eject(&self, cluster: ClusterId, host: &Arc<Host>, reason: EjectReason) {
         if let Some(managed) = self.get(cluster) {
@@ -178,10 +169,17 @@ impl Managed {
     }
 
     fn start(self: &Rc<Self>) {
+        let (stats, names) = (&self.cx.stats, &self.plan.stats);
+        stats.gauge_set(names.warming_state(), 1);
+        // Each host's transport socket is matched when it is made; there is one for all.
+        stats.add(names.default_total_match_count(), self.plan.hosts.hosts.len() as u64);
         self.adopt(self.plan.hosts.clone());
         let mut tasks = lookups::start(self);
         if self.plan.outlier.is_some() {
             tasks.push(runtime::spawn(sweep(Rc::downgrade(self))));
+        }
+        if self.unresolved.get() > 0 {
+            tasks.push(runtime::spawn(give_up(Rc::downgrade(self))));
         }
         self.tasks.borrow_mut().append(&mut tasks);
         self.check_initialized();
@@ -260,8 +258,25 @@ impl Managed {
     fn check_initialized(&self) {
         let ready = self.unresolved.get() == 0 && self.unchecked.borrow().is_empty();
         if ready && !self.initialized.replace(true) {
+            self.cx.stats.gauge_set(self.plan.stats.warming_state(), 0);
             self.cx.events.initialized(self.plan.id);
         }
+    }
+}
+
+/// Ends the wait for DNS: a server that does not answer must not keep traffic waiting that needs
+/// nothing of it. The look-up goes on.
+async fn give_up(managed: Weak<Managed>) {
+    runtime::sleep(FIRST_ANSWER_MAX).await;
+    let Some(managed) = managed.upgrade() else { return };
+    if managed.unresolved.replace(0) > 0 {
+        let (name, seconds) = (&managed.plan.name, FIRST_ANSWER_MAX.as_secs());
+        log!(
+            Warning,
+            Upstream,
+            "cluster {name}: no answer from DNS after {seconds} s, not waiting"
+        );
+        managed.check_initialized();
     }
 }
 

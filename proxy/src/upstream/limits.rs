@@ -175,15 +175,20 @@ impl Counted {
     fn give(&self, n: u32) -> Edge {
         let before = self.taken.fetch_sub(n, Ordering::Relaxed);
         debug_assert!(before >= n, "more permits given back than were taken");
-        if before >= self.max && before.saturating_sub(n) < self.max {
+        if before >= self.limit() && before.saturating_sub(n) < self.limit() {
             Edge::Closed
         } else {
             Edge::None
         }
     }
 
+    /// A limit of 0 can only be exceeded: it counts as open while anything is taken.
+    fn limit(&self) -> u32 {
+        self.max.max(1)
+    }
+
     fn edge_up(&self, before: u32, n: u32) -> Edge {
-        if before < self.max && before.saturating_add(n) >= self.max {
+        if before < self.limit() && before.saturating_add(n) >= self.limit() {
             Edge::Opened
         } else {
             Edge::None

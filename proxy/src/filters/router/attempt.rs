@@ -164,10 +164,13 @@ fn refused(
 ) -> Ended {
     let reset = match error {
         AcquireError::Overflow => Reset::Overflow,
+        AcquireError::PendingOverflow => {
+            // It got as far as the pool, not to a connection: no host is charged with it.
+            work.info.host = None;
+            Reset::Overflow
+        }
         AcquireError::ConnectFailure { timeout, error } => {
-            exchange
-                .cluster
-                .report(host, if timeout { Outcome::Timeout } else { Outcome::Failure });
+            exchange.cluster.report(host, Outcome::Failure);
             if !timeout {
                 work.info.upstream_failure = Some(format!("delayed connect error: {error}"));
             }
@@ -218,9 +221,16 @@ async fn relay(
 ) -> Ended {
     let mut pump = Pump::new(conn, work, exchange, retry, clock, &up);
     let end = poll_fn(|cx| pump.poll(cx)).await;
-    let reusable = pump.is_reusable();
+    let (reusable, said_close, said_more) =
+        (pump.is_reusable(), pump.peer_said_close(), pump.peer_said_more());
     if matches!(end, End::Complete) {
         up.response_complete();
+        if said_close {
+            up.close_notify();
+        }
+        if said_more {
+            up.protocol_error();
+        }
     }
     if reusable {
         up.release();

@@ -76,6 +76,8 @@ pub(super) struct Pump<'a, 'p> {
     whole: bool,
     /// The upstream lets its connection go on.
     keep_alive: bool,
+    /// The response says that the connection ends after it.
+    announced_close: bool,
     armed: Option<(Instant, Expired)>,
     up_limit: usize,
     down_limit: usize,
@@ -109,6 +111,7 @@ impl<'a, 'p> Pump<'a, 'p> {
             request_done,
             whole: true,
             keep_alive: false,
+            announced_close: false,
             armed: None,
         };
         pump.replay();
@@ -122,6 +125,16 @@ impl<'a, 'p> Pump<'a, 'p> {
             && matches!(self.phase, Phase::Done)
             && self.inbox.is_empty()
             && self.up.stream().queued() == 0
+    }
+
+    /// Whether the complete response said that the connection ends with it.
+    pub(super) fn peer_said_close(&self) -> bool {
+        self.announced_close
+    }
+
+    /// Whether something follows the complete response.
+    pub(super) fn peer_said_more(&self) -> bool {
+        matches!(self.phase, Phase::Done) && !self.inbox.is_empty()
     }
 
     /// Moves what can be moved.
@@ -348,6 +361,7 @@ impl<'a, 'p> Pump<'a, 'p> {
             return Head::End(End::Reset(Reset::Protocol));
         }
         self.keep_alive = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
+        self.announced_close = !parsed.keep_alive && parsed.body != BodyKind::UntilClose;
         if let Some(end) = self.judge_head() {
             return Head::End(end);
         }

@@ -89,6 +89,12 @@ fn apply(
         return schedule.after_failure(dns, runtime::rand_below);
     };
     stats.inc(counters.update_success());
+    // Envoy makes a host of every address before it sees which are known.
+    let made = match &*names {
+        Names::Strict(_) => answer.addresses.len(),
+        Names::Logical(host) => usize::from(host.host().is_none()),
+    };
+    stats.add(counters.default_total_match_count(), made as u64);
     let (changed, moved) = match &mut *names {
         Names::Strict(all) => {
             let update =
@@ -118,12 +124,11 @@ fn publish(managed: &Managed, names: &Names) {
         Names::Logical(host) => host.host().cloned().into_iter().collect(),
     };
     let before = managed.hosts.borrow().clone();
-    let set = Arc::new(HostSet { version: before.version + 1, hosts, ..plan_rules(&before) });
+    let set = Arc::new(HostSet {
+        version: before.version + 1,
+        hosts,
+        overprovisioning_percent: before.overprovisioning_percent,
+    });
     managed.adopt(set.clone());
     managed.cx.events.hosts(managed.plan.id, set);
-}
-
-/// What a set inherits from the one before it.
-fn plan_rules(before: &HostSet) -> HostSet {
-    HostSet { overprovisioning_percent: before.overprovisioning_percent, ..HostSet::default() }
 }

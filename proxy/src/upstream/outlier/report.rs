@@ -27,6 +27,9 @@ pub enum Outcome {
 
 /// Counts an outcome; sends an ejection request when it completes a row of failures.
 pub(in crate::upstream) fn report(shared: &Shared, host: &ShardHost, outcome: Outcome) {
+    if outcome == Outcome::Timeout {
+        host.page().rq_timeout.inc();
+    }
     let Some(rules) = &shared.plan.outlier else { return };
     let status = match (outcome, rules.split_local_origin) {
         (Outcome::Status(status), _) => status,

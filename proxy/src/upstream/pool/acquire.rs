@@ -24,9 +24,13 @@ pub struct AcquireOptions {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
-    /// `max_pending_requests` or `max_requests` is reached: response flag `UO`.
-    #[error("circuit breaker open: too many pending or active requests")]
+    /// `max_requests` is reached: response flag `UO`. The host had a connection for it, and is
+    /// charged with the response.
+    #[error("circuit breaker open: too many active requests")]
     Overflow,
+    /// `max_pending_requests` is reached: response flag `UO`, charged to no host.
+    #[error("circuit breaker open: too many pending requests")]
+    PendingOverflow,
     /// `max_connection_pools` is reached: answered as if there were no healthy host.
     #[error("circuit breaker open: too many connection pools")]
     PoolOverflow,
@@ -84,6 +88,7 @@ fn pool_of<'a>(
         shared.shard.stats.inc(shared.plan.stats.upstream_cx_pool_overflow());
         return None;
     }
+    shared.mark_pools();
     let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), host.page(), priority);
     Some(host.pool_or_init(priority, new))
 }
@@ -103,7 +108,7 @@ impl State {
         }
         match pool.enqueue(options.fresh) {
             Some(key) => Self::Waiting(pool.clone(), key),
-            None => Self::Failed(AcquireError::Overflow),
+            None => Self::Failed(AcquireError::PendingOverflow),
         }
     }
 }

@@ -155,11 +155,13 @@ pub struct PooledConn {
     pool: Rc<Pool>,
     host: Rc<ShardHost>,
     response_complete: bool,
+    /// It is we who end it, even if the peer has closed its side by now.
+    ended_here: bool,
 }
 
 impl PooledConn {
     pub(super) fn new(conn: Conn, pool: Rc<Pool>, host: Rc<ShardHost>) -> Self {
-        Self { conn: Some(conn), pool, host, response_complete: false }
+        Self { conn: Some(conn), pool, host, response_complete: false, ended_here: false }
     }
 
     /// The connection. Its peer address is the upstream address for logs.
@@ -203,9 +205,18 @@ impl PooledConn {
 
     /// The response says `connection: close`: counted as `upstream_cx_close_notify`. Drop the
     /// connection afterwards.
-    pub fn close_notify(&self) {
+    pub fn close_notify(&mut self) {
+        self.ended_here = true;
         let shared = &self.pool.shared;
         shared.shard.stats.inc(shared.plan.stats.upstream_cx_close_notify());
+    }
+
+    /// The server broke the protocol, such as by sending more than the response:
+    /// `upstream_cx_protocol_error`. Drop the connection afterwards.
+    pub fn protocol_error(&mut self) {
+        self.ended_here = true;
+        let shared = &self.pool.shared;
+        shared.shard.stats.inc(shared.plan.stats.upstream_cx_protocol_error());
     }
 
     /// Counts bytes received: `upstream_cx_rx_bytes_total`.
@@ -233,11 +244,8 @@ impl PooledConn {
 impl Drop for PooledConn {
     fn drop(&mut self) {
         if let Some(conn) = self.conn.take() {
-            let by = if conn.stream.readable_closed() || conn.stream.write_error().is_some() {
-                ClosedBy::Peer
-            } else {
-                ClosedBy::Us
-            };
+            let gone = conn.stream.readable_closed() || conn.stream.write_error().is_some();
+            let by = if gone && !self.ended_here { ClosedBy::Peer } else { ClosedBy::Us };
             self.pool.give_up(conn, by, self.response_complete);
         }
     }

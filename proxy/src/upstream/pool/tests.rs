@@ -148,7 +148,7 @@ fn pending_requests_are_limited() {
         let conn = bench.get().await;
         let mut waiting = pin!(bench.acquire());
         assert_eq!(bench.gauge(ClusterStats::circuit_breakers_default_rq_pending_open), 1);
-        assert_eq!(bench.acquire().await.map(drop), Err(AcquireError::Overflow));
+        assert_eq!(bench.acquire().await.map(drop), Err(AcquireError::PendingOverflow));
         assert_eq!(bench.count(ClusterStats::upstream_rq_pending_overflow), 1);
         conn.release();
         waiting.as_mut().await.expect("freed").release();
@@ -168,6 +168,32 @@ fn requests_are_limited() {
         bench.get().await.release();
         assert_eq!(bench.count(ClusterStats::upstream_rq_active_overflow), 1);
         assert_eq!(bench.count(ClusterStats::upstream_rq_total), 2);
+        bench.check_rest();
+    });
+}
+
+#[test]
+fn who_ends_a_connection_is_counted() {
+    run(async {
+        let server = Server::start(|stream| async move {
+            let _ = stream.recv().await;
+            stream.write(Chunk::from_static(b"bye"));
+            let _ = stream.flush().await;
+        });
+        let bench = Bench::new(vec![host(server.address)], |_| {});
+        for announced in [true, false] {
+            let mut conn = bench.get().await;
+            conn.stream().write(Chunk::from_static(b"x"));
+            while let Ok(Some(_)) = conn.stream().recv().await {}
+            conn.response_complete();
+            if announced {
+                conn.close_notify();
+            }
+        }
+        assert_eq!(bench.count(ClusterStats::upstream_cx_close_notify), 1);
+        assert_eq!(bench.count(ClusterStats::upstream_cx_destroy_local), 1);
+        assert_eq!(bench.count(ClusterStats::upstream_cx_destroy_remote), 1);
+        assert_eq!(bench.count(ClusterStats::upstream_cx_destroy_with_active_rq), 0);
         bench.check_rest();
     });
 }
