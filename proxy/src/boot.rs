@@ -87,8 +87,12 @@ fn setup(
     let whole = facts::node(&bootstrap, &node);
     let facts = facts::facts(options, shards, whole.clone());
     let layers = facts::layers(&bootstrap);
-    let (address, allow_paths) =
-        admin.map_or((None, Vec::new()), |admin| (admin.address, admin.allow_paths));
+    let admin = admin.unwrap_or_default();
+    let logs = AppendOptions {
+        flush_bytes: options.file_flush_min_size_kb as usize * 1024,
+        flush_interval: Duration::from_millis(options.file_flush_interval_msec.into()),
+        ..AppendOptions::default()
+    };
     Setup {
         plan: Arc::new(plan),
         registry,
@@ -106,12 +110,15 @@ fn setup(
                 DrainStrategy::Gradual => message::DrainStrategy::Gradual,
                 DrainStrategy::Immediate => message::DrainStrategy::Immediate,
             },
-            admin: address,
-            admin_allow_paths: allow_paths,
+            admin: admin.address,
+            admin_socket_options: admin.socket_options,
+            admin_allow_paths: admin.allow_paths,
+            admin_access_logs: admin.access_logs,
+            logs,
             admin_address_path: options.admin_address_path(),
             stats_flush_interval,
         },
-        shard: shard_main(options, node),
+        shard: shard_main(options, node, logs),
     }
 }
 
@@ -127,13 +134,8 @@ fn log_settings(options: &Options) -> Result<Settings, String> {
 }
 
 /// What a shard does on its thread.
-fn shard_main(options: &Options, node: Node) -> ShardMain {
+fn shard_main(options: &Options, node: Node, logs: AppendOptions) -> ShardMain {
     let address = own_address(options.local_address_ip_version);
-    let logs = AppendOptions {
-        flush_bytes: options.file_flush_min_size_kb as usize * 1024,
-        flush_interval: Duration::from_millis(options.file_flush_interval_msec.into()),
-        ..AppendOptions::default()
-    };
     Arc::new(move |start: ShardStart| {
         let mut runtime = Runtime::new(start.runtime)?;
         if start.index == 0 {

@@ -12,7 +12,7 @@ pub use load::{Diagnostics, Loaded, load, load_text};
 pub use validate::validate;
 
 /// `bootstrap.admin`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Admin {
     /// Where it listens; `None` where only its pages for others are wanted.
     pub address: Option<Address>,

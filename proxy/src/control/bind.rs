@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringway_runtime::{Keepalive, ListenOptions, SockAddr, SocketOption};
 
 use super::message::ListenSocket;
-use crate::plan::{Address, Listener, Plan};
+use crate::plan::{self, Address, Listener, Plan};
 
 /// Where a listener is bound: the ports the system chose in place of 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,8 +134,13 @@ fn bind_address(
 pub fn bind_one(
     what: &str,
     address: &Address,
+    socket_options: &[plan::SocketOption],
 ) -> Result<(ringway_runtime::Listener, Address), BindError> {
-    let options = ListenOptions { mode: mode(address), ..ListenOptions::default() };
+    let options = ListenOptions {
+        mode: mode(address),
+        options: raw_options(socket_options),
+        ..ListenOptions::default()
+    };
     let bind = || {
         let listener = open(address, &options)?;
         let actual = match listener.local_addr()? {
@@ -192,15 +197,16 @@ fn listen_options(listener: &Listener, address: &Address, own: bool) -> ListenOp
         }),
         transparent: listener.transparent,
         freebind: listener.freebind,
-        options: listener
-            .socket_options
-            .iter()
-            .map(|option| SocketOption {
-                level: option.level,
-                name: option.name,
-                value: option.value.clone(),
-            })
-            .collect(),
+        options: raw_options(&listener.socket_options),
         ..defaults
     }
+}
+
+fn raw_options(options: &[plan::SocketOption]) -> Vec<SocketOption> {
+    let raw = |option: &plan::SocketOption| SocketOption {
+        level: option.level,
+        name: option.name,
+        value: option.value.clone(),
+    };
+    options.iter().map(raw).collect()
 }

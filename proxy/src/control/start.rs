@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringway_runtime::file::AppendOptions;
 use ringway_runtime::mesh::{MeshEnd, mesh};
 use ringway_runtime::{Backend, Config, Runtime, signal};
 
@@ -24,9 +25,10 @@ use super::log::log;
 use super::message::{DrainStrategy, Message};
 use super::run::{self, Control};
 use super::state::Server;
+use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::route::StringMatch;
-use crate::plan::{Address, Plan};
+use crate::plan::{Address, Plan, SocketOption};
 
 /// Signals the control thread handles.
 pub(super) const SIGNALS: [i32; 4] =
@@ -69,8 +71,14 @@ pub struct Options {
     pub drain_strategy: DrainStrategy,
     /// `admin.address`
     pub admin: Option<Address>,
+    /// `admin.socket_options`
+    pub admin_socket_options: Vec<SocketOption>,
     /// `admin.allow_paths`
     pub admin_allow_paths: Vec<StringMatch>,
+    /// `admin.access_log`
+    pub admin_access_logs: Vec<Arc<AccessLog>>,
+    /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`
+    pub logs: AppendOptions,
     /// `--admin-address-path`: a file that is given the admin address.
     pub admin_address_path: Option<PathBuf>,
     /// `stats_flush_interval`
@@ -162,7 +170,7 @@ fn bind_everything(setup: &Setup, shards: usize) -> Result<(Sockets, Option<Owne
     let Some(address) = &options.admin else {
         return Ok((bind::bind_all(&setup.plan, shards)?, None));
     };
-    let (listener, actual) = bind::bind_one("admin", address)?;
+    let (listener, actual) = bind::bind_one("admin", address, &options.admin_socket_options)?;
     log!(Info, Admin, "admin address: {actual}");
     if let Some(path) = &options.admin_address_path
         && let Err(error) = std::fs::write(path, actual.to_string())
@@ -233,6 +241,8 @@ fn start_admin(
         dump: Arc::new(std::mem::take(&mut setup.dump)),
         bound,
         merger: setup.registry.merger(),
+        access_logs: std::mem::take(&mut setup.options.admin_access_logs),
+        log_options: setup.options.logs,
         allow_paths: std::mem::take(&mut setup.options.admin_allow_paths),
         runtime: std::mem::take(&mut setup.layers),
         plan: setup.plan.clone(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringway_runtime::file::AppendOptions;
 use ringway_runtime::{Backend, Runtime};
 
 use super::admin::info::Facts;
@@ -89,7 +90,10 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
             drain_time: Duration::from_millis(50),
             drain_strategy: DrainStrategy::Gradual,
             admin: Some(Address::Ip(([127, 0, 0, 1], 0).into())),
+            admin_socket_options: Vec::new(),
             admin_allow_paths: Vec::new(),
+            admin_access_logs: Vec::new(),
+            logs: AppendOptions::default(),
             admin_address_path: Some(address_file.to_owned()),
             stats_flush_interval: Duration::from_secs(5),
         },

@@ -5,7 +5,7 @@
 mod connections;
 mod date;
 mod install;
-mod logs;
+pub(crate) mod logs;
 mod outbox;
 
 use std::cell::{Cell, RefCell};

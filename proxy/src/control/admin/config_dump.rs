@@ -183,7 +183,8 @@ impl Query {
 
 /// An error whose content type is the short one, as here only.
 fn plain_error(status: u16, text: String) -> Response {
-    Response { content_type: "text/plain", ..Response::error(status, text) }
+    let early_nosniff = !text.starts_with("INVALID_ARGUMENT");
+    Response { content_type: "text/plain", early_nosniff, ..Response::error(status, text) }
 }
 
 /// The pattern, as one that has to match a whole name.

@@ -3,6 +3,7 @@
 //! A page reads the plan, the hosts and the statistics pages; it changes something only by a
 //! message to the control thread. So a slow page delays nothing but itself.
 
+mod access_log;
 mod clusters;
 mod config_dump;
 pub mod counters;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use ringway_runtime::file::AppendOptions;
 
 use self::counters::Counters;
 use self::page::Response;
@@ -38,10 +40,12 @@ use super::dump::ConfigDump;
 use super::json::Json;
 use super::message::AdminCommand;
 use super::state::Server;
+use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::Merger;
 use crate::observe::stats::tags::TagRules;
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, Cluster, ClusterId, HostSet, Plan};
+use crate::shard::logs::ShardLogs;
 
 /// What the pages show.
 pub struct Admin {
@@ -57,6 +61,8 @@ pub struct Admin {
     pub merger: RefCell<Merger>,
     /// What the admin listener counts about itself.
     pub counters: Counters,
+    /// `access_log`
+    logs: access_log::Logs,
     /// How Prometheus tags are cut out of names.
     pub tags: Arc<TagRules>,
     /// `allow_paths`: if there are any, other paths are answered with 403.
@@ -101,6 +107,8 @@ pub struct Parts {
     pub bound: Arc<[Bound]>,
     pub merger: Merger,
     pub counters: Counters,
+    pub access_logs: Vec<Arc<AccessLog>>,
+    pub log_options: AppendOptions,
     pub allow_paths: Vec<StringMatch>,
     pub runtime: runtime::Layers,
     pub plan: Arc<Plan>,
@@ -116,6 +124,7 @@ impl Admin {
             bound: parts.bound,
             merger: RefCell::new(parts.merger),
             counters: parts.counters,
+            logs: access_log::Logs::new(parts.access_logs, ShardLogs::new(parts.log_options)),
             tags: Arc::new(TagRules::new(Vec::new(), true, Vec::new())),
             allow_paths: parts.allow_paths,
             runtime: RefCell::new(parts.runtime),
@@ -140,6 +149,11 @@ impl Admin {
     /// A cluster has other hosts.
     pub fn set_hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>) {
         Rc::make_mut(&mut self.view.borrow_mut()).hosts.insert(cluster, hosts);
+    }
+
+    /// Open access log files again.
+    fn reopen_logs(&self) {
+        self.logs.reopen();
     }
 
     /// Sends a command to the control thread and says so.

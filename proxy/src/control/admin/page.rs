@@ -78,6 +78,8 @@ pub struct Response {
     pub content_type: &'static str,
     /// The body.
     pub body: Body,
+    /// `x-content-type-options` comes first too, as Envoy sends some errors.
+    pub early_nosniff: bool,
     /// The connection is closed and the process told to end once this answer is out.
     pub then_quit: bool,
 }
@@ -93,7 +95,13 @@ pub enum Body {
 impl Response {
     /// 200 with a body.
     pub fn ok(content_type: &'static str, body: String) -> Self {
-        Self { status: 200, content_type, body: Body::Whole(body), then_quit: false }
+        Self {
+            status: 200,
+            content_type,
+            body: Body::Whole(body),
+            early_nosniff: false,
+            then_quit: false,
+        }
     }
 
     /// A plain text page.
@@ -116,7 +124,13 @@ impl Response {
         content_type: &'static str,
         pieces: impl Iterator<Item = String> + 'static,
     ) -> Self {
-        Self { status: 200, content_type, body: Body::Pieces(Box::new(pieces)), then_quit: false }
+        Self {
+            status: 200,
+            content_type,
+            body: Body::Pieces(Box::new(pieces)),
+            early_nosniff: false,
+            then_quit: false,
+        }
     }
 
     /// The whole body, for tests.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_runtime::{Chunk, Listener, Stream, now, spawn, timeout, unix_now, yield_now};
+use ringway_runtime::{Chunk, Instant, Listener, Stream, now, spawn, timeout, unix_now, yield_now};
 use ringway_wire::date::imf_fixdate;
 use ringway_wire::http1::{
     BodyDecoder, BodyKind, ChunkHeader, Framing, H1Error, HeadLimits, HeaderKeyFormat, LAST_CHUNK,
@@ -13,6 +13,7 @@ use ringway_wire::http1::{
 };
 use ringway_wire::{KnownName, Method, RequestHead, ResponseHead, Version};
 
+use super::access_log::Line;
 use super::counters::EndedBy;
 use super::page::{Body, Request, Response};
 use super::query::Params;
@@ -136,7 +137,7 @@ impl<'a> Client<'a> {
             let parsed = self.read_head().await?;
             let since = now();
             self.admin.counters.requested();
-            let last = self.one_request(&parsed).await;
+            let last = self.one_request(&parsed, since).await;
             self.admin.counters.finished(since);
             if last? {
                 return self.close().await;
@@ -145,7 +146,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the rest of a request and answers it; whether it was the last.
-    async fn one_request(&mut self, parsed: &ParsedHead) -> Result<bool, End> {
+    async fn one_request(&mut self, parsed: &ParsedHead, since: Instant) -> Result<bool, End> {
         let body = self.read_body(parsed.body).await?;
         let (path, mut params) = Params::of_target(&self.head.path);
         if self.has_form() {
@@ -156,7 +157,11 @@ impl<'a> Client<'a> {
         self.admin.counters.answered(response.status);
         let quit = response.then_quit;
         let last = quit || !parsed.keep_alive;
-        self.respond(response, last).await?;
+        let mut line =
+            Line { since, received: body.len() as u64, status: response.status, sent: 0 };
+        let sent = self.respond(response, last, &mut line.sent).await;
+        self.admin.logs.write(&self.stream, &self.head, &line);
+        sent?;
         if quit {
             self.wait_for_room(0).await?;
             (self.admin.commands)(AdminCommand::Quit);
@@ -217,7 +222,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn respond(&mut self, response: Response, last: bool) -> Result<(), End> {
+    /// Sends an answer; `sent` counts the bytes of its body.
+    async fn respond(&self, response: Response, last: bool, sent: &mut u64) -> Result<(), End> {
         let mut out = Vec::with_capacity(512);
         write_head(&response, last, &mut out);
         self.write(Chunk::from(out));
@@ -225,9 +231,13 @@ impl<'a> Client<'a> {
             return Ok(());
         }
         match response.body {
-            Body::Whole(text) => self.write_chunked(text),
+            Body::Whole(text) => {
+                *sent += text.len() as u64;
+                self.write_chunked(text);
+            }
             Body::Pieces(pieces) => {
                 for piece in pieces {
+                    *sent += piece.len() as u64;
                     self.write_chunked(piece);
                     self.wait_for_room(QUEUED_MAX).await?;
                     // Others are served between two pieces of a long page.
@@ -294,6 +304,9 @@ impl<'a> Client<'a> {
 fn write_head(response: &Response, last: bool, out: &mut Vec<u8>) {
     let mut head = ResponseHead::new(response.status);
     let headers = &mut head.headers;
+    if response.early_nosniff {
+        headers.append("x-content-type-options", b"nosniff");
+    }
     headers.append(KnownName::ContentType, response.content_type.as_bytes());
     headers.append(KnownName::CacheControl, b"no-cache, max-age=0");
     headers.append("x-content-type-options", b"nosniff");

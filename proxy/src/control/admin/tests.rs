@@ -3,6 +3,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_runtime::file::AppendOptions;
+
 use super::page::Request;
 use super::query::Params;
 use super::*;
@@ -107,10 +109,12 @@ fn admin() -> (Admin, Commands) {
             ],
         }]),
         merger: registry.merger(),
-        counters: counters::Counters::new(
+        counters: Counters::new(
             counters::Names::new(&mut registry),
             ShardStats::detached(),
         ),
+        access_logs: Vec::new(),
+        log_options: AppendOptions::default(),
         allow_paths: Vec::new(),
         runtime: runtime::Layers::new(),
         plan: plan(vec![up, empty]),

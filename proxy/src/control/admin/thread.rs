@@ -65,6 +65,7 @@ async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
         match mailbox.recv().await {
             Message::Install(plan) => admin.install(plan),
             Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
+            Message::ReopenLogs => admin.reopen_logs(),
             Message::Shutdown => return,
             // Health bits are read where they are; the rest is for shards.
             _ => {}
