@@ -5,8 +5,11 @@ mod load;
 pub mod runtime;
 mod validate;
 
-use crate::plan::Address;
+use std::sync::Arc;
+
+use crate::observe::accesslog::AccessLog;
 use crate::plan::route::StringMatch;
+use crate::plan::{Address, SocketOption};
 
 pub use load::{Diagnostics, Loaded, load, load_text};
 pub use validate::validate;
@@ -16,6 +19,10 @@ pub use validate::validate;
 pub struct Admin {
     /// Where it listens; `None` where only its pages for others are wanted.
     pub address: Option<Address>,
+    /// Options of its listening socket.
+    pub socket_options: Vec<SocketOption>,
+    /// `access_log`, and the deprecated `access_log_path`.
+    pub access_logs: Vec<Arc<AccessLog>>,
     /// `allow_paths`: if there are any, other paths are answered with 403.
     pub allow_paths: Vec<StringMatch>,
 }

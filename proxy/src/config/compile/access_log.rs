@@ -31,6 +31,12 @@ pub(crate) fn compile(
     each.filter_map(|(index, log)| access_log(cx, &at.index(index), log)).map(Arc::new).collect()
 }
 
+/// The log a bare path stands for: the default format.
+pub(crate) fn default_file(cx: &mut Cx<'_>, at: &At<'_>, path: &str) -> Option<AccessLog> {
+    let format = default_format(cx, at)?;
+    Some(AccessLog { sink: Sink::File(PathBuf::from(path)), format, filter: None })
+}
+
 fn access_log(cx: &mut Cx<'_>, at: &At<'_>, log: &api::AccessLog) -> Option<AccessLog> {
     let api::AccessLog { name, filter, config_type } = log;
     let filter = filter.as_ref().map(|f| log_filter::compile(cx, &at.field("filter"), f));

@@ -1,19 +1,19 @@
 //! `Bootstrap`: everything around listeners and clusters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::metrics::v3 as metrics;
 
-use super::address::address;
+use super::address::{address, socket_options};
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension, extensions, string_match, type_name};
 use super::set::refuse;
 use super::{access_log, discovery};
 use crate::config::{Admin, Node};
-use crate::observe::accesslog::Sink;
 
 /// What the bootstrap says besides listeners and clusters.
 pub(crate) struct Rest {
@@ -220,27 +220,22 @@ fn admin_of(cx: &mut Cx<'_>, at: &At<'_>, admin: &api::Admin) -> Admin {
         // Where the CPU profiler writes, which is not built in (the page says so).
         profile_path: _,
         address: listen,
-        socket_options,
+        socket_options: options,
         // Exempts admin from a limit of the overload manager, which is refused.
         ignore_global_conn_limit: _,
         allow_paths,
     } = admin;
-    refuse!(cx, at, socket_options);
-    // Requests to admin are not logged yet, which is what a log to nowhere asks for.
-    const NOWHERE: &str = "/dev/null";
-    if !access_log_path.is_empty() && access_log_path != NOWHERE {
-        cx.unsupported_allowed(&at.field("access_log_path"), "an access log of admin", NOWHERE);
-    }
-    let logs_at = at.field("access_log");
-    for log in access_log::compile(cx, &logs_at, access_log) {
-        if log.sink != Sink::File(NOWHERE.into()) {
-            cx.unsupported_allowed(&logs_at, "an access log of admin", NOWHERE);
-        }
+    let mut access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
+    if !access_log_path.is_empty() {
+        let at = at.field("access_log_path");
+        access_logs.extend(access_log::default_file(cx, &at, access_log_path).map(Arc::new));
     }
     let allow_at = at.field("allow_paths");
     let allow_paths = allow_paths.iter().enumerate();
     Admin {
         address: listen.as_ref().and_then(|a| address(cx, &at.field("address"), Some(a))),
+        socket_options: socket_options(cx, &at.field("socket_options"), options),
+        access_logs,
         allow_paths: allow_paths
             .filter_map(|(index, matcher)| string_match(cx, &allow_at.index(index), matcher))
             .collect(),
