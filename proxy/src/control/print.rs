@@ -1,16 +1,21 @@
-//! Messages of the configuration as JSON.
+//! Messages of the configuration as JSON, secrets struck out.
 
 use prost::{Message, Name};
+use ringway_xds::print::{self, JsonOptions};
+use ringway_xds::schema;
 
 /// A message as JSON at depth 0; `defaults` also prints fields that hold their default.
-pub fn message<M: Message + Name>(_message: &M, _defaults: bool) -> String {
-    "{}".to_owned()
+pub(super) fn message<M: Message + Name>(message: &M, defaults: bool) -> String {
+    print::json(message, JsonOptions { defaults, ..JsonOptions::default() })
 }
 
-/// Encoded bytes of a type as JSON at depth 0, secrets struck out.
+/// Encoded bytes of a type as JSON at depth 0.
 ///
 /// # Errors
 /// The type is not known.
-pub fn bytes(_type_name: &str, _bytes: &[u8]) -> Result<String, String> {
-    Ok("{}".to_owned())
+pub(super) fn bytes(type_name: &str, bytes: &[u8]) -> Result<String, String> {
+    let kind = schema::message(type_name).ok_or_else(|| format!("unknown type {type_name}"))?;
+    let mut out = String::new();
+    print::write_json(&mut out, kind, bytes, JsonOptions::default());
+    Ok(out)
 }
