@@ -11,7 +11,7 @@ use ringway_tests::wire::{End, Peer};
 use ringway_tests::{bins, diff, ports};
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -101,10 +101,25 @@ fn plain(listener: u16) -> Result<String> {
     })
 }
 
-fn write(dir: &Path, config: &str) -> Result<String> {
-    let file = dir.join("config.yaml");
-    std::fs::write(&file, config)?;
-    Ok(file.to_string_lossy().into_owned())
+/// A folder with a configuration, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(config: &str) -> Result<Self> {
+        let folder = Self(proxy::new_dir()?);
+        std::fs::write(folder.0.join("config.yaml"), config)?;
+        Ok(folder)
+    }
+
+    fn file(&self) -> String {
+        self.0.join("config.yaml").to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
 }
 
 fn missing_file(kind: Kind) -> Result<()> {
@@ -117,8 +132,8 @@ fn missing_file(kind: Kind) -> Result<()> {
 fn port_in_use(kind: Kind) -> Result<()> {
     let holder = TcpListener::bind("127.0.0.1:0")?;
     let port = holder.local_addr()?.port();
-    let dir = proxy::new_dir()?;
-    let output = ends(kind, &["-c", &write(&dir, &plain(port)?)?])?;
+    let folder = Folder::new(&plain(port)?)?;
+    let output = ends(kind, &["-c", &folder.file()])?;
     ensure!(output.status.code() == Some(1), "exit status {}", output.status);
     ensure!(text(&output).contains(&port.to_string()), "{}", text(&output));
     Ok(())
@@ -126,9 +141,9 @@ fn port_in_use(kind: Kind) -> Result<()> {
 
 fn bad_configuration(kind: Kind) -> Result<()> {
     let port = ports::free();
-    let dir = proxy::new_dir()?;
     let config = plain(port)?.replace("connect_timeout: 1s", "connect_timeout: soon");
-    let output = ends(kind, &["-c", &write(&dir, &config)?])?;
+    let folder = Folder::new(&config)?;
+    let output = ends(kind, &["-c", &folder.file()])?;
     ensure!(output.status.code() == Some(1), "exit status {}", output.status);
     ensure!(text(&output).contains("connect_timeout"), "{}", text(&output));
     ensure!(TcpStream::connect(("127.0.0.1", port)).is_err(), "it listened");
@@ -136,11 +151,11 @@ fn bad_configuration(kind: Kind) -> Result<()> {
 }
 
 fn errors_have_places(kind: Kind) -> Result<()> {
-    let dir = proxy::new_dir()?;
     let config = plain(ports::free())?
         .replace("connect_timeout: 1s", "connect_timeout: soon")
         .replace("stat_prefix: ingress", "stat_prefx: ingress");
-    let file = write(&dir, &config)?;
+    let folder = Folder::new(&config)?;
+    let file = folder.file();
     let place = |needle: &str| config.lines().position(|line| line.contains(needle)).map(|n| n + 1);
     let plain = text(&ends(kind, &["-c", &file, "--mode", "validate"])?);
     for needle in ["connect_timeout: soon", "stat_prefx"] {

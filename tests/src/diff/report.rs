@@ -29,8 +29,9 @@ impl Transcript {
         let answers = self.sections.first().map(|(_, lines)| lines.as_slice()).unwrap_or_default();
         answers
             .iter()
-            .find_map(|line| line.split_once("HTTP/1.1 ").map(|(_, rest)| rest))
-            .is_some_and(|rest| STATUSES.iter().any(|status| rest.starts_with(status)))
+            .find_map(|line| line.split_once("HTTP/1.").map(|(_, rest)| rest))
+            .and_then(|rest| rest.split(' ').nth(1))
+            .is_some_and(|status| STATUSES.contains(&status))
     }
 }
 

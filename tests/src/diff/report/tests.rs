@@ -21,3 +21,10 @@ fn says_when_only_the_order_differs() {
     let text = difference(&transcript(&["a", "b"]), &transcript(&["b", "a"])).unwrap();
     assert!(text.contains("only the order"), "{text}");
 }
+
+#[test]
+fn sees_a_refusal() {
+    assert!(transcript(&["c< HTTP/1.0 400 Bad Request"]).refuses());
+    assert!(!transcript(&["c< HTTP/1.1 200 OK", "c< HTTP/1.1 400 Bad Request"]).refuses());
+    assert!(!transcript(&["c< no response: open"]).refuses());
+}
