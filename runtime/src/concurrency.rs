@@ -34,8 +34,8 @@ impl fmt::Display for Why {
     }
 }
 
-/// The least of: cores of the machine, cores of this process' affinity mask, and the CPU quota of
-/// its control groups (v2 and v1), its own and those above.
+/// The least of: cores of the machine, cores the calling thread may run on (ask before pinning it),
+/// and the CPU quota of its control groups (v2 and v1), its own and those above.
 pub fn available_concurrency() -> Concurrency {
     let cores = online_cores();
     let allowed = rustix::thread::sched_getaffinity(None).map_or(cores, |set| set.count() as usize);
