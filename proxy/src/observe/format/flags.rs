@@ -108,7 +108,7 @@ pub struct ResponseFlags {
 
 /// Bits of one flag's number.
 const ORDER_BITS: u32 = 5;
-/// How many flags keep their order; a stream that raises more keeps the first.
+/// How many flags keep their order; further ones are set but not printed.
 const ORDER_MAX: u8 = 12;
 
 impl ResponseFlags {
@@ -117,10 +117,14 @@ impl ResponseFlags {
 
     /// Adds a flag behind those that are set.
     pub fn insert(&mut self, flag: ResponseFlag) {
-        if self.contains(flag) || self.len == ORDER_MAX {
+        if self.contains(flag) {
             return;
         }
         self.bits |= 1 << flag as u8;
+        // A filter may name all flags, and only asks which are set; no stream raises that many.
+        if self.len == ORDER_MAX {
+            return;
+        }
         self.order |= (flag as u64) << (u32::from(self.len) * ORDER_BITS);
         self.len += 1;
     }

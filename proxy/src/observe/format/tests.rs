@@ -32,6 +32,23 @@ const REQUEST: [(&str, &str); 7] = [
 ];
 const RESPONSE: [(&str, &str); 1] = [("x-envoy-upstream-service-time", "0")];
 
+fn recorded_timings() -> Timings {
+    Timings {
+        downstream_rx_end: Some(25_000),
+        upstream_connect_start: Some(200_000),
+        upstream_connect_end: Some(215_000),
+        upstream_tx_begin: Some(400_000),
+        upstream_tx_end: Some(414_000),
+        upstream_rx_begin: Some(1_127_928),
+        upstream_rx_end: Some(1_310_000),
+        downstream_tx_begin: Some(1_314_000),
+        downstream_tx_end: Some(1_370_000),
+        complete: Some(1_380_000),
+        pool_ready: Some(300_000),
+        ..Timings::default()
+    }
+}
+
 /// The request that the table in `operators` was recorded with.
 fn recorded<'a>(attempts: &'a [Attempt<'a>]) -> LogContext<'a> {
     let downstream = Downstream {
@@ -73,26 +90,12 @@ fn recorded<'a>(attempts: &'a [Attempt<'a>]) -> LogContext<'a> {
         close_type: Some("Normal"),
         ..Upstream::default()
     };
-    let timings = Timings {
-        downstream_rx_end: Some(25_000),
-        upstream_connect_start: Some(200_000),
-        upstream_connect_end: Some(215_000),
-        upstream_tx_begin: Some(400_000),
-        upstream_tx_end: Some(414_000),
-        upstream_rx_begin: Some(1_127_928),
-        upstream_rx_end: Some(1_310_000),
-        downstream_tx_begin: Some(1_314_000),
-        downstream_tx_end: Some(1_370_000),
-        complete: Some(1_380_000),
-        pool_ready: Some(300_000),
-        ..Timings::default()
-    };
     LogContext {
         request_headers: Some(&REQUEST),
         response_headers: Some(&RESPONSE),
         start_unix_ns: 1_795_499_424_768_830_000,
         emit_unix_ns: 1_795_499_424_770_300_000,
-        timings,
+        timings: recorded_timings(),
         protocol: Some(Protocol::Http11),
         response_code: 200,
         response_code_details: Some("via_upstream"),
@@ -287,10 +290,12 @@ fn flags() {
     flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
     flags.insert(ResponseFlag::UpstreamConnectionFailure);
     let ctx = LogContext { flags, ..LogContext::default() };
-    assert_eq!(text("%RESPONSE_FLAGS%", &ctx), "UF,URX");
-    let long = "UpstreamConnectionFailure,UpstreamRetryLimitExceeded";
+    assert_eq!(text("%RESPONSE_FLAGS%", &ctx), "URX,UF", "as they were raised");
+    let long = "UpstreamRetryLimitExceeded,UpstreamConnectionFailure";
     assert_eq!(text("%RESPONSE_FLAGS_LONG%", &ctx), long);
+    let all: ResponseFlags = ResponseFlag::ALL.iter().copied().collect();
     for flag in ResponseFlag::ALL {
+        assert!(all.contains(*flag), "a filter may name every flag");
         assert_eq!(ResponseFlag::from_short(flag.short()), Some(*flag));
     }
     let named = "DC LH UH UT LR UR UF UC UO URX NR DI FI RL UAEX RLSE SI IH DPE RFCF NFCF DT UPE \

@@ -365,91 +365,97 @@ fn any_size() -> impl Strategy<Value = u64> {
     prop_oneof![0..120u64, 0..100_000u64, any::<u64>()]
 }
 
+/// Name, what is left of it, tags.
+const TAGS: &[(&str, &str, &str)] = &[
+    (
+        "cluster.up.upstream_rq_200",
+        "cluster.upstream_rq",
+        "envoy_response_code=200 envoy_cluster_name=up",
+    ),
+    (
+        "cluster.up.external.upstream_rq_5xx",
+        "cluster.external.upstream_rq_xx",
+        "envoy_response_code_class=5 envoy_cluster_name=up",
+    ),
+    (
+        "cluster.down.x.y.membership_total",
+        "cluster.x.y.membership_total",
+        "envoy_cluster_name=down",
+    ),
+    (
+        "http.ingress.http.downstream_rq_2xx",
+        "http.http.downstream_rq_xx",
+        "envoy_response_code_class=2 envoy_http_conn_manager_prefix=ingress",
+    ),
+    (
+        "listener.127.0.0.1_31001.http.h.downstream_rq_1xx",
+        "listener.http.downstream_rq_xx",
+        "envoy_response_code_class=1 envoy_http_conn_manager_prefix=h \
+             envoy_listener_address=127.0.0.1_31001",
+    ),
+    (
+        "listener.127.0.0.1_31001.worker_1.downstream_cx_total",
+        "listener.worker_downstream_cx_total",
+        "envoy_worker_id=1 envoy_listener_address=127.0.0.1_31001",
+    ),
+    (
+        "listener.[__1]_80.downstream_cx_total",
+        "listener.downstream_cx_total",
+        "envoy_listener_address=[__1]_80",
+    ),
+    (
+        "listener.my_name.downstream_cx_total",
+        "listener.downstream_cx_total",
+        "envoy_listener_address=my_name",
+    ),
+    (
+        "listener.admin.http.admin.downstream_rq_2xx",
+        "listener.admin.http.downstream_rq_xx",
+        "envoy_response_code_class=2 envoy_http_conn_manager_prefix=admin",
+    ),
+    (
+        "listener.admin.main_thread.downstream_cx_total",
+        "listener.admin.main_thread.downstream_cx_total",
+        "",
+    ),
+    ("server.worker_12.watchdog_miss", "server.worker_watchdog_miss", "envoy_worker_id=12"),
+    (
+        "vhost.vh.vcluster.vc.upstream_rq_time",
+        "vhost.vcluster.upstream_rq_time",
+        "envoy_virtual_cluster=vc envoy_virtual_host=vh",
+    ),
+    (
+        "vhost.vh.route.r.upstream_rq_404",
+        "vhost.route.upstream_rq",
+        "envoy_response_code=404 envoy_virtual_host=vh envoy_route=r",
+    ),
+    (
+        "http.p.rds.a.b.update_success",
+        "http.rds.update_success",
+        "envoy_rds_route_config=a.b envoy_http_conn_manager_prefix=p",
+    ),
+    (
+        "x.http_local_rate_limit.ok",
+        "http_local_rate_limit.ok",
+        "envoy_local_http_ratelimit_prefix=x",
+    ),
+    ("tcp.t.downstream_cx_total", "tcp.downstream_cx_total", "envoy_tcp_prefix=t"),
+    ("cluster_manager.active_clusters", "cluster_manager.active_clusters", ""),
+    ("workers.watchdog_miss", "workers.watchdog_miss", ""),
+];
+
 #[test]
 fn tags_are_envoys() {
     let rules = TagRules::default();
-    let table = [
-        (
-            "cluster.up.upstream_rq_200",
-            "cluster.upstream_rq",
-            "envoy_response_code=200 envoy_cluster_name=up",
-        ),
-        (
-            "cluster.up.external.upstream_rq_5xx",
-            "cluster.external.upstream_rq_xx",
-            "envoy_response_code_class=5 envoy_cluster_name=up",
-        ),
-        (
-            "cluster.down.x.y.membership_total",
-            "cluster.x.y.membership_total",
-            "envoy_cluster_name=down",
-        ),
-        (
-            "http.ingress.http.downstream_rq_2xx",
-            "http.http.downstream_rq_xx",
-            "envoy_response_code_class=2 envoy_http_conn_manager_prefix=ingress",
-        ),
-        (
-            "listener.127.0.0.1_31001.http.h.downstream_rq_1xx",
-            "listener.http.downstream_rq_xx",
-            "envoy_response_code_class=1 envoy_http_conn_manager_prefix=h \
-             envoy_listener_address=127.0.0.1_31001",
-        ),
-        (
-            "listener.127.0.0.1_31001.worker_1.downstream_cx_total",
-            "listener.worker_downstream_cx_total",
-            "envoy_worker_id=1 envoy_listener_address=127.0.0.1_31001",
-        ),
-        (
-            "listener.[__1]_80.downstream_cx_total",
-            "listener.downstream_cx_total",
-            "envoy_listener_address=[__1]_80",
-        ),
-        (
-            "listener.my_name.downstream_cx_total",
-            "listener.downstream_cx_total",
-            "envoy_listener_address=my_name",
-        ),
-        (
-            "listener.admin.http.admin.downstream_rq_2xx",
-            "listener.admin.http.downstream_rq_xx",
-            "envoy_response_code_class=2 envoy_http_conn_manager_prefix=admin",
-        ),
-        (
-            "listener.admin.main_thread.downstream_cx_total",
-            "listener.admin.main_thread.downstream_cx_total",
-            "",
-        ),
-        ("server.worker_12.watchdog_miss", "server.worker_watchdog_miss", "envoy_worker_id=12"),
-        (
-            "vhost.vh.vcluster.vc.upstream_rq_time",
-            "vhost.vcluster.upstream_rq_time",
-            "envoy_virtual_cluster=vc envoy_virtual_host=vh",
-        ),
-        (
-            "vhost.vh.route.r.upstream_rq_404",
-            "vhost.route.upstream_rq",
-            "envoy_response_code=404 envoy_virtual_host=vh envoy_route=r",
-        ),
-        (
-            "http.p.rds.a.b.update_success",
-            "http.rds.update_success",
-            "envoy_rds_route_config=a.b envoy_http_conn_manager_prefix=p",
-        ),
-        (
-            "x.http_local_rate_limit.ok",
-            "http_local_rate_limit.ok",
-            "envoy_local_http_ratelimit_prefix=x",
-        ),
-        ("tcp.t.downstream_cx_total", "tcp.downstream_cx_total", "envoy_tcp_prefix=t"),
-        ("cluster_manager.active_clusters", "cluster_manager.active_clusters", ""),
-        ("workers.watchdog_miss", "workers.watchdog_miss", ""),
-    ];
     let (mut base, mut tags) = (String::new(), Vec::new());
-    for (name, wanted_base, wanted_tags) in table {
+    for (name, wanted_base, wanted_tags) in TAGS {
         rules.extract(name, &mut base, &mut tags);
         let found: Vec<String> = tags.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        assert_eq!((base.as_str(), found.join(" ").as_str()), (wanted_base, wanted_tags), "{name}");
+        assert_eq!(
+            (base.as_str(), found.join(" ").as_str()),
+            (*wanted_base, *wanted_tags),
+            "{name}"
+        );
     }
 }
 
