@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Time since 1970, UTC.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a log line may come before or after the thread's runtime exists; never on the data path"
+    reason = "a log line may come while the thread has no runtime; never on the data path"
 )]
 pub fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

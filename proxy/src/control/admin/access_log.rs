@@ -10,7 +10,7 @@ use crate::observe::format::{AccessLogType, Address, Downstream, LogContext, Pro
 use crate::shard::logs::ShardLogs;
 
 /// The logs of the admin listener and their files.
-pub struct Logs {
+pub(super) struct Logs {
     logs: Vec<Arc<AccessLog>>,
     files: ShardLogs,
 }
@@ -29,7 +29,7 @@ pub(super) struct Line {
 
 impl Logs {
     /// Opens the files when the first line comes.
-    pub fn new(logs: Vec<Arc<AccessLog>>, files: ShardLogs) -> Self {
+    pub(super) fn new(logs: Vec<Arc<AccessLog>>, files: ShardLogs) -> Self {
         Self { logs, files }
     }
 

@@ -110,7 +110,8 @@ mod tests {
         layers.set("a", "2").unwrap();
         assert_eq!(
             layers.to_json(),
-            "{\n \"entries\": {\n  \"a\": {\n   \"layer_values\": [\n    \"1\",\n    \"2\"\n   ],\n   \
+            "{\n \"entries\": {\n  \"a\": {\n   \"layer_values\": [\n    \"1\",\n    \
+             \"2\"\n   ],\n   \
              \"final_value\": \"2\"\n  }\n },\n \"layers\": [\n  \"base\",\n  \"admin\"\n ]\n}\n"
         );
         layers.set("a", "").unwrap();
