@@ -1,0 +1,230 @@
+//! The command line.
+
+use crate::units;
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Load generator and comparison runner of Ringway.
+#[derive(Debug, Parser)]
+#[command(name = "ringway-perf", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve static answers over HTTP/1.1: what the proxies under test forward to.
+    Upstream(UpstreamArgs),
+    /// Send requests to a URL and measure latency and throughput.
+    Load(LoadArgs),
+    /// Run the same load through ringway, Envoy, HAProxy and nginx, and write a report.
+    #[command(visible_alias = "bench")]
+    Compare(CompareArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it could not run; the message says why
+  2  wrong arguments
+  3  it ran, but requests failed (load), or a target was missed and --check was given (compare)";
+
+/// `ringway-perf upstream`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Paths (what is in front of them is ignored, so /any/prefix/100b works too):
+  /100b /10k /1m    a body of 100, 10 240, 1 048 576 bytes
+  /bytes/N          a body of N bytes, up to 1 GB
+  ?delay=MS         behind any path: wait before answering
+
+Examples:
+  ringway-perf upstream --listen 127.0.0.1:9001 --cpu 1
+  ringway-perf upstream --unix /tmp/up.sock
+  curl -s 127.0.0.1:9001/bytes/300?delay=50 | wc -c
+
+Exit codes: 0 ended by SIGINT or SIGTERM; 1 could not listen; 2 wrong arguments")]
+pub struct UpstreamArgs {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9001")]
+    pub listen: SocketAddr,
+    /// Listen on this unix socket instead; a name after @ is abstract.
+    #[arg(long, value_name = "PATH", conflicts_with = "listen")]
+    pub unix: Option<PathBuf>,
+    /// Core to run on; any when not given.
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// Time to wait before each answer.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
+    pub delay: Duration,
+    /// I/O level: auto, uring, uring-5.11, epoll.
+    #[arg(long, value_name = "LEVEL", default_value = "auto")]
+    pub io_backend: String,
+}
+
+/// `ringway-perf load`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --rate each connection sends its next request when the last one is answered (closed loop):
+the figure is the throughput at saturation. With --rate requests are due at fixed times whatever
+the server does (open loop), and latency counts from the time a request was due, so that a server
+that stalls is charged for every request it kept waiting.
+
+Examples:
+  ringway-perf load http://127.0.0.1:10000/ -c 64 -d 10s
+  ringway-perf load http://127.0.0.1:10000/100b -c 64 --rate 10000 --json
+  ringway-perf load http://127.0.0.1:10000/ --rate 5000 --plot latency.html
+  ringway-perf load http://127.0.0.1:10000/ --no-keepalive --watch $(pidof ringway)
+
+Exit codes: 0 all requests answered with a status below 400; 1 could not run; 2 wrong arguments;
+            3 ran, but some requests failed")]
+pub struct LoadArgs {
+    /// http://HOST:PORT/PATH. HOST is an IP address or a name.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Connections, kept open.
+    #[arg(short, long, value_name = "N", default_value_t = 64)]
+    pub connections: usize,
+    /// Requests per second over all connections (open loop).
+    #[arg(short, long, value_name = "R", value_parser = positive)]
+    pub rate: Option<f64>,
+    /// Time measured.
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub duration: Duration,
+    /// Time of the same load before measuring.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    pub warmup: Duration,
+    /// Send a body of this size (with POST unless --method says otherwise).
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = units::size)]
+    pub body: u64,
+    /// Method: GET, or POST with a body.
+    #[arg(short, long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Further header, "name: value"; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "LINE")]
+    pub headers: Vec<String>,
+    /// A new connection for each request.
+    #[arg(long)]
+    pub no_keepalive: bool,
+    /// A request not answered in this time has failed.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub timeout: Duration,
+    /// Connect to this unix socket; the URL then only says path and host.
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+    /// Local addresses to connect from in turn (127.0.0.2,127.0.0.3): ports for more connections.
+    #[arg(long, value_name = "IP,IP", value_delimiter = ',')]
+    pub source: Vec<IpAddr>,
+    /// Threads; connections and rate are divided among them.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    pub threads: usize,
+    /// First core to run on: thread I takes core N + I.
+    #[arg(long, value_name = "N")]
+    pub pin: Option<usize>,
+    /// I/O level: auto, uring, uring-5.11, epoll.
+    #[arg(long, value_name = "LEVEL", default_value = "auto")]
+    pub io_backend: String,
+    /// Process (the proxy) whose CPU time per request to report.
+    #[arg(long, value_name = "PID")]
+    pub watch: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a plot of latency by percentile: an .svg, or an .html page with the table.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// No progress bar.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `ringway-perf compare`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Each round starts every peer afresh with one worker pinned to --proxy-core; generator and upstream
+share --load-core. Peers take turns within each scenario, so that a busy machine hurts all alike.
+A peer that is not installed is left out, and the report says so.
+
+Scenarios:
+  s64      64 connections, 100 B          s1024    1 024 connections, 100 B
+  m64      64 connections, 10 KB          l16      16 connections, 1 MB
+  s1       1 connection, 100 B            rate     10 000 requests/s, 64 connections
+  half     half of Envoy's s64 rate       idle     memory: process and idle connections
+  routes   10 000 prefix routes           wrk      s64, s1024, m64 by wrk
+
+Examples:
+  ringway-perf compare
+  ringway-perf compare --only s64,rate --peers ringway,envoy --rounds 2 --out /tmp/report
+  ringway-perf compare --only idle --idle-connections 2000
+  ringway-perf compare --render perf/report/raw.json --out perf/report
+
+Exit codes: 0 report written; 1 could not run; 2 wrong arguments; 3 a target missed with --check")]
+pub struct CompareArgs {
+    /// Scenarios to run, all when not given.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Peers to run.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "ringway,envoy,haproxy,nginx"
+    )]
+    pub peers: Vec<String>,
+    /// Rounds; the report has medians and ranges over them.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub rounds: usize,
+    /// Time measured per run.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
+    pub duration: Duration,
+    /// Time of the same load before measuring.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = units::duration)]
+    pub warmup: Duration,
+    /// The ringway binary; target/release/ringway or target/quick/ringway when not given.
+    #[arg(long, value_name = "FILE")]
+    pub ringway: Option<PathBuf>,
+    /// The Envoy binary; the one in the cache folder, or in PATH, when not given.
+    #[arg(long, value_name = "FILE", env = "RINGWAY_ENVOY")]
+    pub envoy: Option<PathBuf>,
+    /// Core of the proxy.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub proxy_core: usize,
+    /// Core of generator and upstream.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub load_core: usize,
+    /// Further flags for ringway, such as "--io-backend epoll".
+    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
+    pub ringway_flags: String,
+    /// Idle connections of the memory scenario; fewer where open files are limited.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub idle_connections: usize,
+    /// Routes of the routes scenario.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub routes: usize,
+    /// Rate of scenario half, instead of half of what Envoy reaches.
+    #[arg(long, value_name = "R", value_parser = positive)]
+    pub half_rate: Option<f64>,
+    /// Folder for README.md, plots and raw.json.
+    #[arg(long, value_name = "DIR", default_value = "perf/report")]
+    pub out: PathBuf,
+    /// Run nothing: write the report anew from this raw.json.
+    #[arg(long, value_name = "FILE")]
+    pub render: Option<PathBuf>,
+    /// Exit with 3 when ringway misses a target.
+    #[arg(long)]
+    pub check: bool,
+    /// No progress bar.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e7 => Ok(rate),
+        _ => Err("expected a number above 0 and at most 10000000".to_owned()),
+    }
+}

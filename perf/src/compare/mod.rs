@@ -1,0 +1,52 @@
+//! The same load through this proxy and its peers, and a report of it.
+
+mod config;
+mod data;
+mod machine;
+mod peer;
+mod render;
+mod runner;
+mod scenario;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod wrk;
+
+pub use data::{IdleRun, Peer, Raw, RoutesRun, TrafficRun};
+
+use crate::cli::CompareArgs;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs `ringway-perf compare`.
+///
+/// # Errors
+/// Unknown names of scenarios or peers, no peer at all, no core to pin to, files that cannot be
+/// written. A single run that fails is a note in the report, not an error.
+pub fn command(args: &CompareArgs) -> Result<ExitCode> {
+    let raw = match &args.render {
+        Some(path) => read(path)?,
+        None => runner::run(args)?,
+    };
+    std::fs::create_dir_all(&args.out)
+        .with_context(|| format!("creating {}", args.out.display()))?;
+    for (name, text) in render::files(&raw) {
+        let path = args.out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    // Last: with it, everything else can be made again.
+    let path = args.out.join("raw.json");
+    std::fs::write(&path, serde_json::to_string(&raw)?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("{}", render::summary(&raw));
+    println!("report: {}", args.out.join("README.md").display());
+    let missed = targets::checks(&raw).iter().any(|check| !check.met);
+    Ok(if args.check && missed { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+fn read(path: &Path) -> Result<Raw> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{}: not written by `compare`", path.display()))
+}
