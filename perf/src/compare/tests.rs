@@ -117,6 +117,9 @@ fn versions() {
     assert_eq!(version_in("nginx version: nginx/1.22.1\n"), "1.22.1");
     assert_eq!(version_in("HAProxy version 2.6.12-1+deb12u2 2025/04/16"), "2.6.12-1");
     assert_eq!(version_in("envoy  version: 0a1b/1.40.0/Clean/RELEASE/BoringSSL"), "1.40.0");
+    let ours = "ringway  version: 00ff/1.40.0/ringway-0.1.0/RELEASE/none";
+    assert_eq!(version_in(ours), "0.1.0");
+    assert_eq!(version_in(&ours.replace("RELEASE", "DEBUG")), "0.1.0 (DEBUG BUILD)");
     assert_eq!(version_in("nothing"), "unknown");
 }
 
