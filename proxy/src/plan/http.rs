@@ -141,19 +141,15 @@ pub struct Forwarding {
     pub skip_xff_append: bool,
     /// `represent_ipv4_remote_address_as_ipv4_mapped_ipv6`.
     pub represent_v4_as_v6: bool,
-    /// `internal_address_config.cidr_ranges`; `None` is Envoy's default (RFC 1918 and ULA trusted as internal only when configured: see the compiler).
+    /// Who counts as internal.
     pub internal: InternalAddresses,
 }
 
-/// `internal_address_config`.
+/// `internal_address_config`; without it no address is internal.
 #[derive(Debug, Default)]
 pub struct InternalAddresses {
-    /// `unix_sockets`.
-    pub unix_sockets: bool,
     /// `cidr_ranges` as (network, prefix length).
     pub cidrs: Vec<(IpAddr, u8)>,
-    /// No `internal_address_config` given: Envoy's built-in private ranges.
-    pub default_ranges: bool,
 }
 
 /// x-request-id rules.

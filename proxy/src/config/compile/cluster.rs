@@ -94,6 +94,7 @@ pub(crate) fn compile(
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
     refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
     refuse!(cx, at, connection_pool_per_downstream_connection);
+    refuse!(cx, at, close_connections_on_host_health_failure);
     track_stats(cx, at, track_cluster_stats.as_ref());
     preconnect(cx, at, preconnect_policy.as_ref());
     subsets(cx, at, lb_subset_config.as_ref());

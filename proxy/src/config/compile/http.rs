@@ -101,6 +101,9 @@ pub(crate) fn compile(
     refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
     refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
+    let stream_error_on_invalid_http_message =
+        stream_error_on_invalid_http_message.unwrap_or_default();
+    refuse!(cx, at, stream_error_on_invalid_http_message);
     codec(cx, at, *codec_type, http2_protocol_options.is_some());
     access_log_options_of(cx, at, access_log_options.as_ref());
     local_reply(cx, at, local_reply_config.as_ref());
@@ -134,7 +137,7 @@ pub(crate) fn compile(
         timeouts,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or_default(),
         proxy_100_continue: *proxy_100_continue,
-        stream_error_on_invalid: stream_error_on_invalid_http_message.unwrap_or_default(),
+        stream_error_on_invalid: stream_error_on_invalid_http_message,
         append_x_forwarded_port: *append_x_forwarded_port,
         router: router?,
         routes: routes?,
@@ -267,11 +270,8 @@ fn forwarding(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager)
         None => InternalAddresses::default(),
         Some(api::http_connection_manager::InternalAddressConfig { unix_sockets, cidr_ranges }) => {
             let at = at.field("internal_address_config");
-            InternalAddresses {
-                unix_sockets: *unix_sockets,
-                cidrs: cidrs(cx, &at.field("cidr_ranges"), cidr_ranges),
-                default_ranges: false,
-            }
+            refuse!(cx, &at, unix_sockets);
+            InternalAddresses { cidrs: cidrs(cx, &at.field("cidr_ranges"), cidr_ranges) }
         }
     };
     Forwarding {
