@@ -1,5 +1,8 @@
 //! The command line: Envoy's, flag for flag, and ours.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};

@@ -104,5 +104,11 @@ fn envoy_and_we_agree() {
     if let Some(path) = std::env::var_os("RINGWAY_JUDGE") {
         fs::write(path, &log).expect("the log can be written");
     }
-    let _ = (accepted, rejected);
+    let count = |shares: &Shares, verdict: &str| -> usize {
+        shares.iter().filter(|((_, found), _)| *found == verdict).map(|(_, count)| count).sum()
+    };
+    // Nothing that Envoy takes is called wrong, and nothing that it refuses is taken.
+    assert_eq!(count(&accepted, "rejected"), 0, "accepted by Envoy, called wrong here");
+    assert_eq!(count(&rejected, "accepted"), 0, "refused by Envoy, taken here");
+    assert!(count(&accepted, "accepted") >= 180, "{accepted:?}");
 }

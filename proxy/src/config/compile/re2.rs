@@ -4,6 +4,9 @@
 //! RE2's classes `\d \w \s` and `\b` are ASCII, `\Q…\E` quotes, a `{` that begins no repetition is
 //! itself, and inside brackets `[`, `&&`, `--` and `~~` are plain characters.
 
+#[cfg(test)]
+mod tests;
+
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Why a pattern or a substitution cannot be used.

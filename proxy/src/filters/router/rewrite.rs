@@ -63,7 +63,9 @@ fn rewritten(path: &[u8], rewrite: &PathRewrite, matched_len: Option<u32>) -> Op
     match rewrite {
         PathRewrite::None => None,
         PathRewrite::Prefix(prefix) => {
-            let rest = path.get(matched_len? as usize..)?;
+            // A regex has matched the whole path.
+            let matched = matched_len.map_or(split_query(path).0.len(), |len| len as usize);
+            let rest = path.get(matched..)?;
             let mut new = Vec::with_capacity(prefix.len() + rest.len());
             new.extend_from_slice(prefix.as_bytes());
             new.extend_from_slice(rest);
