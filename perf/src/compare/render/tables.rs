@@ -54,7 +54,10 @@ pub(super) fn traffic(raw: &Raw, scenario: &str, wrk: bool) -> String {
         let _ = write!(out, " {} | {failed} |", units::bytes(memory));
         if open {
             let late = |value: fn(&crate::load::Latency) -> f64| {
-                units::micros(of(&|run| run.report.sent_late.as_ref().map_or(0.0, value)))
+                // All connections were busy all the time: the generator was never free to be late.
+                let all = runs.iter().filter_map(|run| run.report.sent_late.as_ref());
+                let all: Vec<_> = all.filter(|late| late.max > 0.0).map(value).collect();
+                median(&all).map_or_else(|| "–".to_owned(), units::micros)
             };
             let _ = write!(out, " {}, {} |", late(|late| late.p50), late(|late| late.p99));
         }
