@@ -214,6 +214,17 @@ impl ShardCluster {
                 return Err(format!("cluster {name}: host has {active} requests at rest"));
             }
         }
+        let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
+        let gauges = [
+            ("upstream_rq_active", names.upstream_rq_active()),
+            ("upstream_rq_pending_active", names.upstream_rq_pending_active()),
+        ];
+        for (gauge, slot) in gauges {
+            let value = stats.gauge_value(slot);
+            if at_rest && value != 0 {
+                return Err(format!("cluster {name}: this shard's {gauge} is {value} at rest"));
+            }
+        }
         Ok(())
     }
 

@@ -197,10 +197,12 @@ impl Managed {
     /// These are the hosts from now on. The shards have them already, or are told by the caller.
     fn adopt(&self, set: Arc<HostSet>) {
         let old = self.hosts.replace(set.clone());
-        let came = |host: &Arc<Host>| !old.hosts.iter().any(|o| Arc::ptr_eq(o, host));
-        let went = old.hosts.iter().any(|o| !set.hosts.iter().any(|h| Arc::ptr_eq(o, h)));
-        let new: Vec<Arc<Host>> = set.hosts.iter().filter(|host| came(host)).cloned().collect();
-        if went || !new.is_empty() {
+        let (new, gone) = (not_in(&set, &old), not_in(&old, &set));
+        // Each priority changes by itself.
+        let mut levels: Vec<u32> = new.iter().chain(&gone).map(|h| h.info.priority).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        for _ in levels {
             self.cx.stats.inc(self.plan.stats.membership_change());
         }
         if !self.plan.health_checks.is_empty() && !self.initialized.get() {
@@ -262,6 +264,13 @@ impl Managed {
             self.cx.events.initialized(self.plan.id);
         }
     }
+}
+
+/// The hosts of a set that another does not have.
+fn not_in(set: &HostSet, other: &HostSet) -> Vec<Arc<Host>> {
+    let known: hashbrown::HashSet<*const Host, foldhash::fast::RandomState> =
+        other.hosts.iter().map(Arc::as_ptr).collect();
+    set.hosts.iter().filter(|host| !known.contains(&Arc::as_ptr(host))).cloned().collect()
 }
 
 /// Ends the wait for DNS: a server that does not answer must not keep traffic waiting that needs

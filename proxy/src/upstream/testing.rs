@@ -142,7 +142,8 @@ pub(crate) struct Bench {
     pub(crate) stats: Rc<crate::observe::stats::ShardStats>,
     pub(crate) told: Rc<Told>,
     pub(crate) plan: Arc<Cluster>,
-    pub(crate) registry: Registry,
+    /// Keeps the names.
+    _registry: Registry,
 }
 
 impl Bench {
@@ -158,8 +159,8 @@ impl Bench {
         let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
         let told = Rc::new(Told::default());
         let upstreams = Upstreams::new(0, 1, stats.clone(), told.clone());
-        upstreams.install(&self::plan(&[plan.clone()]));
-        Self { upstreams, stats, told, plan, registry }
+        upstreams.install(&self::plan(std::slice::from_ref(&plan)));
+        Self { upstreams, stats, told, plan, _registry: registry }
     }
 
     pub(crate) fn cluster(&self) -> Rc<super::ShardCluster> {

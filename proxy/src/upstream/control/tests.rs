@@ -45,7 +45,7 @@ impl Desk {
         let news: Rc<News> = Rc::default();
         let files = Resolver::with_files("/nonexistent", "/nonexistent");
         let control = ClusterControl::new(stats.clone(), news.clone(), files);
-        control.install(&plan(&[cluster.clone()]));
+        control.install(&plan(std::slice::from_ref(&cluster)));
         Self { control, news, stats, plan: cluster }
     }
 
@@ -82,7 +82,7 @@ fn a_static_cluster_is_ready_at_once() {
         assert_eq!(desk.gauge(ClusterStats::membership_healthy), 1);
         assert_eq!(desk.gauge(ClusterStats::membership_degraded), 1);
         assert_eq!(desk.stats.counter_value(desk.plan.stats.membership_change()), 1);
-        desk.control.install(&plan(&[desk.plan.clone()]));
+        desk.control.install(&plan(std::slice::from_ref(&desk.plan)));
         assert_eq!(desk.news.initialized.get(), 1, "the same cluster goes on");
     });
 }

@@ -45,7 +45,7 @@ impl HttpAttempt<'_> {
 
     fn request(&self, method: &Method) -> Vec<u8> {
         let mut head = RequestHead {
-            method: method.clone(),
+            method: *method,
             path: self.http.path.as_bytes().to_vec(),
             authority: self.authority().as_bytes().to_vec(),
             ..RequestHead::default()

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use ringway_runtime as runtime;
 
 use super::cluster::Shared;
+use crate::observe::stats::Gauge;
 use crate::plan::Host;
 use crate::plan::cluster::HostState;
 
@@ -65,13 +66,8 @@ impl HealthChecker {
 
 impl Running {
     fn new(cluster: &Rc<Shared>, host: &Arc<Host>) -> Self {
-        if let Some(names) = &cluster.plan.health_stats {
-            let flags = host.state.flags();
-            let healthy = u64::from(flags & HostState::FAILED_ACTIVE_HC == 0);
-            let degraded = u64::from(flags & HostState::DEGRADED_ACTIVE_HC != 0);
-            cluster.shard.stats.gauge_add(names.healthy(), healthy);
-            cluster.shard.stats.gauge_add(names.degraded(), degraded);
-        }
+        let gauges = counted_in(cluster, host);
+        gauges.into_iter().flatten().for_each(|g| cluster.shard.stats.gauge_add(g, 1));
         let task = runtime::spawn(session::run(cluster.clone(), host.clone()));
         Self { cluster: cluster.clone(), host: host.clone(), task }
     }
@@ -80,12 +76,17 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
-        if let Some(names) = &self.cluster.plan.health_stats {
-            let flags = self.host.state.flags();
-            let healthy = u64::from(flags & HostState::FAILED_ACTIVE_HC == 0);
-            let degraded = u64::from(flags & HostState::DEGRADED_ACTIVE_HC != 0);
-            self.cluster.shard.stats.gauge_sub(names.healthy(), healthy);
-            self.cluster.shard.stats.gauge_sub(names.degraded(), degraded);
-        }
+        let gauges = counted_in(&self.cluster, &self.host);
+        gauges.into_iter().flatten().for_each(|g| self.cluster.shard.stats.gauge_sub(g, 1));
     }
+}
+
+/// The gauges a checked host is part of: `healthy`, `degraded`.
+fn counted_in(cluster: &Shared, host: &Host) -> [Option<Gauge>; 2] {
+    let Some(names) = &cluster.plan.health_stats else { return [None, None] };
+    let flags = host.state.flags();
+    [
+        (flags & HostState::FAILED_ACTIVE_HC == 0).then(|| names.healthy()),
+        (flags & HostState::DEGRADED_ACTIVE_HC != 0).then(|| names.degraded()),
+    ]
 }

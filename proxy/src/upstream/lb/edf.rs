@@ -2,7 +2,7 @@
 //!
 //! A host's next deadline is the time it was picked plus `1 / weight`; the earliest is picked, the
 //! older entry first among equals. A heap of four-way nodes keeps a pick among 1,000 hosts to five
-//! levels, in one array of 16-byte entries.
+//! levels, in one array of 16-byte entries that are compared as one number, without branches.
 
 /// The schedule of one list of hosts, by their index in it.
 #[derive(Debug)]
@@ -14,12 +14,10 @@ pub(super) struct Edf {
     until_rebase: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    deadline: f64,
-    order: u32,
-    index: u32,
-}
+/// From the highest bit: the deadline (the bits of a float that is not negative sort as it does),
+/// when it was entered, the index of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u128);
 
 const WIDTH: usize = 4;
 const REBASE_AFTER: u32 = 1 << 20;
@@ -28,11 +26,8 @@ impl Edf {
     /// A schedule of `weights` (each > 0) that has already made `ahead` picks, so that shards do
     /// not all begin with the same host.
     pub(super) fn new(weights: &[f64], ahead: u64) -> Self {
-        let heap = weights
-            .iter()
-            .enumerate()
-            .map(|(i, weight)| Entry { deadline: 1.0 / weight, order: i as u32, index: i as u32 })
-            .collect();
+        let entry = |(i, weight): (usize, &f64)| Entry::new(1.0 / weight, i as u32, i as u32);
+        let heap: Vec<Entry> = weights.iter().enumerate().map(entry).collect();
         let order = weights.len() as u32;
         let mut edf = Self { heap, now: 0.0, order, until_rebase: REBASE_AFTER };
         for at in (0..edf.heap.len().div_ceil(WIDTH)).rev() {
@@ -48,40 +43,42 @@ impl Edf {
     #[inline]
     pub(super) fn pick(&mut self, weight: impl FnOnce(usize) -> f64) -> Option<usize> {
         let top = self.heap.first_mut()?;
-        let index = top.index as usize;
-        self.now = top.deadline;
-        top.deadline += 1.0 / weight(index).max(f64::MIN_POSITIVE);
-        top.order = self.order;
+        let index = top.index();
+        self.now = top.deadline();
+        let next = self.now + 1.0 / weight(index as usize).max(f64::MIN_POSITIVE);
+        *top = Entry::new(next, self.order, index);
         self.order = self.order.wrapping_add(1);
         self.sift_down(0);
         self.until_rebase -= 1;
         if self.until_rebase == 0 {
             self.rebase();
         }
-        Some(index)
+        Some(index as usize)
     }
 
+    #[inline]
     fn sift_down(&mut self, mut at: usize) {
-        let Some(&moving) = self.heap.get(at) else { return };
+        let heap = self.heap.as_mut_slice();
+        let Some(&moving) = heap.get(at) else { return };
         loop {
             let first = at * WIDTH + 1;
-            let end = (first + WIDTH).min(self.heap.len());
-            let Some(children) = self.heap.get(first..end) else { break };
-            let mut least = (first, moving);
-            for (i, child) in children.iter().enumerate() {
-                if child.before(&least.1) {
-                    least = (first + i, *child);
-                }
-            }
-            if least.1.index == moving.index {
+            let least = match heap.get(first..first + WIDTH) {
+                Some(&[a, b, c, d]) => first + least_of_four(a, b, c, d),
+                _ => match least_of(heap.get(first..).unwrap_or_default()) {
+                    Some(offset) => first + offset,
+                    None => break,
+                },
+            };
+            let Some(&child) = heap.get(least) else { break };
+            if moving < child {
                 break;
             }
-            if let Some(place) = self.heap.get_mut(at) {
-                *place = least.1;
+            if let Some(place) = heap.get_mut(at) {
+                *place = child;
             }
-            at = least.0;
+            at = least;
         }
-        if let Some(place) = self.heap.get_mut(at) {
+        if let Some(place) = heap.get_mut(at) {
             *place = moving;
         }
     }
@@ -89,11 +86,9 @@ impl Edf {
     /// Subtracts the past from all deadlines and numbers entries anew; the order of picks stays.
     #[cold]
     fn rebase(&mut self) {
-        self.heap
-            .sort_unstable_by(|a, b| a.deadline.total_cmp(&b.deadline).then(a.order.cmp(&b.order)));
+        self.heap.sort_unstable();
         for (i, entry) in self.heap.iter_mut().enumerate() {
-            entry.deadline -= self.now;
-            entry.order = i as u32;
+            *entry = Entry::new(entry.deadline() - self.now, i as u32, entry.index());
         }
         self.now = 0.0;
         self.order = self.heap.len() as u32;
@@ -103,8 +98,31 @@ impl Edf {
 
 impl Entry {
     #[inline]
-    fn before(&self, other: &Self) -> bool {
-        self.deadline < other.deadline
-            || (self.deadline == other.deadline && self.order < other.order)
+    fn new(deadline: f64, order: u32, index: u32) -> Self {
+        // No deadline is negative, but a difference of two may be -0.0.
+        let bits = u128::from(deadline.abs().to_bits());
+        Self(bits << 64 | u128::from(order) << 32 | u128::from(index))
     }
+
+    #[inline]
+    fn deadline(self) -> f64 {
+        f64::from_bits((self.0 >> 64) as u64)
+    }
+
+    #[inline]
+    fn index(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+#[inline]
+fn least_of_four(a: Entry, b: Entry, c: Entry, d: Entry) -> usize {
+    let (left, right) = (usize::from(b < a), 2 + usize::from(d < c));
+    let swap = c.min(d) < a.min(b);
+    if swap { right } else { left }
+}
+
+fn least_of(children: &[Entry]) -> Option<usize> {
+    let (offset, _) = children.iter().enumerate().min_by_key(|child| child.1)?;
+    Some(offset)
 }

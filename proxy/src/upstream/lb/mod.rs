@@ -108,7 +108,8 @@ impl LoadBalancer {
     }
 
     /// Healthy, degraded and all hosts over all priorities, as the tables see them.
-    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+    #[cfg(test)]
+    fn sizes(&self) -> (usize, usize, usize) {
         self.priorities.iter().fold((0, 0, 0), |(h, d, a), t| {
             (h + t.healthy.len(), d + t.degraded.len(), a + t.all.len())
         })

@@ -37,6 +37,7 @@ impl Source {
         self.cursor.get()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.hosts.len()
     }

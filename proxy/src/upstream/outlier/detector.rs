@@ -65,15 +65,14 @@ impl Detector {
 
     /// Takes over a set of hosts; those that stay keep their history.
     pub fn set_hosts(&mut self, hosts: &[Arc<Host>], o: &mut Observer<'_>) {
-        let mut old = std::mem::take(&mut self.hosts);
+        let old = std::mem::take(&mut self.hosts);
+        let mut old: hashbrown::HashMap<*const Host, Monitored, foldhash::fast::RandomState> =
+            old.into_iter().map(|m| (Arc::as_ptr(&m.host), m)).collect();
         for host in hosts {
-            let known = old.iter().position(|m| Arc::ptr_eq(&m.host, host));
-            self.hosts.push(match known {
-                Some(at) => old.swap_remove(at),
-                None => Monitored::new(host),
-            });
+            let known = old.remove(&Arc::as_ptr(host));
+            self.hosts.push(known.unwrap_or_else(|| Monitored::new(host)));
         }
-        for gone in &old {
+        for gone in old.values() {
             if gone.is_ejected() {
                 self.count_return(o);
             }

@@ -13,6 +13,8 @@ mod reaper;
 mod waiters;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};
@@ -155,6 +157,13 @@ impl Pool {
 
     /// Gives a connection to the oldest waiter, or keeps it idle.
     fn offer(self: &Rc<Self>, mut conn: Conn) {
+        // Who waits gets no connection with something on it; an idle one is looked at again.
+        if self.state.borrow().waiters.waiting() > 0
+            && let Some(end) = conn.idle_verdict(runtime::now())
+        {
+            self.bury(conn, end);
+            return;
+        }
         loop {
             let fresh = conn.served == 0;
             let Some(waiter) = self.state.borrow_mut().waiters.pop_oldest(fresh) else { break };

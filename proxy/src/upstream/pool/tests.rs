@@ -320,6 +320,29 @@ fn unasked_data_ends_an_idle_connection() {
 }
 
 #[test]
+fn unasked_data_reaches_no_waiter() {
+    run(async {
+        let server = Server::start(|stream| async move {
+            while let Ok(Some(data)) = stream.recv().await {
+                stream.write(data.clone());
+                stream.write(data);
+            }
+        });
+        let bench = Bench::new(vec![host(server.address)], limit(|t| t.max_connections = 1));
+        let conn = bench.get().await;
+        let waiting = bench.acquire();
+        conn.stream().write(Chunk::from_static(b"ping"));
+        // All of it has arrived, and nothing of it was read.
+        runtime::sleep(Duration::from_millis(10)).await;
+        conn.release();
+        assert_eq!(waiting.await.expect("another connection").served(), 1);
+        assert_eq!(server.accepted.get(), 2);
+        assert_eq!(bench.count(ClusterStats::upstream_cx_protocol_error), 1);
+        bench.check_rest();
+    });
+}
+
+#[test]
 fn idle_connections_time_out() {
     run(async {
         let server = Server::echo();
