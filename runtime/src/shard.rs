@@ -271,6 +271,11 @@ impl Runtime {
         self.shared.usage()
     }
 
+    /// Whether a task waits to be polled: what a round's last steps woke.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.shared.tasks.is_ready()
+    }
+
     /// When the next timer may be due.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let tick = self.shared.wheel.borrow().next()?;

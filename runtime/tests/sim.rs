@@ -174,3 +174,34 @@ fn a_shared_port_spreads_connections() {
         counts.iter().for_each(|(task, _)| task.abort());
     });
 }
+
+/// A failed send wakes its task in the last steps of a round; the run must not end before it.
+#[test]
+fn a_writer_whose_peer_has_closed_hears_of_it() {
+    for seed in 0..50 {
+        let net = Network::new(seed, Faults::default());
+        let (mut server, mut client) = (runtime(&net), runtime(&net));
+        let failed = Rc::new(Cell::new(false));
+        let heard = Rc::clone(&failed);
+        server.enter(|| {
+            spawn(async move {
+                let listener = Listener::bind(&addr(80), &ListenOptions::default()).expect("bind");
+                let (stream, _) = listener.accept().await.expect("accept");
+                sleep(Duration::from_secs(3)).await;
+                stream.write(Chunk::from(vec![1; 300_000]));
+                heard.set(stream.flush().await.is_err());
+            })
+        });
+        client.enter(|| {
+            spawn(async move {
+                sleep(Duration::from_millis(1)).await;
+                let stream = connect(&addr(80), &ConnectOptions::default()).await.expect("connect");
+                sleep(Duration::from_secs(1)).await;
+                drop(stream);
+            })
+        });
+        net.run_until(&mut [&mut server, &mut client], LIMIT, || false);
+        assert!(failed.get(), "seed {seed}");
+        assert_eq!(net.check_invariants(), Ok(()), "seed {seed}");
+    }
+}

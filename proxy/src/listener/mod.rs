@@ -45,10 +45,7 @@ impl ActiveListener {
         });
         for socket in sockets {
             match Socket::from_fd(socket.socket) {
-                Ok(socket) => {
-                    let task = spawn(accept_loop(Rc::clone(shard), Rc::clone(&active), socket));
-                    active.accepting.borrow_mut().push(task);
-                }
+                Ok(socket) => active.accept_on(shard, socket),
                 Err(error) => crate::control::log::log!(
                     Error,
                     Config,
@@ -58,6 +55,18 @@ impl ActiveListener {
             }
         }
         Some(active)
+    }
+
+    /// What serves its connections.
+    #[cfg(test)]
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    /// Accepts on one more socket.
+    pub(crate) fn accept_on(self: &Rc<Self>, shard: &Rc<Shard>, socket: Socket) {
+        let task = spawn(accept_loop(Rc::clone(shard), Rc::clone(self), socket));
+        self.accepting.borrow_mut().push(task);
     }
 
     /// Closes the sockets; connections stay.

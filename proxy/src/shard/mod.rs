@@ -7,6 +7,8 @@ mod date;
 mod install;
 pub(crate) mod logs;
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -72,32 +74,12 @@ pub(crate) struct Shard {
 /// # Errors
 /// When the doorbell of the mesh cannot be registered.
 pub async fn run(setup: Setup) -> std::io::Result<()> {
-    let mailbox = Rc::new(setup.mesh.attach()?);
-    let stats = Rc::new(setup.stats);
-    let outbox = Rc::new(MeshOutbox::new(Rc::clone(&mailbox), setup.shards));
-    let upstreams = Upstreams::new(
-        setup.index as u32,
-        setup.shards as u32,
-        Rc::clone(&stats),
-        Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
-    );
-    let shard = Rc::new(Shard {
-        index: setup.index,
-        logs: ShardLogs::new(setup.logs),
-        stats,
-        upstreams,
-        local: LocalInfo { address: setup.address, cluster: setup.cluster, node: setup.node },
-        connections: Connections::default(),
-        shards: setup.shards,
-        outbox,
-        view: RefCell::default(),
-        listeners: RefCell::default(),
-        sockets: RefCell::default(),
-        draining: Cell::new(None),
-        health_check_failed: Cell::new(false),
-        ids: Cell::new(0),
-        date: DateCache::default(),
-    });
+    let Setup { index, shards, mesh, stats, address, cluster, node, logs } = setup;
+    let mailbox = Rc::new(mesh.attach()?);
+    let sender = Rc::clone(&mailbox);
+    let outbox = MeshOutbox::new(Box::new(move |message| sender.send(shards, message)));
+    let local = LocalInfo { address, cluster, node };
+    let shard = Shard::new(index, shards, stats, outbox, local, ShardLogs::new(logs));
     loop {
         let message = mailbox.recv().await;
         if let Message::Shutdown = message {
@@ -108,6 +90,42 @@ pub async fn run(setup: Setup) -> std::io::Result<()> {
 }
 
 impl Shard {
+    /// A shard without a plan.
+    fn new(
+        index: usize,
+        shards: usize,
+        stats: ShardStats,
+        outbox: MeshOutbox,
+        local: LocalInfo,
+        logs: ShardLogs,
+    ) -> Rc<Self> {
+        let stats = Rc::new(stats);
+        let outbox = Rc::new(outbox);
+        let upstreams = Upstreams::new(
+            index as u32,
+            shards as u32,
+            Rc::clone(&stats),
+            Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
+        );
+        Rc::new(Self {
+            index,
+            shards,
+            stats,
+            upstreams,
+            local,
+            logs,
+            outbox,
+            connections: Connections::default(),
+            view: RefCell::default(),
+            listeners: RefCell::default(),
+            sockets: RefCell::default(),
+            draining: Cell::new(None),
+            health_check_failed: Cell::new(false),
+            ids: Cell::new(0),
+            date: DateCache::default(),
+        })
+    }
+
     fn handle(self: &Rc<Self>, message: Message) {
         match message {
             Message::Sockets(sockets) => self.sockets.borrow_mut().extend(sockets),

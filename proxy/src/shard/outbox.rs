@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_runtime::mesh::{Full, Mailbox};
+use ringway_runtime::mesh::Full;
 
 use crate::control::message::{EjectReason, EjectRequest, HealthVerdict, Message};
 use crate::plan::{ClusterId, Host};
@@ -16,17 +16,19 @@ use crate::upstream::Outbox;
 /// Messages kept at the most; verdicts are repeated by later checks, so the oldest may go.
 const KEPT_MAX: usize = 4096;
 
+/// Puts a message into the control thread's ring.
+pub(super) type Post = dyn Fn(Message) -> Result<(), Full<Message>>;
+
 /// The way from a shard to the control thread.
 pub(super) struct MeshOutbox {
-    mailbox: Rc<Mailbox<Message>>,
-    control: usize,
+    post: Box<Post>,
     waiting: RefCell<VecDeque<Message>>,
     retrying: Cell<bool>,
 }
 
 impl MeshOutbox {
-    pub(super) fn new(mailbox: Rc<Mailbox<Message>>, control: usize) -> Self {
-        Self { mailbox, control, waiting: RefCell::default(), retrying: Cell::new(false) }
+    pub(super) fn new(post: Box<Post>) -> Self {
+        Self { post, waiting: RefCell::default(), retrying: Cell::new(false) }
     }
 
     /// Sends a message, now or soon, in order.
@@ -53,7 +55,7 @@ impl MeshOutbox {
     fn flush(&self) {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(message) = waiting.pop_front() {
-            if let Err(Full(message)) = self.mailbox.send(self.control, message) {
+            if let Err(Full(message)) = (self.post)(message) {
                 waiting.push_front(message);
                 return;
             }

@@ -117,7 +117,7 @@ impl Network {
             let first = self.inner().borrow_mut().below(runtimes.len());
             let (before, after) = runtimes.split_at_mut(first);
             for runtime in after.iter_mut().chain(before) {
-                idle &= runtime.turn(false).is_idle();
+                idle &= runtime.turn(false).is_idle() && !runtime.is_ready();
             }
             if done() {
                 return true;
