@@ -6,8 +6,8 @@ use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, Version};
 
 use super::conn::{After, Conn, Work};
 use super::info::Info;
-use crate::filters::router::Exchange;
 use crate::filters::router::retry::Retry;
+use crate::filters::router::{self, Exchange};
 use crate::observe::format::{
     AccessLogType, Address, Downstream, HeaderSource, LogContext, Protocol, Timings, Upstream,
 };
@@ -86,7 +86,7 @@ pub(crate) fn body_refused(conn: &Conn) {
 
 /// A response was taken back for another attempt.
 pub(crate) fn retried(exchange: &Exchange<'_>, work: &Work, status: u16) {
-    exchange.cluster.charge(work.info.host.as_deref(), status, variant(&work.info));
+    exchange.cluster.charge(work.info.host.as_deref(), status, Variant::Retry);
 }
 
 /// The upstream's response head is accepted: what it tells of the upstream goes into the head.
@@ -108,9 +108,7 @@ pub(crate) fn upstream_answered(
         let ms = (ringway_runtime::now() - end).as_millis() as u64;
         headers.set(K::XEnvoyUpstreamServiceTime, Decimal::new(ms).as_bytes());
     }
-    if exchange.matched.host.attempt_count_in_response {
-        headers.set(K::XEnvoyAttemptCount, Decimal::new(u64::from(work.info.attempts)).as_bytes());
-    }
+    router::headers::count_attempts(conn, work);
 }
 
 /// The stream is over, one way or another.
@@ -205,7 +203,12 @@ pub(crate) fn context<'a>(
             Version::Http11 => Protocol::Http11,
             Version::Http2 => Protocol::Http2,
         }),
-        response_code: info.code,
+        // While the head is being made, its status is what will be sent.
+        response_code: if info.code == 0 && response.is_some() {
+            work.response.status
+        } else {
+            info.code
+        },
         response_code_details: Some(&*info.details).filter(|details| !details.is_empty()),
         connection_termination_details: info.termination,
         flags: info.flags,

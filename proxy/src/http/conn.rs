@@ -58,7 +58,9 @@ pub(crate) struct Work {
     pub request_trailers: HeaderMap,
     pub response_trailers: HeaderMap,
     pub info: Info,
-    /// Request body kept for another attempt.
+    /// The request has a body, if only an empty chunked one.
+    pub has_body: bool,
+    /// Request body read so far, kept for another attempt.
     pub replay: Chain,
     /// How the response body is framed.
     pub form: BodyForm,

@@ -52,7 +52,12 @@ pub(crate) fn normalise(
         path = canonical(&path)?;
     }
     if rules.merge_slashes {
+        let only_slashes = path.len() > 1 && path.iter().all(|b| *b == b'/');
         path.dedup_by(|b, a| *a == b'/' && *b == b'/');
+        if only_slashes {
+            // Envoy keeps the first and the last one.
+            path.push(b'/');
+        }
     }
     if let Some(query) = query {
         path.push(b'?');

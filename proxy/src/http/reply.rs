@@ -48,32 +48,46 @@ pub(crate) fn send(conn: &mut Conn, work: &mut Work, reply: LocalReply) {
     let head = &mut work.response;
     head.clear();
     head.status = reply.status;
+    router::headers::finish_response(conn, work);
+    router::headers::count_attempts(conn, work);
+    if reply.flag == Some(ResponseFlag::UpstreamOverflow)
+        && !conn.manager.plan.router.suppress_envoy_headers
+    {
+        work.response.headers.append(K::XEnvoyOverloaded, b"true");
+    }
+    send_with_body(conn, work, reply.body.as_bytes(), "text/plain");
+}
+
+/// Sends `work.response`, whose route has had its say, with a whole body: length and type come
+/// last, a type that is there already stays.
+pub(crate) fn send_with_body(conn: &mut Conn, work: &mut Work, body: &[u8], kind: &str) {
     if is_grpc(&work.request) {
-        head.status = 200;
-        head.headers.append(K::ContentType, b"application/grpc");
-        let status = Decimal::new(u64::from(grpc_status(reply.status)));
-        head.headers.append(K::GrpcStatus, status.as_bytes());
-        if !reply.body.is_empty() {
-            let mut message = Vec::with_capacity(reply.body.len());
-            percent_encode(reply.body.as_bytes(), b"", &mut message);
-            head.headers.append(K::GrpcMessage, &message);
-        }
-        router::headers::finish_response(conn, work);
+        return send_grpc(conn, work, body);
+    }
+    let headers = &mut work.response.headers;
+    if body.is_empty() {
         respond::send_head(conn, work);
         return;
     }
-    if !reply.body.is_empty() {
-        let length = Decimal::new(reply.body.len() as u64);
-        head.headers.append(K::ContentLength, length.as_bytes());
-        head.headers.append(K::ContentType, b"text/plain");
+    headers.set(K::ContentLength, Decimal::new(body.len() as u64).as_bytes());
+    if !headers.contains(K::ContentType) {
+        headers.append(K::ContentType, kind.as_bytes());
     }
-    send_with_body(conn, work, reply.body.as_bytes());
+    respond::send_head_and_body(conn, work, body);
 }
 
-/// Sends `work.response` with a body that is already whole (and named by its `content-length`).
-pub(crate) fn send_with_body(conn: &mut Conn, work: &mut Work, body: &[u8]) {
-    router::headers::finish_response(conn, work);
-    respond::send_head_and_body(conn, work, body);
+/// A gRPC client gets its answer as trailers alone (PROTOCOL-HTTP2.md, "Responses").
+fn send_grpc(conn: &mut Conn, work: &mut Work, body: &[u8]) {
+    let status = std::mem::replace(&mut work.response.status, 200);
+    let headers = &mut work.response.headers;
+    headers.set(K::ContentType, b"application/grpc");
+    headers.append(K::GrpcStatus, Decimal::new(u64::from(grpc_status(status))).as_bytes());
+    if !body.is_empty() {
+        let mut message = Vec::with_capacity(body.len());
+        percent_encode(body, b"", &mut message);
+        headers.append(K::GrpcMessage, &message);
+    }
+    respond::send_head(conn, work);
 }
 
 /// Notes in the stream's record that the answer is ours.

@@ -2,7 +2,8 @@
 
 use ringway_runtime::{BufMut, Chunk};
 use ringway_wire::http1::{
-    ChunkHeader, Framing, LAST_CHUNK, Sink, encode_response_head, encode_trailers, response_framing,
+    ChunkHeader, Framing, LAST_CHUNK, Sink, encode_response_head, encode_trailers,
+    response_framing, strip_response_hop_by_hop,
 };
 use ringway_wire::{KnownName as K, Method, Version};
 
@@ -55,16 +56,16 @@ pub(crate) fn send_head_and_body(conn: &mut Conn, work: &mut Work, body: &[u8]) 
     work.form = BodyForm::None;
 }
 
-/// Sends it with what is there of the body; `ends` when that is all of it. Small pieces are copied
-/// behind the head.
+/// Sends it with what is there of the body; `ends` when that is all of it, `bodiless` when there
+/// never was one. Small pieces are copied behind the head.
 pub(crate) fn send_head_and_data(
     conn: &mut Conn,
     work: &mut Work,
     data: Option<Chunk>,
     ends: bool,
+    bodiless: bool,
 ) {
-    let nothing = data.is_none() && ends;
-    let mut out = encode(conn, work, nothing);
+    let mut out = encode(conn, work, bodiless);
     let Some(data) = data else {
         queue(conn, work, out);
         return;
@@ -130,6 +131,18 @@ pub(crate) fn send_end(conn: &Conn, work: &mut Work) {
 /// Answers `Expect: 100-continue` (RFC 9110 section 10.1.1).
 pub(crate) fn send_continue(conn: &Conn) {
     conn.down.stream.write(Chunk::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+/// Passes on an interim response of the upstream (`proxy_100_continue`).
+pub(crate) fn send_interim(conn: &Conn, work: &mut Work) {
+    if work.request.version != Version::Http11 {
+        return;
+    }
+    strip_response_hop_by_hop(&mut work.response.headers, false);
+    let mut out = Out(BufMut::with_capacity(256));
+    let format = conn.manager.key_format;
+    encode_response_head(&work.response, Version::Http11, Framing::AsIs, format, false, &mut out);
+    conn.down.stream.write(out.0.freeze());
 }
 
 fn push_chunk(out: &mut BufMut, data: &[u8]) {

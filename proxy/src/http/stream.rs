@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_wire::http1::{BodyDecoder, H1Error, ParsedHead};
-use ringway_wire::{KnownName as K, Method, Name, RequestHead, Version};
+use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error, ParsedHead};
+use ringway_wire::{KnownName as K, Method, Name, RequestHead, Scheme, Version};
 
 use super::account;
 use super::conn::{self, After, Conn, Work};
@@ -54,6 +54,7 @@ impl From<LocalReply> for Stop {
 
 fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     work.begin();
+    work.has_body = parsed.body != BodyKind::None;
     conn.served = conn.served.saturating_add(1);
     work.info.request_head_bytes = parsed.head_len as u64;
     let decoder = BodyDecoder::request(parsed.body, &conn.manager.limits, &conn.manager.options);
@@ -70,6 +71,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     let manager = Rc::clone(&conn.manager);
     let plan = &*manager.plan;
     acknowledge_expect(conn, work, plan);
+    check_scheme(conn, work, plan)?;
     check_path(&work.request)?;
     if let Normalised::Redirect = normalise(conn, work, plan)? {
         return Ok(redirect_to_normal_form(conn, work));
@@ -85,6 +87,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
         return Err(LocalReply::new(403, "", "upgrade_failed").into());
     }
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, false);
+    conn.shard.stats.inc(plan.stats.router.rq_total());
     let random = ringway_runtime::rand_u64();
     let request = Routed { head: &work.request, internal: vetted.internal };
     let matched = match plan.routes.find(&request, random) {
@@ -146,6 +149,18 @@ fn acknowledge_expect(conn: &Conn, work: &mut Work, plan: &HttpManager) {
     }
 }
 
+/// An edge proxy takes no `https://` target on a plain connection: somebody would believe it safe.
+fn check_scheme(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<(), Stop> {
+    if work.request.scheme != Some(Scheme::Https) || !plan.forwarding.use_remote_address {
+        return Ok(());
+    }
+    work.close = true;
+    account::body_refused(conn);
+    let details = "http1.https_url_on_plaintext_connection";
+    let reply = LocalReply::new(403, "Forbidden", details);
+    Err(reply.flag(ResponseFlag::DownstreamProtocolError).into())
+}
+
 /// A path must be absolute; `OPTIONS *` and CONNECT match no route of a proxy without a matcher
 /// for them, which is Envoy's 404.
 fn check_path(head: &RequestHead) -> Result<(), Stop> {
@@ -160,6 +175,7 @@ fn normalise(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<Normali
     let port = conn.local.port();
     normalise::normalise(&mut work.request, &plan.normalise, port).map_err(|_| {
         conn.shard.stats.inc(plan.stats.hcm.downstream_rq_failed_path_normalization());
+        work.close = true;
         LocalReply::new(400, "", "path_normalization_failed").into()
     })
 }
@@ -202,7 +218,10 @@ fn abandon(conn: &mut Conn, work: &mut Work) -> After {
     if work.info.details.is_empty() {
         work.info.details = Cow::Borrowed("downstream_remote_disconnect");
     }
-    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_rx_reset());
+    let hcm = &conn.manager.plan.stats.hcm;
+    conn.shard.stats.inc(hcm.downstream_rq_rx_reset());
+    conn.shard.stats.inc(hcm.downstream_cx_destroy_active_rq());
+    conn.shard.stats.inc(hcm.downstream_cx_destroy_remote_active_rq());
     account::finished(conn, work);
     After::Gone
 }
@@ -214,6 +233,9 @@ pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error
     account::request_began(conn);
     account::refused(conn, error);
     let status = error.status();
+    if error.is_codec_error() {
+        work.request.clear();
+    }
     // Envoy's codec words its own errors and leaves those of the manager bare.
     let body = if error.is_codec_error() { ringway_wire::status::reason(status) } else { "" };
     let mut reply = LocalReply::new(status, body, error.details());

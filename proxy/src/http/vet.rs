@@ -96,10 +96,10 @@ pub(crate) fn vet(
     if !manager.forward_client_cert {
         head.headers.remove(K::XForwardedClientCert);
     }
-    set_request_id(head, manager, edge, random);
     if let Some(via) = &manager.via {
         head.headers.append_joined(K::Via, via.as_bytes());
     }
+    set_request_id(head, manager, edge, random);
     Vetted { client: trusted.or(ends.peer), internal }
 }
 
@@ -182,6 +182,8 @@ fn mark_origin(
         headers.remove(K::XEnvoyDecoratorOperation);
         headers.remove(K::XEnvoyDownstreamServiceCluster);
         headers.remove(K::XEnvoyDownstreamServiceNode);
+        headers.remove(K::XEnvoyOriginalPath);
+        headers.remove(K::XEnvoyOriginalHost);
     }
     headers.remove(K::XEnvoyInternal);
     for name in INTERNAL_ONLY {

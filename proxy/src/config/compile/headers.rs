@@ -9,7 +9,7 @@ use ringway_xds::api::envoy::r#type::v3 as types;
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{regex, string_match};
-use crate::observe::format::Format;
+use crate::observe::format::{Extensions, Format};
 use crate::plan::route::{
     AppendAction, CaseSensitivity, HeaderAdd, HeaderMatcher, HeaderRules, QueryMatch, QueryMatcher,
     StringMatch, ValueMatch,
@@ -77,7 +77,9 @@ fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> O
         cx.unsupported_value(&header_at.field("value"), "%PER_REQUEST_STATE(…)%");
         return None;
     }
-    let value = cx.ok(&header_at.field("value"), Format::parse(text))?;
+    // What is absent leaves nothing in a header, where a log line has `-`.
+    let format = Format::parse_with(text, true, Extensions::default());
+    let value = cx.ok(&header_at.field("value"), format)?;
     let action = append_action_of(cx, at, *append, *append_action);
     Some(HeaderAdd { name: Arc::from(name), value, action, keep_empty: *keep_empty_value })
 }

@@ -109,10 +109,7 @@ fn admin() -> (Admin, Commands) {
             ],
         }]),
         merger: registry.merger(),
-        counters: Counters::new(
-            counters::Names::new(&mut registry),
-            ShardStats::detached(),
-        ),
+        counters: Counters::new(counters::Names::new(&mut registry), ShardStats::detached()),
         access_logs: Vec::new(),
         log_options: AppendOptions::default(),
         allow_paths: Vec::new(),

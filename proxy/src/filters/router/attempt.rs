@@ -14,6 +14,7 @@ use super::pump::{End, Pump};
 use super::retry::{Decision, Reset, Retry};
 use super::timeouts::{Clock, Expired};
 use crate::http::conn::{Conn, Work};
+use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
 use crate::http::stream::Stop;
 use crate::observe::format::ResponseFlag;
@@ -70,7 +71,7 @@ pub(crate) async fn run(
             }
         };
         account_retry(conn, exchange);
-        if let Some(stop) = back_off(conn, work, exchange, &clock, pause).await {
+        if let Some(stop) = back_off(conn, work, exchange, retry, &mut clock, pause).await {
             return Err(stop);
         }
     }
@@ -119,6 +120,9 @@ async fn one(
     tried: &mut Tried,
     fresh: bool,
 ) -> Ended {
+    if let Some(stop) = read_what_is_here(conn, work, exchange, clock, retry).await {
+        return Ended::Stop(stop);
+    }
     let cluster = &exchange.cluster;
     let cx = LbContext {
         avoid: if retry.avoid_attempts().is_some() { tried } else { &[] },
@@ -134,13 +138,13 @@ async fn one(
     let options = AcquireOptions { fresh };
     let acquired = {
         let acquire = pin!(cluster.acquire(&host, exchange.forward.priority, options));
-        wait(conn, work, exchange, clock, acquire).await
+        wait(conn, work, exchange, retry, clock, acquire).await
     };
     let up = match acquired {
         Waited::Ready(Ok(up)) => up,
         Waited::Ready(Err(error)) => return refused(work, exchange, &host, error),
         Waited::Expired(limit) => return expired(work, exchange, retry, &host, limit, false),
-        Waited::Gone => return Ended::Stop(Stop::Gone),
+        Waited::Stop(stop) => return Ended::Stop(stop),
     };
     work.retry_permit = None;
     relay(conn, work, exchange, retry, clock, &host, up).await
@@ -207,7 +211,17 @@ fn expired(
         }
         Expired::Idle | Expired::Request | Expired::Stream => {}
     }
-    Ended::Stop(fail::expired(limit, work.info.request_end.is_some()).into())
+    Ended::Stop(timed_out(work, exchange, limit).into())
+}
+
+/// The answer to a limit that ran out.
+fn timed_out(work: &Work, exchange: &Exchange<'_>, limit: Expired) -> LocalReply {
+    let mut reply = fail::expired(limit, work.info.request_end.is_some());
+    if exchange.timeouts.alt_response && matches!(limit, Expired::Global | Expired::PerTry) {
+        reply.status = 204;
+        reply.body = "".into();
+    }
+    reply
 }
 
 async fn relay(
@@ -219,11 +233,11 @@ async fn relay(
     host: &Rc<ShardHost>,
     mut up: PooledConn,
 ) -> Ended {
-    let mut pump = Pump::new(conn, work, exchange, retry, clock, &up);
+    let mut pump = Pump::new(conn, work, exchange, retry, clock, &mut up);
     let end = poll_fn(|cx| pump.poll(cx)).await;
     let (reusable, said_close, said_more) =
         (pump.is_reusable(), pump.peer_said_close(), pump.peer_said_more());
-    if matches!(end, End::Complete) {
+    if matches!(end, End::Complete | End::Again(_)) && reusable {
         up.response_complete();
         if said_close {
             up.close_notify();
@@ -268,29 +282,87 @@ async fn relay(
 enum Waited<T> {
     Ready(T),
     Expired(Expired),
-    Gone,
+    Stop(Stop),
+}
+
+/// Body bytes that came with the head are read before anything is sent: a request that breaks the
+/// protocol there never reaches an upstream, and a short one leaves in one piece.
+async fn read_what_is_here(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    clock: &mut Clock,
+    retry: &Retry<'_>,
+) -> Option<Stop> {
+    if conn.down.is_complete() || conn.down.inbox.is_empty() {
+        return None;
+    }
+    poll_fn(|cx| Poll::Ready(read_ahead(conn, work, exchange, clock, retry, cx))).await
+}
+
+/// Reads the request on while nothing can be sent, as far as it may be kept; once it is whole,
+/// watches whether the client stays.
+fn read_ahead(
+    conn: &mut Conn,
+    work: &mut Work,
+    exchange: &Exchange<'_>,
+    clock: &mut Clock,
+    retry: &Retry<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Stop> {
+    if work.info.request_end.is_some() {
+        return conn.down.poll_gone(cx).is_ready().then_some(Stop::Gone);
+    }
+    while (work.replay.len() as u64) < exchange.replay_limit {
+        match conn.down.poll_body(cx, &mut work.request_trailers) {
+            Poll::Pending => return None,
+            Poll::Ready(Ok(Frame::Data(chunk))) => {
+                clock.touch(ringway_runtime::now());
+                work.replay.push(chunk);
+            }
+            Poll::Ready(Ok(Frame::End)) => {
+                request_ended(work, clock, retry);
+                return None;
+            }
+            Poll::Ready(Err(BodyError::Gone)) => return Some(Stop::Gone),
+            Poll::Ready(Err(BodyError::Malformed(error))) => {
+                crate::http::account::body_refused(conn);
+                return Some(fail::malformed(&error).into());
+            }
+        }
+    }
+    None
+}
+
+/// The last byte of the request is here: the clocks of the response start.
+pub(super) fn request_ended(work: &mut Work, clock: &mut Clock, retry: &Retry<'_>) {
+    let now = ringway_runtime::now();
+    work.info.request_end = Some(now);
+    clock.per_try = crate::http::conn::deadline(now, retry.per_try_timeout());
 }
 
 /// Waits for `future`, for as long as the limits allow and the client stays.
 async fn wait<T>(
     conn: &mut Conn,
-    work: &Work,
+    work: &mut Work,
     exchange: &Exchange<'_>,
-    clock: &Clock,
+    retry: &Retry<'_>,
+    clock: &mut Clock,
     mut future: Pin<&mut impl Future<Output = T>>,
 ) -> Waited<T> {
-    let mut armed = false;
+    let mut armed = None;
     poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Waited::Ready(value));
         }
-        if conn.down.poll_gone(cx).is_ready() {
-            return Poll::Ready(Waited::Gone);
+        if let Some(stop) = read_ahead(conn, work, exchange, clock, retry, cx) {
+            return Poll::Ready(Waited::Stop(stop));
         }
-        let Some((at, limit)) = exchange.timeouts.next(work, clock) else { return Poll::Pending };
-        if !armed {
+        let next = exchange.timeouts.next(work, clock);
+        let Some((at, limit)) = next else { return Poll::Pending };
+        if armed != next {
             conn.timer.reset(at);
-            armed = true;
+            armed = next;
         }
         poll_timer(conn, cx).map(|()| Waited::Expired(limit))
     })
@@ -306,23 +378,24 @@ async fn back_off(
     conn: &mut Conn,
     work: &mut Work,
     exchange: &Exchange<'_>,
-    clock: &Clock,
+    retry: &Retry<'_>,
+    clock: &mut Clock,
     pause: Duration,
 ) -> Option<Stop> {
     if pause.is_zero() {
         return None;
     }
-    let idle = Clock { per_try: None, per_try_idle_limit: Duration::ZERO, ..*clock };
+    let mut idle = Clock { per_try: None, per_try_idle_limit: Duration::ZERO, ..*clock };
     let sleep = pin!(ringway_runtime::sleep(pause));
-    match wait(conn, work, exchange, &idle, sleep).await {
+    match wait(conn, work, exchange, retry, &mut idle, sleep).await {
         Waited::Ready(()) => None,
         Waited::Expired(limit) => {
             if limit == Expired::Global {
                 let stats = &exchange.cluster.plan().stats;
                 conn.shard.stats.inc(stats.upstream_rq_timeout());
             }
-            Some(fail::expired(limit, work.info.request_end.is_some()).into())
+            Some(timed_out(work, exchange, limit).into())
         }
-        Waited::Gone => Some(Stop::Gone),
+        Waited::Stop(stop) => Some(stop),
     }
 }

@@ -1,5 +1,7 @@
 //! What the client is told when no upstream could answer: Envoy's words, flags and details.
 
+use ringway_wire::http1::H1Error;
+
 use super::retry::Reset;
 use super::timeouts::Expired;
 use crate::http::reply::LocalReply;
@@ -46,6 +48,13 @@ pub(crate) fn flag(reset: Reset) -> ResponseFlag {
     }
 }
 
+/// The request's body broke the protocol.
+pub(crate) fn malformed(error: &H1Error) -> LocalReply {
+    let status = error.status();
+    LocalReply::new(status, ringway_wire::status::reason(status), error.details())
+        .flag(ResponseFlag::DownstreamProtocolError)
+}
+
 /// No host to send to.
 pub(crate) fn no_host() -> LocalReply {
     LocalReply::new(503, "no healthy upstream", "no_healthy_upstream")
@@ -69,8 +78,8 @@ pub(crate) fn expired(limit: Expired, complete: bool) -> LocalReply {
         }
         Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
         Expired::Stream => {
-            LocalReply::new(408, "downstream duration timeout", "max_duration_timeout")
-                .flag(ResponseFlag::DurationTimeout)
+            let status = if complete { 504 } else { 408 };
+            LocalReply::new(status, "downstream duration timeout", "max_duration_timeout")
         }
     }
 }

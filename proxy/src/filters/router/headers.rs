@@ -4,7 +4,8 @@
 //! the most specific first, so that the least specific has the last word — or the reverse with
 //! `most_specific_header_mutations_wins`. Each level removes after it has added.
 
-use ringway_wire::{HeaderMap, Name, RequestHead};
+use ringway_wire::chars::Decimal;
+use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead};
 
 use crate::http::conn::{Conn, Work};
 use crate::http::stream::Matched;
@@ -65,6 +66,16 @@ pub(crate) fn finish_response(conn: &Conn, work: &mut Work) {
     });
     work.request = request;
     work.response.headers = headers;
+}
+
+/// `include_attempt_count_in_response`.
+pub(crate) fn count_attempts(conn: &Conn, work: &mut Work) {
+    let table = &conn.manager.plan.routes;
+    let Some((host, _)) = work.route.and_then(|id| table.route(id)) else { return };
+    if host.attempt_count_in_response && work.info.attempts > 0 {
+        let count = Decimal::new(u64::from(work.info.attempts));
+        work.response.headers.set(K::XEnvoyAttemptCount, count.as_bytes());
+    }
 }
 
 fn weighted_rules<'p>(
@@ -140,12 +151,14 @@ fn put(headers: &mut HeaderMap, add: &HeaderAdd, value: &[u8]) {
                 headers.append(name, value);
             }
         }
+        // Envoy's map takes the old lines out and puts the new one at the end.
         AppendAction::OverwriteIfExistsOrAdd => {
-            headers.set(name, value);
+            headers.remove(name);
+            headers.append(name, value);
         }
         AppendAction::OverwriteIfExists => {
-            if headers.contains(name) {
-                headers.set(name, value);
+            if headers.remove(name) > 0 {
+                headers.append(name, value);
             }
         }
     }

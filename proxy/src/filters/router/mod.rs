@@ -56,10 +56,10 @@ pub(crate) async fn forward(
     work.info.cluster = Some(Rc::clone(&cluster));
     let timeouts = Timeouts::new(conn, work, forward);
     let mut retry = Retry::new(conn, work, forward);
-    prepare(conn, work, matched, forward);
     if !conn.manager.plan.router.suppress_envoy_headers {
         timeouts.announce(&mut work.request, &retry);
     }
+    prepare(conn, work, matched, forward);
     let buffer_limit = u64::from(conn.listener.plan.buffer_limit);
     let exchange = Exchange {
         codec: Codec::upstream(&cluster.plan().http),

@@ -14,8 +14,8 @@ use ringway_runtime::{BufMut, Chunk, Instant};
 use ringway_wire::KnownName as K;
 use ringway_wire::chars::Decimal;
 use ringway_wire::http1::{
-    BodyDecoder, BodyKind, ChunkHeader, Framing, LAST_CHUNK, encode_request_head, encode_trailers,
-    parse_response, request_framing, strip_response_hop_by_hop,
+    BodyDecoder, BodyKind, ChunkHeader, Framing, H1Error, LAST_CHUNK, encode_request_head,
+    encode_trailers, parse_response, request_framing, strip_response_hop_by_hop,
 };
 
 use super::Exchange;
@@ -64,7 +64,7 @@ pub(super) struct Pump<'a, 'p> {
     exchange: &'a Exchange<'a>,
     retry: &'a mut Retry<'p>,
     clock: &'a mut Clock,
-    up: &'a PooledConn,
+    up: &'a mut PooledConn,
     inbox: Chunk,
     phase: Phase,
     /// Any byte came from the upstream.
@@ -91,7 +91,7 @@ impl<'a, 'p> Pump<'a, 'p> {
         exchange: &'a Exchange<'a>,
         retry: &'a mut Retry<'p>,
         clock: &'a mut Clock,
-        up: &'a PooledConn,
+        up: &'a mut PooledConn,
     ) -> Self {
         let request_done = work.info.request_end.is_some();
         let framing = start_request(work, exchange, up);
@@ -167,9 +167,14 @@ impl<'a, 'p> Pump<'a, 'p> {
 
     /// What an earlier attempt already read of the body is sent again.
     fn replay(&mut self) {
-        let body: Vec<Chunk> = self.work.replay.iter().cloned().collect();
-        for chunk in body {
-            self.write_up(chunk);
+        let kept = std::mem::take(&mut self.work.replay);
+        for chunk in kept.iter() {
+            self.write_up(chunk.clone());
+        }
+        if self.keeps_body() {
+            self.work.replay = kept;
+        } else {
+            self.whole = kept.is_empty();
         }
         if self.request_done {
             self.end_up();
@@ -194,7 +199,7 @@ impl<'a, 'p> Pump<'a, 'p> {
                 Poll::Ready(Ok(Frame::End)) => self.body_end(),
                 Poll::Ready(Err(BodyError::Gone)) => return Some(End::Gone),
                 Poll::Ready(Err(BodyError::Malformed(error))) => {
-                    return Some(self.malformed(error.status(), error.details()));
+                    return Some(self.malformed(&error));
                 }
             }
         }
@@ -233,24 +238,18 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     fn body_end(&mut self) {
-        let now = ringway_runtime::now();
         self.request_done = true;
-        self.work.info.request_end = Some(now);
-        self.work.info.request_body_bytes = self.conn.down.body_bytes;
-        self.clock.per_try = crate::http::conn::deadline(now, self.retry.per_try_timeout());
+        super::attempt::request_ended(self.work, self.clock, self.retry);
         self.end_up();
     }
 
-    fn malformed(&mut self, status: u16, details: &'static str) -> End {
+    fn malformed(&mut self, error: &H1Error) -> End {
         crate::http::account::body_refused(self.conn);
         if self.work.head_sent {
             self.work.info.flags.insert(ResponseFlag::DownstreamProtocolError);
             return End::Broken(Reset::Local);
         }
-        let body = ringway_wire::status::reason(status);
-        End::Refuse(Box::new(
-            LocalReply::new(status, body, details).flag(ResponseFlag::DownstreamProtocolError),
-        ))
+        End::Refuse(Box::new(super::fail::malformed(error)))
     }
 
     fn write_up(&mut self, chunk: Chunk) {
@@ -299,7 +298,7 @@ impl<'a, 'p> Pump<'a, 'p> {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some(chunk))) => self.received(chunk),
                 Poll::Ready(Ok(None)) => return Some(self.closed()),
-                Poll::Ready(Err(_)) => return Some(self.broke(Reset::Termination)),
+                Poll::Ready(Err(_)) => return Some(self.broke()),
             }
             if let Some(end) = self.consume() {
                 return Some(end);
@@ -351,8 +350,8 @@ impl<'a, 'p> Pump<'a, 'p> {
         };
         self.inbox.advance(parsed.head_len);
         if self.work.response.is_interim() {
-            if self.work.response.status == 100 && self.conn.manager.plan.proxy_100_continue {
-                respond::send_continue(self.conn);
+            if self.conn.manager.plan.proxy_100_continue {
+                respond::send_interim(self.conn, self.work);
             }
             return Head::Interim;
         }
@@ -361,8 +360,11 @@ impl<'a, 'p> Pump<'a, 'p> {
             return Head::End(End::Reset(Reset::Protocol));
         }
         self.keep_alive = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
+        if !parsed.keep_alive {
+            self.up.close_notify();
+        }
         self.announced_close = !parsed.keep_alive && parsed.body != BodyKind::UntilClose;
-        if let Some(end) = self.judge_head() {
+        if let Some(end) = self.judge_head(parsed.body) {
             return Head::End(end);
         }
         self.relay_head(parsed.body);
@@ -370,7 +372,7 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     /// Counts the answer and asks whether another attempt is wanted instead.
-    fn judge_head(&mut self) -> Option<End> {
+    fn judge_head(&mut self, kind: BodyKind) -> Option<End> {
         let status = self.work.response.status;
         let host = self.up.host();
         self.exchange.cluster.report(host, Outcome::Status(status));
@@ -380,9 +382,23 @@ impl<'a, 'p> Pump<'a, 'p> {
             && self.whole
         {
             crate::http::account::retried(self.exchange, self.work, status);
+            self.discard_body(kind);
             return Some(End::Again(pause));
         }
         None
+    }
+
+    /// A response that is taken back and is here as a whole leaves its connection fit for use.
+    fn discard_body(&mut self, kind: BodyKind) {
+        let codec = &self.exchange.codec;
+        let mut decoder = BodyDecoder::response(kind, &codec.limits, &codec.options);
+        while !decoder.is_done() && !self.inbox.is_empty() {
+            let Ok(step) = decoder.decode(&self.inbox) else { return };
+            self.inbox.advance(step.consumed);
+        }
+        if decoder.is_done() {
+            self.phase = Phase::Done;
+        }
     }
 
     /// Finishes the head and sends it, with the first of the body when that is here already.
@@ -403,7 +419,8 @@ impl<'a, 'p> Pump<'a, 'p> {
         if let Some(trailers) = decoder.take_trailers() {
             self.work.response_trailers = trailers;
         }
-        respond::send_head_and_data(self.conn, self.work, first, decoder.is_done());
+        let bodiless = kind == BodyKind::None;
+        respond::send_head_and_data(self.conn, self.work, first, decoder.is_done(), bodiless);
         self.phase = Phase::Body(decoder);
     }
 
@@ -444,7 +461,7 @@ impl<'a, 'p> Pump<'a, 'p> {
                 return None;
             }
             let Ok(step) = decoder.decode(&self.inbox) else {
-                return Some(self.broke(Reset::Protocol));
+                return Some(End::Broken(Reset::Protocol));
             };
             let data = self.inbox.slice(step.data);
             self.inbox.advance(step.consumed);
@@ -470,7 +487,7 @@ impl<'a, 'p> Pump<'a, 'p> {
     /// The upstream said it has nothing more to say.
     fn closed(&mut self) -> End {
         let Phase::Body(decoder) = &mut self.phase else {
-            return self.broke(Reset::Termination);
+            return self.broke();
         };
         if decoder.finish().is_ok() {
             self.keep_alive = false;
@@ -480,14 +497,19 @@ impl<'a, 'p> Pump<'a, 'p> {
         End::Broken(Reset::Protocol)
     }
 
-    fn broke(&mut self, reset: Reset) -> End {
+    /// The connection ended in the middle. A message that was begun and cannot be finished breaks
+    /// the protocol, in Envoy's terms; before that it is a connection that terminated.
+    fn broke(&mut self) -> End {
         if self.work.head_sent {
-            return End::Broken(reset);
+            return End::Broken(Reset::Protocol);
+        }
+        if !self.inbox.is_empty() {
+            return End::Reset(Reset::Protocol);
         }
         if !self.heard && self.up.reused() && self.whole {
             return End::Stale;
         }
-        End::Reset(reset)
+        End::Reset(Reset::Termination)
     }
 }
 
@@ -511,8 +533,7 @@ fn start_request(work: &mut Work, exchange: &Exchange<'_>, up: &PooledConn) -> F
         let count = Decimal::new(u64::from(work.info.attempts));
         work.request.headers.set(K::XEnvoyAttemptCount, count.as_bytes());
     }
-    let bodiless = work.info.request_end.is_some() && work.replay.is_empty();
-    let framing = request_framing(&work.request, bodiless, false);
+    let framing = request_framing(&work.request, !work.has_body, false);
     let mut out = Out(BufMut::with_capacity(1024));
     encode_request_head(&work.request, framing, exchange.codec.key_format, &mut out);
     work.info.upstream_wire.0 += out.0.len() as u64;

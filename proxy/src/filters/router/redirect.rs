@@ -25,11 +25,12 @@ pub(crate) fn to_https(conn: &mut Conn, work: &mut Work) {
 
 fn answer(conn: &mut Conn, work: &mut Work, status: u16, location: &[u8]) {
     reply::record(work, &LocalReply::new(status, "", "direct_response"));
-    conn.shard.stats.inc(conn.manager.plan.stats.router.rq_redirect());
+    conn.shard.stats.inc(conn.manager.plan.stats.router.rq_direct_response());
     work.response.clear();
     work.response.status = status;
     work.response.headers.append(K::Location, location);
-    reply::send_with_body(conn, work, b"");
+    super::headers::finish_response(conn, work);
+    crate::http::respond::send_head(conn, work);
 }
 
 /// Scheme, host, port and path of the target, each from the rule or from the request.

@@ -21,6 +21,8 @@ pub(crate) struct Timeouts {
     pub request: Duration,
     /// The whole stream.
     pub stream: Duration,
+    /// `x-envoy-upstream-rq-timeout-alt-response`: a timeout is answered with 204.
+    pub alt_response: bool,
 }
 
 /// A limit that ran out.
@@ -53,7 +55,10 @@ impl Timeouts {
         {
             global = ms;
         }
+        let alt = K::XEnvoyUpstreamRqTimeoutAltResponse;
+        let alt_response = work.request.headers.remove(alt) > 0;
         Self {
+            alt_response,
             global,
             idle: forward.idle_timeout.unwrap_or(plan.stream_idle),
             request: plan.request,

@@ -115,6 +115,8 @@ pub enum Variant {
     Internal = 1,
     /// Served by a canary host: `canary.`, counted in addition to one of the others.
     Canary = 2,
+    /// Taken back for another attempt: `retry.`, and counted nowhere else.
+    Retry = 3,
 }
 
 /// Codes above this are counted as this one, which prints as `upstream_rq_unknown`.
@@ -125,7 +127,7 @@ pub(super) fn code_key(code: u16, variant: Variant) -> u16 {
     code.min(MAX_CODE) * 4 + variant as u16
 }
 
-/// Code and variant (0 external, 1 internal, 2 canary) of a key.
+/// Code and variant (0 external, 1 internal, 2 canary, 3 retry) of a key.
 pub(super) fn split_key(key: u16) -> (u16, u16) {
     (key / 4, key % 4)
 }

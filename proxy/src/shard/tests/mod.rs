@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_runtime::sim::{Faults, Network};
-use ringway_runtime::{
-    Backend, Config, ListenOptions, Listener, Runtime, SockAddr, sleep, spawn,
-};
+use ringway_runtime::{Backend, Config, ListenOptions, Listener, Runtime, SockAddr, sleep, spawn};
 
 use super::logs::ShardLogs;
 use super::outbox::MeshOutbox;

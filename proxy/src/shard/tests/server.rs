@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use ringway_runtime::{
-    BufMut, Chunk, ListenOptions, Listener, SockAddr, Stream, sleep, spawn,
-};
+use ringway_runtime::{BufMut, Chunk, ListenOptions, Listener, SockAddr, Stream, sleep, spawn};
 use ringway_wire::http1::{BodyDecoder, HeadLimits, ParseOptions, ParsedHead, parse_request};
 use ringway_wire::{KnownName, RequestHead};
 

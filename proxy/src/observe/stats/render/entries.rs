@@ -82,14 +82,15 @@ fn add_codes(view: &View, scope: &Scope, entries: &mut Vec<Entry>) -> bool {
                 *counts.entry((prefix, name)).or_default() += n;
             }
         };
-        if variant != 2 {
+        if variant < 2 {
             add("");
         }
         if codes.split {
             add(match variant {
                 0 => "external.",
                 1 => "internal.",
-                _ => "canary.",
+                2 => "canary.",
+                _ => "retry.",
             });
         }
     });
