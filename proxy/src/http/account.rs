@@ -192,7 +192,7 @@ pub(crate) fn context<'a>(
     let info = &work.info;
     let manager = &conn.manager.plan;
     LogContext {
-        request_headers: Some(head),
+        request_headers: (!info.unread).then_some(head as &dyn HeaderSource),
         response_headers: response.map(|headers| headers as &dyn HeaderSource),
         response_trailers: Some(&work.response_trailers),
         start_unix_ns: info.start_unix.as_nanos() as u64,
@@ -203,18 +203,13 @@ pub(crate) fn context<'a>(
             Version::Http11 => Protocol::Http11,
             Version::Http2 => Protocol::Http2,
         }),
-        // While the head is being made, its status is what will be sent.
-        response_code: if info.code == 0 && response.is_some() {
-            work.response.status
-        } else {
-            info.code
-        },
+        response_code: info.code,
         response_code_details: Some(&*info.details).filter(|details| !details.is_empty()),
         connection_termination_details: info.termination,
         flags: info.flags,
         bytes_received: conn.down.body_bytes,
         bytes_sent: info.response_body_bytes,
-        request_header_bytes: head.byte_size() as u64,
+        request_header_bytes: if info.unread { 0 } else { head.byte_size() as u64 },
         response_header_bytes: work.response.byte_size() as u64,
         response_trailer_bytes: work.response_trailers.byte_size() as u64,
         downstream: downstream(conn, info),
@@ -242,7 +237,10 @@ fn timings(info: &Info) -> Timings {
         upstream_rx_begin: info.upstream_rx.map(|(first, _)| since(first)),
         upstream_rx_end: info.upstream_rx.map(|(_, last)| since(last)),
         downstream_tx_begin: info.downstream_tx.map(|(first, _)| since(first)),
-        downstream_tx_end: info.downstream_tx.map(|(_, last)| since(last)),
+        downstream_tx_end: info
+            .downstream_tx
+            .filter(|_| info.response_complete)
+            .map(|(_, last)| since(last)),
         complete: Some(since(ringway_runtime::now())),
         ..Timings::default()
     }

@@ -64,6 +64,8 @@ pub(crate) struct Info {
     pub local_reply: bool,
     /// Body of a local reply, for `%LOCAL_REPLY_BODY%`.
     pub local_body: Cow<'static, str>,
+    /// There was no request that could be read: logs have nothing of it.
+    pub unread: bool,
     /// The response was complete.
     pub response_complete: bool,
 }

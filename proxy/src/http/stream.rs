@@ -235,6 +235,7 @@ pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error
     let status = error.status();
     if error.is_codec_error() {
         work.request.clear();
+        work.info.unread = true;
     }
     // Envoy's codec words its own errors and leaves those of the manager bare.
     let body = if error.is_codec_error() { ringway_wire::status::reason(status) } else { "" };
@@ -243,6 +244,7 @@ pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error
         reply = reply.flag(ResponseFlag::DownstreamProtocolError);
     }
     conn::refuse(conn, work, reply);
+    work.info.response_complete = true;
     account::finished(conn, work);
     After::CloseDelayed
 }

@@ -382,23 +382,13 @@ impl<'a, 'p> Pump<'a, 'p> {
             && self.whole
         {
             crate::http::account::retried(self.exchange, self.work, status);
-            self.discard_body(kind);
+            if kind == BodyKind::None && self.inbox.is_empty() {
+                // Nothing of it is left to read: as in Envoy, its connection is fit for use.
+                self.phase = Phase::Done;
+            }
             return Some(End::Again(pause));
         }
         None
-    }
-
-    /// A response that is taken back and is here as a whole leaves its connection fit for use.
-    fn discard_body(&mut self, kind: BodyKind) {
-        let codec = &self.exchange.codec;
-        let mut decoder = BodyDecoder::response(kind, &codec.limits, &codec.options);
-        while !decoder.is_done() && !self.inbox.is_empty() {
-            let Ok(step) = decoder.decode(&self.inbox) else { return };
-            self.inbox.advance(step.consumed);
-        }
-        if decoder.is_done() {
-            self.phase = Phase::Done;
-        }
     }
 
     /// Finishes the head and sends it, with the first of the body when that is here already.
@@ -406,6 +396,7 @@ impl<'a, 'p> Pump<'a, 'p> {
         let work = &mut *self.work;
         work.replay.clear();
         work.info.details = std::borrow::Cow::Borrowed("via_upstream");
+        work.info.code = work.response.status;
         strip_response_hop_by_hop(&mut work.response.headers, false);
         crate::http::account::upstream_answered(self.conn, work, self.exchange, self.retry);
         super::headers::finish_response(self.conn, work);

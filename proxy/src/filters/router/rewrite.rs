@@ -16,7 +16,9 @@ pub(crate) fn rewrite(
     insert_original: bool,
 ) {
     if let Some(host) = literal {
-        set_authority(&mut work.request, host.as_bytes(), forward.append_x_forwarded_host);
+        // A weighted cluster's own rewrite leaves no trace of the old name, as in Envoy.
+        work.request.authority.clear();
+        work.request.authority.extend_from_slice(host.as_bytes());
     } else {
         rewrite_host(&mut work.request, forward);
     }

@@ -27,6 +27,8 @@ pub enum H1Rule {
     Folded,
     /// A header name is empty or no token.
     HeaderName,
+    /// A NUL in a header name, or a control character in the target.
+    Control,
     /// A header value has a control character.
     HeaderValue,
     /// A header name has an underscore and the settings refuse that.
@@ -122,7 +124,7 @@ impl H1Error {
             }
             H1Rule::LengthAndCoding => "http1.content_length_and_chunked_not_allowed",
             H1Rule::LengthNotAllowed => "http1.content_length_not_allowed",
-            H1Rule::HeaderValue => "http1.invalid_characters",
+            H1Rule::HeaderValue | H1Rule::Control => "http1.invalid_characters",
             H1Rule::Underscore => "http1.unexpected_underscore",
             H1Rule::Nominated => "http1.connection_header_rejected",
             H1Rule::Authority => "http.invalid_authority",
@@ -175,6 +177,7 @@ impl H1Rule {
             Self::StatusLine => "malformed status line: expected HTTP/1.1 SP 3DIGIT SP [reason]",
             Self::BareLf => "a line ends in LF alone: lines end in CRLF",
             Self::Folded => "a header line starts with white space: folded lines are obsolete",
+            Self::Control => "the head has a control character where only text may stand",
             Self::HeaderName => "a header name is empty or no token: expected name ':' value",
             Self::HeaderValue => "a header value holds a control character",
             Self::Underscore => {

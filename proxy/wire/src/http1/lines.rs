@@ -329,6 +329,7 @@ fn lower_name_slowly(line: &mut [u8]) -> Result<(usize, Option<KnownName>), H1Ru
         if lower == 0 {
             let colon = match (*byte, i) {
                 (b' ' | b'\t', 0) => return Err(H1Rule::Folded),
+                (0, _) => return Err(H1Rule::Control),
                 (b':', 1..) if i <= usize::from(u16::MAX) => i,
                 _ => return Err(H1Rule::HeaderName),
             };

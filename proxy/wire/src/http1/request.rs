@@ -101,7 +101,8 @@ fn classify<'a>(
     options: &ParseOptions,
 ) -> Result<Target<'a>, H1Rule> {
     if !is_target(target) {
-        return Err(H1Rule::Target);
+        let control = target.iter().any(|b| b.is_ascii_control() && *b != b'\t');
+        return Err(if control { H1Rule::Control } else { H1Rule::Target });
     }
     match (method, target) {
         (Method::Connect, authority) => match host_port(authority)? {
