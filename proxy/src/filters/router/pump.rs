@@ -360,9 +360,6 @@ impl<'a, 'p> Pump<'a, 'p> {
             return Head::End(End::Reset(Reset::Protocol));
         }
         self.keep_alive = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
-        if !parsed.keep_alive {
-            self.up.close_notify();
-        }
         self.announced_close = !parsed.keep_alive && parsed.body != BodyKind::UntilClose;
         if let Some(end) = self.judge_head(parsed.body) {
             return Head::End(end);
