@@ -237,7 +237,7 @@ async fn relay(
     let end = poll_fn(|cx| pump.poll(cx)).await;
     let (reusable, said_close, said_more) =
         (pump.is_reusable(), pump.peer_said_close(), pump.peer_said_more());
-    if matches!(end, End::Complete | End::Again(_)) && reusable {
+    if matches!(end, End::Complete) || reusable {
         up.response_complete();
         if said_close {
             up.close_notify();
