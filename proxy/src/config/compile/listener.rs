@@ -239,7 +239,7 @@ fn filter_chain(
         transport_socket_connect_timeout,
         name,
     } = chain;
-    let filter_chain_match = filter_chain_match.as_ref().and(rules_of(chain));
+    let filter_chain_match = filter_chain_match.as_ref().and_then(|_| rules_of(chain));
     let use_proxy_proto = use_proxy_proto.unwrap_or_default();
     refuse!(cx, at, filter_chain_match, use_proxy_proto);
     transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
