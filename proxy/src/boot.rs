@@ -55,6 +55,8 @@ fn serve(options: &Options) -> Result<(), String> {
     log!(Info, Main, "ringway {}", crate::control::admin::info::version());
     let mut registry = Registry::new(start::writers(shards));
     let names = Names::new(&mut registry, shards);
+    // Reading a file takes many times the memory of what comes out of it.
+    let frugal = ringway_runtime::memory::frugal();
     let loaded = config::load(options, shards, &mut registry).map_err(|found| {
         let count = found.errors();
         let errors = if count == 1 { "error" } else { "errors" };
@@ -67,6 +69,7 @@ fn serve(options: &Options) -> Result<(), String> {
     let (clusters, listeners) = (loaded.plan.clusters.len(), loaded.plan.listeners.len());
     log!(Info, Config, "loaded {clusters} cluster(s), {listeners} listener(s)");
     let setup = setup(options, loaded, (registry, names), server, shards);
+    drop(frugal);
     if options.mode == Mode::InitOnly {
         return Ok(());
     }

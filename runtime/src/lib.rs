@@ -14,6 +14,7 @@ mod concurrency;
 mod current;
 mod driver;
 pub mod file;
+pub mod memory;
 pub mod mesh;
 mod net;
 mod op;
