@@ -199,7 +199,6 @@ impl Control {
             self.server.set(State::Live);
             self.gauges.live(&self.server);
             self.gauges.initialized(&self.server);
-            drop(spawn(give_back_memory()));
             log!(Info, Config, "all {} shards accept connections", self.shards);
         }
     }
@@ -315,17 +314,6 @@ impl Control {
         log::reopen();
         self.to_shards(|| Message::ReopenLogs);
         self.post.send(self.admin(), Message::ReopenLogs);
-    }
-}
-
-/// Gives back to the system what only loading needed. The allocator keeps freed memory for a
-/// moment and looks at it again when a large block is freed, which an idle process never does.
-async fn give_back_memory() {
-    const MOMENT: Duration = Duration::from_millis(50);
-    const LARGE: usize = 4 << 20;
-    for _ in 0..3 {
-        sleep(MOMENT).await;
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
     }
 }
 
