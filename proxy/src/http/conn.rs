@@ -1,9 +1,10 @@
 //! One downstream HTTP/1 connection: one task, from accept to close.
 //!
-//! LIFECYCLE: `idle` (small: no buffer, no request state) → bytes come → `active` (one boxed state,
-//! reused from request to request) → quiet for [`LINGER`] → `idle` again … → `closing` (flush, wait
+//! LIFECYCLE: `idle` (small: no buffer, no request state) → bytes come → `active` (with a [`Work`]
+//! borrowed from the shard) → nothing more to read → `idle` again … → `closing` (flush, wait
 //! for the client's FIN up to `delayed_close_timeout`) → gone.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,9 +25,6 @@ use crate::listener::ActiveListener;
 use crate::plan::route::RouteId;
 use crate::shard::Shard;
 use crate::upstream::RetryPermit;
-
-/// How long the request state is kept while no request comes.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// A connection between requests: what must be kept for as long as it is open.
 pub(crate) struct Conn {
@@ -98,7 +96,7 @@ enum Heard {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(mut conn: Conn) {
+pub(crate) async fn serve(mut conn: Box<Conn>) {
     let shard = Rc::clone(&conn.shard);
     let key = shard.connections.enter(&conn.listener).await;
     super::account::connection_opened(&conn);
@@ -121,8 +119,12 @@ async fn run(conn: &mut Conn) -> After {
             }
             Heard::Drained => return After::Close,
         }
-        let requests: Pin<Box<dyn Future<Output = Option<After>> + '_>> = Box::pin(active(conn));
-        if let Some(after) = requests.await {
+        let work = conn.shard.works.take();
+        let shard = Rc::clone(&conn.shard);
+        let requests: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(active(conn, work));
+        let (after, work) = requests.await;
+        shard.works.put(work);
+        if let Some(after) = after {
             return after;
         }
     }
@@ -162,28 +164,28 @@ async fn idle(conn: &mut Conn) -> Heard {
     .await
 }
 
-/// Serves requests until the connection falls quiet (`None`) or ends.
-async fn active(conn: &mut Conn) -> Option<After> {
-    let mut work = Work::default();
+/// Serves requests for as long as there is something to read; `None` when there is not, else what
+/// becomes of the connection.
+async fn active(conn: &mut Conn, mut work: Box<Work>) -> (Option<After>, Box<Work>) {
     loop {
-        let parsed = match read_head(conn, &mut work).await {
-            Read::Head(parsed) => parsed,
-            Read::Quiet => return None,
-            Read::Closed => return Some(After::Gone),
-            Read::Bad(error) => return Some(stream::refuse_malformed(conn, &mut work, &error)),
-            Read::Late => return Some(stream::refuse_late(conn, &mut work)),
+        let after = match read_head(conn, &mut work).await {
+            Read::Head(parsed) => stream::serve(conn, &mut work, parsed).await,
+            Read::Closed => After::Gone,
+            Read::Bad(error) => stream::refuse_malformed(conn, &mut work, &error),
+            Read::Late => stream::refuse_late(conn, &mut work),
         };
-        match stream::serve(conn, &mut work, parsed).await {
-            After::KeepAlive => {}
-            after => return Some(after),
-        }
         work.trim();
+        if after != After::KeepAlive {
+            return (Some(after), work);
+        }
+        if conn.down.inbox.is_empty() {
+            return (None, work);
+        }
     }
 }
 
 enum Read {
     Head(ParsedHead),
-    Quiet,
     Closed,
     Bad(H1Error),
     Late,
@@ -191,13 +193,11 @@ enum Read {
 
 /// Reads one request head. The clock of `request_headers_timeout` starts with its first byte.
 async fn read_head(conn: &mut Conn, work: &mut Work) -> Read {
-    let mut began: Option<Instant> = None;
-    let quiet_at = ringway_runtime::now() + LINGER;
+    let began = ringway_runtime::now();
     let mut armed = false;
     poll_fn(|cx| {
         loop {
             if !conn.down.inbox.is_empty() {
-                began.get_or_insert_with(ringway_runtime::now);
                 let manager = &conn.manager;
                 match parse_request(
                     &conn.down.inbox,
@@ -217,20 +217,15 @@ async fn read_head(conn: &mut Conn, work: &mut Work) -> Read {
             }
         }
         let timeouts = &conn.manager.plan.timeouts;
-        let until = match began {
-            None => Some(quiet_at),
-            Some(began) => earlier(
-                deadline(began, timeouts.request_headers),
-                earlier(deadline(began, timeouts.request), deadline(began, timeouts.idle)),
-            ),
-        };
+        let limits = [timeouts.request_headers, timeouts.request, timeouts.idle];
+        let until = limits.into_iter().filter_map(|limit| deadline(began, limit)).min();
         let Some(until) = until else { return Poll::Pending };
         if !armed {
             conn.timer.reset(until);
             armed = true;
         }
         if Pin::new(&mut conn.timer).poll(cx).is_ready() {
-            return Poll::Ready(if began.is_none() { Read::Quiet } else { Read::Late });
+            return Poll::Ready(Read::Late);
         }
         Poll::Pending
     })
@@ -273,16 +268,16 @@ async fn close(conn: &mut Conn, after: After) {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub(crate) fn new(
+    pub(crate) fn accepted(
         shard: Rc<Shard>,
         listener: Rc<ActiveListener>,
         manager: Rc<Manager>,
         stream: Stream,
         peer: SockAddr,
-    ) -> Self {
+    ) -> Box<Self> {
         let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
         let opened = ringway_runtime::now();
-        Self {
+        Box::new(Self {
             id: shard.next_connection_id(),
             shard,
             listener,
@@ -294,7 +289,7 @@ impl Conn {
             served: 0,
             timer: sleep_until(opened + Duration::from_secs(3600)),
             aged: false,
-        }
+        })
     }
 
     /// Should the response under way carry `connection: close`?
@@ -316,6 +311,26 @@ impl Conn {
 
     fn aged_at(&self) -> Option<Instant> {
         deadline(self.opened, self.manager.plan.timeouts.max_connection)
+    }
+}
+
+/// Request states that no request has at the moment.
+#[derive(Default)]
+pub(crate) struct Works(RefCell<Vec<Box<Work>>>);
+
+/// States kept; more requests than that at once make their own.
+const WORKS_KEPT: usize = 128;
+
+impl Works {
+    fn take(&self) -> Box<Work> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn put(&self, work: Box<Work>) {
+        let mut works = self.0.borrow_mut();
+        if works.len() < WORKS_KEPT {
+            works.push(work);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Downstream {
     /// Bytes received and not consumed yet.
     pub inbox: Chunk,
     /// What is left of the request's body; `None` once it has been read to its end.
-    body: Option<BodyDecoder>,
+    body: Option<Box<BodyDecoder>>,
     /// Body bytes received, without chunk framing.
     pub body_bytes: u64,
     /// Bytes received and not yet in a counter.
@@ -46,9 +46,14 @@ impl Downstream {
     }
 
     /// A head was parsed: its bytes are consumed, the body starts.
-    pub(crate) fn begin(&mut self, head_len: usize, kind: BodyKind, decoder: BodyDecoder) {
+    pub(crate) fn begin(
+        &mut self,
+        head_len: usize,
+        kind: BodyKind,
+        decoder: impl FnOnce() -> BodyDecoder,
+    ) {
         self.inbox.advance(head_len);
-        self.body = (kind != BodyKind::None).then_some(decoder);
+        self.body = (kind != BodyKind::None).then(|| Box::new(decoder()));
         self.body_bytes = 0;
         if let BodyKind::Length(n) = kind {
             let expected = usize::try_from(n).unwrap_or(usize::MAX);

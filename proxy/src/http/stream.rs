@@ -57,8 +57,10 @@ fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     work.has_body = parsed.body != BodyKind::None;
     conn.served = conn.served.saturating_add(1);
     work.info.request_head_bytes = parsed.head_len as u64;
-    let decoder = BodyDecoder::request(parsed.body, &conn.manager.limits, &conn.manager.options);
-    conn.down.begin(parsed.head_len, parsed.body, decoder);
+    let manager = Rc::clone(&conn.manager);
+    conn.down.begin(parsed.head_len, parsed.body, || {
+        BodyDecoder::request(parsed.body, &manager.limits, &manager.options)
+    });
     if conn.down.is_complete() {
         work.info.request_end = Some(work.info.start);
     }

@@ -18,6 +18,7 @@ use ringway_runtime::Instant;
 use ringway_runtime::mesh::MeshEnd;
 
 use crate::control::message::{Drain, DrainKind, DrainStrategy, ListenSocket, Message};
+use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::listener::ActiveListener;
 use crate::observe::stats::ShardStats;
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     pub upstreams: Upstreams,
     pub local: LocalInfo,
     pub connections: Connections,
+    pub works: Works,
     pub logs: ShardLogs,
     shards: usize,
     outbox: Rc<MeshOutbox>,
@@ -116,6 +118,7 @@ impl Shard {
             logs,
             outbox,
             connections: Connections::default(),
+            works: Works::default(),
             view: RefCell::default(),
             listeners: RefCell::default(),
             sockets: RefCell::default(),

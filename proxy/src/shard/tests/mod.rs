@@ -19,6 +19,7 @@ use super::logs::ShardLogs;
 use super::outbox::MeshOutbox;
 use super::{LocalInfo, Shard};
 use crate::config::load_text;
+use crate::http::conn::Conn;
 use crate::observe::stats::Registry;
 use crate::plan::Plan;
 
@@ -158,7 +159,7 @@ fn finish(
     all: &mut [&mut Runtime; 3],
 ) {
     // Connections notice that their clients are gone.
-    net.run_until(all, LIMIT, || shard.connections.count() == 0);
+    net.run_until(all, LIMIT, || shard.check_invariants().is_ok());
     if let Err(wrong) = shard.check_invariants() {
         panic!("seed {seed}: {wrong}");
     }
@@ -232,4 +233,15 @@ fn lost_connections_and_scarce_buffers_leave_nothing_behind() {
 fn a_seed_replays_its_run() {
     let faults = || Faults { reset: 0.01, refuse: 0.1, ..Faults::default() };
     assert_eq!(simulate(7, faults()), simulate(7, faults()));
+}
+
+/// What an idle connection costs is decided here, not by what a request needs.
+#[test]
+fn an_idle_connection_is_small() {
+    fn future<F: Future>(_: fn(Box<Conn>) -> F) -> usize {
+        size_of::<F>()
+    }
+    assert!(size_of::<Conn>() <= 256, "{}", size_of::<Conn>());
+    let task = future(crate::http::conn::serve);
+    assert!(task <= 256, "{task}");
 }
