@@ -105,7 +105,8 @@ fn bind_address(
     sockets: &mut Sockets,
 ) -> io::Result<Address> {
     let own = listener.reuse_port && matches!(address, Address::Ip(_));
-    let options = listen_options(listener, address, own);
+    let both = listener.ipv4_compat.get(index).copied().unwrap_or_default();
+    let options = ListenOptions { v6_only: !both, ..listen_options(listener, address, own) };
     let mut actual = address.clone();
     let mut shared = None;
     for shard in &mut sockets.by_shard {

@@ -62,6 +62,8 @@ pub(crate) struct Work {
     pub replay: Chain,
     /// How the response body is framed.
     pub form: BodyForm,
+    /// The attempt to come repeats one that took longer than `per_try_timeout`.
+    pub timeout_retry: bool,
     /// Held while a retry is under way.
     pub retry_permit: Option<RetryPermit>,
     /// The response's head has gone out.

@@ -21,6 +21,8 @@ pub struct Listener {
     pub workers: Vec<WorkerListenerStats>,
     /// `address` and `additional_addresses`.
     pub addresses: Vec<Address>,
+    /// `ipv4_compat` of each: an IPv6 socket that takes IPv4 connections as well.
+    pub ipv4_compat: Vec<bool>,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.
     pub buffer_limit: u32,
     /// `bind_to_port`, default true.

@@ -77,7 +77,11 @@ impl SockAddr {
     /// From what a system call returned.
     pub(crate) fn from_raw(raw: &socket2::SockAddr) -> Self {
         if let Some(addr) = raw.as_socket() {
-            return Self::Inet(addr);
+            // An IPv4 peer of a socket that serves both is an IPv4 address to everybody above.
+            return match addr.ip().to_canonical() {
+                IpAddr::V4(ip) => Self::Inet((ip, addr.port()).into()),
+                IpAddr::V6(_) => Self::Inet(addr),
+            };
         }
         if let Some(path) = raw.as_pathname() {
             return Self::Unix(UnixAddr::Path(path.to_path_buf()));

@@ -40,6 +40,14 @@ pub(crate) fn address(
     }
 }
 
+/// Does a listener at this address take IPv4 connections on its IPv6 socket?
+pub(crate) fn ipv4_compat(value: Option<&api::Address>) -> bool {
+    match value.and_then(|value| value.address.as_ref()) {
+        Some(api::address::Address::SocketAddress(value)) => value.ipv4_compat,
+        _ => false,
+    }
+}
+
 fn pipe(cx: &mut Cx<'_>, at: &At<'_>, value: &api::Pipe) -> Option<Address> {
     let api::Pipe { path, mode } = value;
     // sun_path takes 108 bytes with the zero at its end.
@@ -88,11 +96,12 @@ pub(crate) fn host_and_port<'v>(
         protocol,
         address,
         resolver_name,
-        ipv4_compat,
+        // Of listening sockets only: see `ipv4_compat`.
+        ipv4_compat: _,
         network_namespace_filepath,
         port_specifier,
     } = value;
-    refuse!(cx, at, network_namespace_filepath, resolver_name, ipv4_compat);
+    refuse!(cx, at, network_namespace_filepath, resolver_name);
     if !network_namespace_filepath.is_empty() {
         return None;
     }

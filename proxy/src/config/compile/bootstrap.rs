@@ -7,7 +7,7 @@ use ringway_xds::api::envoy::config::bootstrap::v3 as api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::metrics::v3 as metrics;
 
-use super::address::{address, socket_options};
+use super::address::{address, ipv4_compat, socket_options};
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension, extensions, string_match, type_name};
@@ -229,6 +229,10 @@ fn admin_of(cx: &mut Cx<'_>, at: &At<'_>, admin: &api::Admin) -> Admin {
     if !access_log_path.is_empty() {
         let at = at.field("access_log_path");
         access_logs.extend(access_log::default_file(cx, &at, access_log_path).map(Arc::new));
+    }
+    if ipv4_compat(listen.as_ref()) {
+        let at = at.field("address");
+        cx.unsupported_value(&at.field("socket_address"), "ipv4_compat of admin");
     }
     let allow_at = at.field("allow_paths");
     let allow_paths = allow_paths.iter().enumerate();

@@ -8,7 +8,7 @@ use ringway_xds::api::envoy::config::listener::v3 as api;
 use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use xxhash_rust::xxh64::xxh64;
 
-use super::address::{address, keepalive, socket_options};
+use super::address::{address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, type_name};
@@ -80,7 +80,7 @@ pub(crate) fn compile(
         return None;
     }
     listener_filters_of(cx, at, listener_filters);
-    let addresses = addresses(cx, at, main_address.as_ref(), additional_addresses);
+    let (addresses, ipv4_compat) = addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
     let chains = Chains {
@@ -102,6 +102,7 @@ pub(crate) fn compile(
         workers: workers.map(|n| worker(cx, n)).collect(),
         stat_prefix,
         addresses,
+        ipv4_compat,
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
         bind_to_port: bind_to_port.unwrap_or(true),
         reuse_port: enable_reuse_port.unwrap_or(true),
@@ -131,13 +132,15 @@ fn addresses(
     at: &At<'_>,
     main: Option<&ringway_xds::api::envoy::config::core::v3::Address>,
     additional: &[api::AdditionalAddress],
-) -> Vec<Address> {
+) -> (Vec<Address>, Vec<bool>) {
     let mut out: Vec<Address> = address(cx, &at.field("address"), main).into_iter().collect();
+    let mut compat = vec![ipv4_compat(main)];
     for (index, more) in additional.iter().enumerate() {
         let at = at.field("additional_addresses");
         let at = at.index(index);
         let api::AdditionalAddress { address: more, socket_options, tcp_keepalive } = more;
         refuse!(cx, &at, socket_options, tcp_keepalive);
+        compat.push(ipv4_compat(more.as_ref()));
         let more = address(cx, &at.field("address"), more.as_ref());
         let any_port = matches!(more, Some(Address::Ip(ip)) if ip.port() == 0);
         if !any_port && more.as_ref().is_some_and(|more| out.contains(more)) {
@@ -145,7 +148,7 @@ fn addresses(
         }
         out.extend(more);
     }
-    out
+    (out, compat)
 }
 
 fn listener_filters_of(cx: &mut Cx<'_>, at: &At<'_>, filters: &[api::ListenerFilter]) {

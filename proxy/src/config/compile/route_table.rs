@@ -118,7 +118,7 @@ fn virtual_host(
     } = host;
     refuse!(cx, at, matcher, virtual_clusters, rate_limits, cors, typed_per_filter_config);
     refuse!(cx, at, retry_policy_typed_config, hedge_policy, request_mirror_policies);
-    refuse!(cx, at, route_specifiers, include_is_timeout_retry_header);
+    refuse!(cx, at, route_specifiers);
     let rules = Rules {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,

@@ -202,6 +202,7 @@ fn expired(
             exchange.cluster.report(host, Outcome::Timeout);
             let decision = retry.after_reset(Reset::Local, sent);
             if let Decision::After(pause) = permitted(work, exchange, decision) {
+                work.timeout_retry = true;
                 return Ended::Again(pause);
             }
         }

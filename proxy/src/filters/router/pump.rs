@@ -521,6 +521,11 @@ fn start_request(work: &mut Work, exchange: &Exchange<'_>, up: &PooledConn) -> F
         let count = Decimal::new(u64::from(work.info.attempts));
         work.request.headers.set(K::XEnvoyAttemptCount, count.as_bytes());
     }
+    let timeout_retry = std::mem::take(&mut work.timeout_retry);
+    if exchange.matched.host.is_timeout_retry_header && work.info.attempts > 1 {
+        let value: &[u8] = if timeout_retry { b"true" } else { b"false" };
+        work.request.headers.set(K::XEnvoyIsTimeoutRetry, value);
+    }
     let framing = request_framing(&work.request, !work.has_body, false);
     let mut out = Out(BufMut::with_capacity(1024));
     encode_request_head(&work.request, framing, exchange.codec.key_format, &mut out);
