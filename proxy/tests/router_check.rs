@@ -1,6 +1,6 @@
-//! Route tables with requests and what Envoy's router answers to each (its "route table check tool").
-//! Compared are virtual host, cluster, kind and code of the action; rewritten paths and headers are
-//! the business of the end-to-end tests.
+//! Route tables with requests and what Envoy's router answers to each: the goldens of its "route
+//! table check tool". Compared are virtual host, cluster, kind and code of the action; rewritten
+//! paths and headers are the business of the end-to-end tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,8 @@ fn without(text: &str, fields: &[&str]) -> String {
 
 /// The smallest bootstrap around a route table.
 fn bootstrap(table: &str) -> String {
+    const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.\
+                       http_connection_manager.v3.HttpConnectionManager";
     let table = without(table, &["virtual_clusters:", "internal_only_headers:"]);
     let table: String = table.lines().map(|line| format!("            {line}\n")).collect();
     format!(
@@ -60,7 +62,7 @@ fn bootstrap(table: &str) -> String {
     - filters:
       - name: hcm
         typed_config:
-          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          '@type': {HCM}
           stat_prefix: t
           http_filters:
           - name: router
@@ -113,8 +115,8 @@ impl RouteRequest for Request<'_> {
     }
 }
 
-/// What the table does with a request, in the words of the check tool: it knows no virtual host of a
-/// route that forwards nothing, and calls a direct response a redirect.
+/// What the table does with a request, in the words of the check tool: it knows no virtual host of
+/// a route that forwards nothing, and calls a direct response a redirect.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Answer {
     host: String,

@@ -11,8 +11,8 @@ pub struct Frugal {
     delay_ms: c_long,
 }
 
-/// Begins a phase that needs much more memory than the rest of the process's life, such as loading a
-/// large configuration.
+/// Begins a phase that needs much more memory than the rest of the process's life, such as loading
+/// a large configuration.
 ///
 /// The allocator keeps freed pages for a while, for what comes next, and gives them back when it is
 /// used again; after such a phase it may not be for long, and what stays lies scattered over the

@@ -8,7 +8,7 @@ use super::route::RouteTable;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Http1CodecSlots, HttpStats};
 
-/// One HTTP connection manager. Durations of zero mean "no limit", as in Envoy, unless said otherwise.
+/// One HTTP connection manager. A duration of zero means "no limit", as in Envoy.
 #[derive(Debug)]
 pub struct HttpManager {
     /// `stat_prefix`.
@@ -23,7 +23,8 @@ pub struct HttpManager {
     pub http1: Http1Options,
     /// `access_log`.
     pub access_logs: Vec<Arc<AccessLog>>,
-    /// `access_log_options.access_log_flush_interval` and the like are refused until streams log more than once.
+    /// `access_log_options.access_log_flush_interval` and the like are refused until streams log
+    /// more than once.
     /// `server_name`, default `envoy`.
     pub server_name: Arc<str>,
     /// `server_header_transformation`.
@@ -49,7 +50,8 @@ pub struct HttpManager {
     pub max_requests_per_connection: u32,
     /// `proxy_100_continue`.
     pub proxy_100_continue: bool,
-    /// `stream_error_on_invalid_http_message` (HTTP/1: keep the connection after a 4xx where it is safe).
+    /// `stream_error_on_invalid_http_message`: keep an HTTP/1 connection after a 4xx where it is
+    /// safe.
     pub stream_error_on_invalid: bool,
     /// Options of the router filter.
     pub router: RouterOptions,

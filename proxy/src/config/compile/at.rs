@@ -49,7 +49,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// `static_resources.clusters[0].metadata.filter_metadata["envoy.lb"]`, as the transcoder writes it.
+/// As the transcoder writes it: `static_resources.clusters[0].metadata.filter_metadata["a.b"]`.
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {

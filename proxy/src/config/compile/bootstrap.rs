@@ -25,61 +25,14 @@ pub(crate) struct Rest {
 /// Checks every field but `static_resources` and `layered_runtime`, which the caller reads.
 pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     let at = At::root();
+    check(cx, &at, bootstrap);
+    #[rustfmt::skip]
     let api::Bootstrap {
-        node,
-        // Parameters of xDS requests, and there are none without `dynamic_resources`.
-        node_context_params: _,
-        static_resources: _,
-        dynamic_resources,
-        // `upstream_bind_config` is read by the caller, the rest here.
-        cluster_manager,
-        hds_config,
-        flags_path,
-        stats_sinks,
-        // Says when names of statistics are made, not which.
-        deferred_stat_options: _,
-        stats_config,
-        stats_flush_interval,
-        watchdog,
-        watchdogs,
-        tracing,
-        layered_runtime: _,
-        admin,
-        overload_manager,
-        enable_dispatcher_stats,
-        header_prefix,
-        stats_server_version_override,
-        use_tcp_for_dns_lookups,
-        dns_resolution_config,
-        typed_dns_resolver_config,
-        bootstrap_extensions,
-        fatal_actions,
-        config_sources,
-        default_config_source,
-        default_socket_interface,
-        certificate_provider_instances,
-        inline_headers,
-        perf_tracing_file_path,
-        default_regex_engine,
-        xds_delegate_extension,
-        xds_config_tracker_extension,
-        listener_manager,
-        application_log_config,
-        // Clients of gRPC services, and nothing that has one is taken.
-        grpc_async_client_manager_config: _,
-        // Dials of tcmalloc; our allocator has others.
-        memory_allocator_manager: _,
-        // Shards are always pinned.
-        enable_worker_cpu_affinity: _,
-        stats_flush,
-        stats_eviction,
+        node, dynamic_resources, cluster_manager, stats_config, stats_flush_interval, admin,
+        header_prefix, dns_resolution_config, typed_dns_resolver_config, bootstrap_extensions,
+        default_socket_interface, default_regex_engine, listener_manager, stats_flush,
+        ..
     } = bootstrap;
-    refuse!(cx, &at, hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing);
-    refuse!(cx, &at, overload_manager, enable_dispatcher_stats, stats_server_version_override);
-    refuse!(cx, &at, use_tcp_for_dns_lookups, fatal_actions, config_sources);
-    refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
-    refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
-    refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
     extensions(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
     if let Some(api::bootstrap::StatsFlush::StatsFlushOnAdmin(true)) = stats_flush {
         cx.unsupported(&at.field("stats_flush_on_admin"));
@@ -114,6 +67,42 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
             Duration::from_secs(5),
         ),
     }
+}
+
+/// Names every field: refused here, read elsewhere, or of no effect.
+fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
+    #[rustfmt::skip]
+    let api::Bootstrap {
+        // Refused.
+        hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing, overload_manager,
+        enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
+        fatal_actions, config_sources, default_config_source, certificate_provider_instances,
+        inline_headers, perf_tracing_file_path, xds_delegate_extension,
+        xds_config_tracker_extension, application_log_config, stats_eviction,
+        // Read by `compile`.
+        node: _, dynamic_resources: _, cluster_manager: _, stats_config: _,
+        stats_flush_interval: _, admin: _, header_prefix: _, dns_resolution_config: _,
+        typed_dns_resolver_config: _, bootstrap_extensions: _, default_socket_interface: _,
+        default_regex_engine: _, listener_manager: _, stats_flush: _,
+        // Read by the caller.
+        static_resources: _, layered_runtime: _,
+        // Parameters of xDS requests, and there are none without `dynamic_resources`.
+        node_context_params: _,
+        // Says when names of statistics are made, not which.
+        deferred_stat_options: _,
+        // Clients of gRPC services, and nothing that has one is taken.
+        grpc_async_client_manager_config: _,
+        // Dials of tcmalloc; our allocator has others.
+        memory_allocator_manager: _,
+        // Shards are always pinned.
+        enable_worker_cpu_affinity: _,
+    } = bootstrap;
+    refuse!(cx, &at, hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing);
+    refuse!(cx, &at, overload_manager, enable_dispatcher_stats, stats_server_version_override);
+    refuse!(cx, &at, use_tcp_for_dns_lookups, fatal_actions, config_sources);
+    refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
+    refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
+    refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
 }
 
 /// Takes the one type that is what happens anyway.

@@ -18,6 +18,7 @@ use super::{breakers, discovery, health, lb, outlier, transport, upstream_http};
 use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
+use crate::plan::cluster::Thresholds;
 use crate::plan::{Cluster, ClusterId, SocketOption};
 use crate::upstream::limits::Limits;
 
@@ -29,100 +30,32 @@ pub(crate) fn compile(
     cluster: &api::Cluster,
     common_bind: Option<&core::BindConfig>,
 ) -> Option<Arc<Cluster>> {
+    check(cx, at, cluster);
+    #[rustfmt::skip]
     let api::Cluster {
-        transport_socket_matches,
-        transport_socket_matcher,
-        name,
-        alt_stat_name,
-        stats_matcher,
-        eds_cluster_config,
-        connect_timeout,
-        per_connection_buffer_limit_bytes,
-        per_connection_buffer_high_watermark_timeout,
-        // Read by `lb`.
-        lb_policy: _,
-        // Read by `discovery`.
-        load_assignment: _,
-        health_checks,
-        // Read by `upstream_http`, with the other HTTP options.
-        max_requests_per_connection: _,
-        circuit_breakers,
-        upstream_http_protocol_options: _,
-        common_http_protocol_options: _,
-        http_protocol_options: _,
-        http2_protocol_options: _,
-        typed_extension_protocol_options: _,
-        // Read by `discovery`; other types do not look at them, in Envoy neither.
-        dns_refresh_rate: _,
-        dns_jitter: _,
-        dns_failure_refresh_rate: _,
-        respect_dns_ttl: _,
-        dns_lookup_family: _,
-        dns_resolvers: _,
-        use_tcp_for_dns_lookups: _,
-        dns_resolution_config: _,
-        typed_dns_resolver_config: _,
-        wait_for_warm_on_init,
-        outlier_detection,
-        // Of ORIGINAL_DST clusters only.
-        cleanup_interval: _,
-        upstream_bind_config,
-        lb_subset_config,
-        common_lb_config,
-        transport_socket,
-        // Read by extensions and access-log operators that are refused where they are asked for.
-        metadata: _,
-        protocol_selection: _,
-        upstream_connection_options,
-        close_connections_on_host_health_failure,
-        ignore_health_on_host_removal,
-        filters,
-        load_balancing_policy: _,
-        lrs_server,
-        // What to report to `lrs_server`.
-        lrs_report_endpoint_metrics: _,
-        track_timeout_budgets,
-        upstream_config,
-        track_cluster_stats,
-        preconnect_policy,
-        connection_pool_per_downstream_connection,
-        queuing_policies,
-        cluster_discovery_type: _,
-        lb_config: _,
+        name, alt_stat_name, eds_cluster_config, connect_timeout,
+        per_connection_buffer_limit_bytes, health_checks, circuit_breakers, wait_for_warm_on_init,
+        outlier_detection, upstream_bind_config, lb_subset_config, common_lb_config,
+        transport_socket, upstream_connection_options, ignore_health_on_host_removal,
+        track_cluster_stats, preconnect_policy,
+        ..
     } = cluster;
-    refuse!(cx, at, transport_socket_matches, transport_socket_matcher, stats_matcher);
-    refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
-    refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
-    refuse!(cx, at, connection_pool_per_downstream_connection);
-    refuse!(cx, at, close_connections_on_host_health_failure);
     track_stats(cx, at, track_cluster_stats.as_ref());
     preconnect(cx, at, preconnect_policy.as_ref());
     subsets(cx, at, lb_subset_config.as_ref());
     transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
-    if *wait_for_warm_on_init == Some(false) {
-        let at = at.field("wait_for_warm_on_init");
-        cx.unsupported_allowed(&at, "wait_for_warm_on_init: false", "true");
-    }
+    warming(cx, at, *wait_for_warm_on_init);
     let discovery = discovery::compile(cx, at, cluster);
     if eds_cluster_config.is_some() && discovery.is_some() {
-        let message = "eds_cluster_config set in a non-EDS cluster";
-        cx.invalid(&at.field("eds_cluster_config"), message);
+        cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
     }
-    let connect_at = at.field("connect_timeout");
-    let bind_at = at.field("upstream_bind_config");
     let bind = upstream_bind_config.as_ref().or(common_bind);
-    let (bind, mut options) = bind_config(cx, &bind_at, bind);
-    let connection = upstream_connection_options.as_ref();
-    let tcp_keepalive = connection_options(cx, at, connection);
-    options.shrink_to_fit();
+    let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
+    let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let stat_name: Arc<str> = Arc::from(stat_name.replace(':', "_"));
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
-    let remaining = [(0, "default"), (1, "high")].map(|(index, priority): (usize, _)| {
-        circuit_breakers[index]
-            .track_remaining
-            .then(|| CircuitBreakersRemaining::new(cx.registry, &stat_name, priority))
-    });
+    let remaining = remaining(cx, &stat_name, &circuit_breakers);
     let health_checks = health::compile(cx, &at.field("health_checks"), health_checks);
     let outlier = outlier_detection
         .as_ref()
@@ -136,7 +69,7 @@ pub(crate) fn compile(
         discovery,
         lb: lb?,
         panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),
-        connect_timeout: duration(cx, &connect_at, *connect_timeout, Duration::from_secs(5)),
+        connect_timeout: connect_timeout_of(cx, at, *connect_timeout),
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
         limits: Arc::new(Limits::new(&circuit_breakers)),
         remaining,
@@ -154,11 +87,82 @@ pub(crate) fn compile(
         bind,
         socket_options: options,
         tcp_keepalive,
-        close_on_health_failure: *close_connections_on_host_health_failure,
+        close_on_health_failure: cluster.close_connections_on_host_health_failure,
         ignore_health_on_removal: *ignore_health_on_host_removal,
         hosts: Arc::new(hosts),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))
+}
+
+/// Names every field: refused here, read elsewhere, or of no effect.
+fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
+    #[rustfmt::skip]
+    let api::Cluster {
+        // Refused.
+        transport_socket_matches, transport_socket_matcher, stats_matcher,
+        per_connection_buffer_high_watermark_timeout, close_connections_on_host_health_failure,
+        filters, lrs_server, track_timeout_budgets, upstream_config,
+        connection_pool_per_downstream_connection, queuing_policies,
+        // Read by `compile`.
+        name: _, alt_stat_name: _, eds_cluster_config: _, connect_timeout: _,
+        per_connection_buffer_limit_bytes: _, health_checks: _, circuit_breakers: _,
+        wait_for_warm_on_init: _, outlier_detection: _, upstream_bind_config: _,
+        lb_subset_config: _, common_lb_config: _, transport_socket: _,
+        upstream_connection_options: _, ignore_health_on_host_removal: _, track_cluster_stats: _,
+        preconnect_policy: _,
+        // Read by `lb`.
+        lb_policy: _, lb_config: _, load_balancing_policy: _,
+        // Read by `upstream_http`.
+        max_requests_per_connection: _, upstream_http_protocol_options: _, protocol_selection: _,
+        common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
+        typed_extension_protocol_options: _,
+        // Read by `discovery`.
+        cluster_discovery_type: _, load_assignment: _,
+        // Read by `discovery`; other types do not look at them, in Envoy neither.
+        dns_refresh_rate: _, dns_jitter: _, dns_failure_refresh_rate: _, respect_dns_ttl: _,
+        dns_lookup_family: _, dns_resolvers: _, use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _, typed_dns_resolver_config: _,
+        // Of ORIGINAL_DST clusters only.
+        cleanup_interval: _,
+        // Read by extensions and access-log operators that are refused where they are asked for.
+        metadata: _,
+        // What to report to `lrs_server`.
+        lrs_report_endpoint_metrics: _,
+    } = cluster;
+    refuse!(cx, at, transport_socket_matches, transport_socket_matcher, stats_matcher);
+    refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
+    refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
+    refuse!(cx, at, connection_pool_per_downstream_connection);
+    refuse!(cx, at, close_connections_on_host_health_failure);
+}
+
+/// `connect_timeout`, default 5 s.
+fn connect_timeout_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<prost_types::Duration>,
+) -> Duration {
+    duration(cx, &at.field("connect_timeout"), value, Duration::from_secs(5))
+}
+
+/// `circuit_breakers.<priority>.remaining_*` of the priorities that track it.
+fn remaining(
+    cx: &mut Cx<'_>,
+    stat_name: &str,
+    breakers: &[Thresholds; 2],
+) -> [Option<CircuitBreakersRemaining>; 2] {
+    let [normal, high] = breakers.map(|thresholds| thresholds.track_remaining);
+    [(normal, "default"), (high, "high")].map(|(tracked, priority)| {
+        tracked.then(|| CircuitBreakersRemaining::new(cx.registry, stat_name, priority))
+    })
+}
+
+/// Waiting for the first answer of DNS is what happens without the field.
+fn warming(cx: &mut Cx<'_>, at: &At<'_>, wait: Option<bool>) {
+    if wait == Some(false) {
+        let at = at.field("wait_for_warm_on_init");
+        cx.unsupported_allowed(&at, "wait_for_warm_on_init: false", "true");
+    }
 }
 
 fn track_stats(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::TrackClusterStats>) {

@@ -8,7 +8,7 @@ use ringway_xds::api::envoy::config::cluster::v3 as api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::clusters::dns::v3 as dns;
 use ringway_xds::api::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
-use ringway_xds::api::envoy::extensions::network::dns_resolver::getaddrinfo::v3::GetAddrInfoDnsResolverConfig;
+use ringway_xds::api::envoy::extensions::network::dns_resolver::getaddrinfo;
 
 use super::at::At;
 use super::cx::Cx;
@@ -190,9 +190,14 @@ pub(crate) fn typed_resolvers(
     match type_name(&any.type_url) {
         CARES => cares(cx, &at, any),
         GETADDRINFO => {
-            let config = cx.unpack::<GetAddrInfoDnsResolverConfig>(&at, any).unwrap_or_default();
+            let config = cx
+                .unpack::<getaddrinfo::v3::GetAddrInfoDnsResolverConfig>(&at, any)
+                .unwrap_or_default();
             // How many threads look names up is not to be seen from outside.
-            let GetAddrInfoDnsResolverConfig { num_retries, num_resolver_threads: _ } = config;
+            let getaddrinfo::v3::GetAddrInfoDnsResolverConfig {
+                num_retries,
+                num_resolver_threads: _,
+            } = config;
             refuse!(cx, &at, num_retries);
             Vec::new()
         }

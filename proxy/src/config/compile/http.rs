@@ -26,84 +26,16 @@ pub(crate) fn compile(
     at: &At<'_>,
     config: &api::HttpConnectionManager,
 ) -> Option<HttpManager> {
+    check(cx, at, config);
+    #[rustfmt::skip]
     let api::HttpConnectionManager {
-        record_route_resolution_stats,
-        codec_type,
-        stat_prefix,
-        http_filters,
-        add_user_agent,
-        tracing,
-        common_http_protocol_options,
-        http1_safe_max_connection_duration,
-        http_protocol_options,
-        http2_protocol_options,
-        http3_protocol_options,
-        server_name,
-        server_header_transformation,
-        scheme_header_transformation,
-        max_request_headers_kb,
-        // Read by `timeouts`.
-        stream_idle_timeout: _,
-        stream_flush_timeout,
-        request_timeout: _,
-        request_headers_timeout: _,
-        drain_timeout: _,
-        drain_timeout_jitter,
-        delayed_close_timeout: _,
-        access_log,
-        access_log_flush_interval,
-        flush_access_log_on_new_request,
-        access_log_options,
-        // Read by `forwarding`.
-        use_remote_address: _,
-        xff_num_trusted_hops: _,
-        original_ip_detection_extensions,
-        early_header_mutation_extensions,
-        internal_address_config: _,
-        skip_xff_append: _,
-        via,
-        // Read by `request_id`.
-        generate_request_id: _,
-        preserve_external_request_id: _,
-        always_set_request_id_in_response: _,
-        forward_client_cert_details,
-        // What to say of a client's certificate; only TLS, which is refused, has one.
-        set_current_client_cert_details: _,
-        forward_client_cert_matcher,
-        proxy_100_continue,
-        represent_ipv4_remote_address_as_ipv4_mapped_ipv6: _,
-        upgrade_configs,
-        // Read by `normalise`.
-        normalize_path: _,
-        merge_slashes: _,
-        path_with_escaped_slashes_action: _,
-        request_id_extension: _,
-        local_reply_config,
-        strip_matching_host_port: _,
-        stream_error_on_invalid_http_message,
-        path_normalization_options,
-        strip_trailing_host_dot: _,
-        proxy_status_config,
-        typed_header_validation_config,
-        append_x_forwarded_port,
-        // Marks replies of an overload manager, which is refused.
-        append_local_overload: _,
-        // Tells of a PROXY protocol header, whose listener filter is refused.
-        add_proxy_protocol_connection_state: _,
-        forward_proto_config,
-        route_specifier,
-        strip_port_mode: _,
+        codec_type, stat_prefix, http_filters, add_user_agent, common_http_protocol_options,
+        http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
+        scheme_header_transformation, max_request_headers_kb, access_log, access_log_options, via,
+        forward_client_cert_details, proxy_100_continue, local_reply_config,
+        append_x_forwarded_port, route_specifier,
+        ..
     } = config;
-    refuse!(cx, at, record_route_resolution_stats);
-    refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
-    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
-    refuse!(cx, at, flush_access_log_on_new_request, original_ip_detection_extensions);
-    refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
-    refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
-    refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
-    let stream_error_on_invalid_http_message =
-        stream_error_on_invalid_http_message.unwrap_or_default();
-    refuse!(cx, at, stream_error_on_invalid_http_message);
     codec(cx, at, *codec_type, http2_protocol_options.is_some());
     access_log_options_of(cx, at, access_log_options.as_ref());
     local_reply(cx, at, local_reply_config.as_ref());
@@ -137,14 +69,64 @@ pub(crate) fn compile(
         timeouts,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or_default(),
         proxy_100_continue: *proxy_100_continue,
-        stream_error_on_invalid: stream_error_on_invalid_http_message,
+        stream_error_on_invalid: config.stream_error_on_invalid_http_message == Some(true),
         append_x_forwarded_port: *append_x_forwarded_port,
         router: router?,
         routes: routes?,
     })
 }
 
-/// `AUTO` is HTTP/1 here: HTTP/2 is a later step, and a client that speaks it is told so by an error.
+/// Names every field: refused here, read elsewhere, or of no effect.
+fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
+    #[rustfmt::skip]
+    let api::HttpConnectionManager {
+        // Refused.
+        record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
+        http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
+        access_log_flush_interval, flush_access_log_on_new_request,
+        original_ip_detection_extensions, early_header_mutation_extensions,
+        forward_client_cert_matcher, upgrade_configs, stream_error_on_invalid_http_message,
+        path_normalization_options, proxy_status_config, typed_header_validation_config,
+        forward_proto_config,
+        // Read by `compile`.
+        codec_type: _, stat_prefix: _, http_filters: _, add_user_agent: _,
+        common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
+        server_name: _, server_header_transformation: _, scheme_header_transformation: _,
+        max_request_headers_kb: _, access_log: _, access_log_options: _, via: _,
+        forward_client_cert_details: _, proxy_100_continue: _, local_reply_config: _,
+        append_x_forwarded_port: _, route_specifier: _,
+        // Read by `timeouts`.
+        stream_idle_timeout: _, request_timeout: _, request_headers_timeout: _, drain_timeout: _,
+        delayed_close_timeout: _,
+        // Read by `forwarding`.
+        use_remote_address: _, xff_num_trusted_hops: _, skip_xff_append: _,
+        internal_address_config: _, represent_ipv4_remote_address_as_ipv4_mapped_ipv6: _,
+        // Read by `request_id`.
+        generate_request_id: _, preserve_external_request_id: _,
+        always_set_request_id_in_response: _, request_id_extension: _,
+        // What to say of a client's certificate; only TLS, which is refused, has one.
+        set_current_client_cert_details: _,
+        // Read by `normalise`.
+        normalize_path: _, merge_slashes: _, path_with_escaped_slashes_action: _,
+        strip_matching_host_port: _, strip_trailing_host_dot: _, strip_port_mode: _,
+        // Marks replies of an overload manager, which is refused.
+        append_local_overload: _,
+        // Tells of a PROXY protocol header, whose listener filter is refused.
+        add_proxy_protocol_connection_state: _,
+    } = config;
+    let stream_error_on_invalid_http_message =
+        stream_error_on_invalid_http_message.unwrap_or_default();
+    refuse!(cx, at, record_route_resolution_stats);
+    refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
+    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
+    refuse!(cx, at, flush_access_log_on_new_request, original_ip_detection_extensions);
+    refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
+    refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
+    refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
+    refuse!(cx, at, stream_error_on_invalid_http_message);
+}
+
+/// `AUTO` is HTTP/1 here: HTTP/2 is a later step, and a client that speaks it gets an error.
 fn codec(cx: &mut Cx<'_>, at: &At<'_>, codec_type: i32, http2_options: bool) {
     use api::http_connection_manager::CodecType;
     let http1 = codec_type == CodecType::Http1 as i32;

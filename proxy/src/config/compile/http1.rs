@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringway_xds::api::envoy::config::core::v3 as api;
-use ringway_xds::api::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig;
+use ringway_xds::api::envoy::extensions::http::header_formatters::preserve_case;
 
 use super::at::At;
 use super::cx::Cx;
@@ -140,8 +140,10 @@ fn header_case(
                 cx.unsupported_allowed(&at, type_name(&any.type_url), PRESERVE);
                 return HeaderCase::Lower;
             }
-            let config = cx.unpack::<PreserveCaseFormatterConfig>(&at, &any).unwrap_or_default();
-            let PreserveCaseFormatterConfig {
+            let config = cx
+                .unpack::<preserve_case::v3::PreserveCaseFormatterConfig>(&at, &any)
+                .unwrap_or_default();
+            let preserve_case::v3::PreserveCaseFormatterConfig {
                 forward_reason_phrase,
                 formatter_type_on_envoy_headers,
             } = config;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 use ringway_xds::api::envoy::config::listener::v3 as api;
-use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager as hcm;
 use xxhash_rust::xxh64::xxh64;
 
 use super::address::{address, ipv4_compat, keepalive, socket_options};
@@ -27,54 +27,16 @@ pub(crate) fn compile(
     at: &At<'_>,
     listener: &api::Listener,
 ) -> Option<Arc<Listener>> {
+    check(cx, at, listener);
+    #[rustfmt::skip]
     let api::Listener {
-        name,
-        address: main_address,
-        additional_addresses,
-        stat_prefix,
-        stats_matcher,
-        filter_chains,
-        fcds_config,
-        filter_chain_matcher,
-        use_original_dst,
-        default_filter_chain,
-        per_connection_buffer_limit_bytes,
-        per_connection_buffer_high_watermark_timeout,
-        // Read by extensions and access-log operators that are refused where they are asked for.
-        metadata: _,
-        deprecated_v1,
-        drain_type,
-        listener_filters,
-        // Limits listener filters, and there are none.
-        listener_filters_timeout: _,
-        continue_on_listener_filters_timeout: _,
-        transparent,
-        freebind,
-        socket_options: options,
-        tcp_fast_open_queue_length,
-        traffic_direction,
-        udp_listener_config,
-        api_listener,
-        connection_balance_config,
-        // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
-        reuse_port: _,
-        enable_reuse_port,
-        access_log,
-        tcp_backlog_size,
-        max_connections_to_accept_per_socket_event,
-        bind_to_port,
-        enable_mptcp,
-        // Both exempt the listener from limits of an overload manager, which is refused.
-        ignore_global_conn_limit: _,
-        bypass_overload_manager: _,
-        tcp_keepalive,
-        listener_specifier,
+        name, address: main_address, additional_addresses, stat_prefix, filter_chains,
+        default_filter_chain, per_connection_buffer_limit_bytes, drain_type, listener_filters,
+        transparent, freebind, socket_options: options, traffic_direction, enable_reuse_port,
+        access_log, tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
+        tcp_keepalive, listener_specifier,
+        ..
     } = listener;
-    let use_original_dst = use_original_dst.unwrap_or_default();
-    refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher, use_original_dst);
-    refuse!(cx, at, per_connection_buffer_high_watermark_timeout);
-    refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
-    refuse!(cx, at, connection_balance_config, enable_mptcp);
     if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
         cx.unsupported(&at.field("internal_listener"));
         return None;
@@ -87,7 +49,7 @@ pub(crate) fn compile(
         list: filter_chains,
         default: default_filter_chain.as_ref(),
         // UDP and the matcher tree are refused already; neither has chains as others have them.
-        checked: filter_chain_matcher.is_none() && !addresses.is_empty(),
+        checked: listener.filter_chain_matcher.is_none() && !addresses.is_empty(),
     };
     let chains = filter_chains_of(cx, at, &chains, &stat_prefix);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
@@ -119,6 +81,37 @@ pub(crate) fn compile(
         hash: xxh64(&listener.encode_to_vec(), 0),
     };
     (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))
+}
+
+/// Names every field: refused here, read elsewhere, or of no effect.
+fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
+    #[rustfmt::skip]
+    let api::Listener {
+        // Refused.
+        stats_matcher, fcds_config, filter_chain_matcher, use_original_dst,
+        per_connection_buffer_high_watermark_timeout, deprecated_v1, tcp_fast_open_queue_length,
+        udp_listener_config, api_listener, connection_balance_config, enable_mptcp,
+        // Read by `compile`.
+        name: _, address: _, additional_addresses: _, stat_prefix: _, filter_chains: _,
+        default_filter_chain: _, per_connection_buffer_limit_bytes: _, drain_type: _,
+        listener_filters: _, transparent: _, freebind: _, socket_options: _, traffic_direction: _,
+        enable_reuse_port: _, access_log: _, tcp_backlog_size: _,
+        max_connections_to_accept_per_socket_event: _, bind_to_port: _, tcp_keepalive: _,
+        listener_specifier: _,
+        // Read by extensions and access-log operators that are refused where they are asked for.
+        metadata: _,
+        // Limits listener filters, and there are none.
+        listener_filters_timeout: _, continue_on_listener_filters_timeout: _,
+        // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
+        reuse_port: _,
+        // Both exempt the listener from limits of an overload manager, which is refused.
+        ignore_global_conn_limit: _, bypass_overload_manager: _,
+    } = listener;
+    let use_original_dst = use_original_dst.unwrap_or_default();
+    refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher, use_original_dst);
+    refuse!(cx, at, per_connection_buffer_high_watermark_timeout);
+    refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
+    refuse!(cx, at, connection_balance_config, enable_mptcp);
 }
 
 /// `listener.<this>.`: `stat_prefix`, or the address with `_` for `:`.
@@ -289,7 +282,7 @@ fn network_filter(
             );
             cx.invalid(&at, message);
         }
-        let Some(config) = cx.unpack::<HttpConnectionManager>(&at, any) else { continue };
+        let Some(config) = cx.unpack::<hcm::v3::HttpConnectionManager>(&at, any) else { continue };
         let manager = http::compile(cx, &at, &config);
         let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
         found = manager.map(|manager| NetworkFilter::Http(Arc::new(manager), stats));

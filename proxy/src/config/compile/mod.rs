@@ -1,9 +1,10 @@
 //! Envoy's messages to the plan: pure, but for the slots of statistics it asks for and the files
 //! that a field names.
 //!
-//! Every message is taken apart field by field, without `..`, so that a field cannot be forgotten:
-//! it is acted on, or refused if it is set ([`set::refuse`]), or let be with a comment that says why
-//! it changes nothing here. All findings of one run are collected.
+//! Every message is taken apart field by field, so that a field cannot be forgotten: it is acted
+//! on, or refused if it is set ([`set::refuse`]), or let be with a comment that says why it changes
+//! nothing here. A second pattern with `..` only follows one without. All findings of one run are
+//! collected.
 
 // Envoy takes its deprecated fields, and so do we; whoever reads the file warns of them.
 #![allow(deprecated)]

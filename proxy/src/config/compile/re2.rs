@@ -47,8 +47,8 @@ pub(crate) fn search(pattern: &str) -> Result<Regex, Error> {
 }
 
 fn build(pattern: &str, translated: &str) -> Result<Regex, Error> {
-    // Without Unicode `\d`, `\w`, `\b` and `.` mean what they mean in RE2 on ASCII, and programs are
-    // small. Patterns with Unicode classes do not compile that way and are tried again with it.
+    // Without Unicode `\d`, `\w`, `\b` and `.` mean what they mean in RE2 on ASCII, and programs
+    // are small. Patterns with Unicode classes do not compile so and are tried again with it.
     let build = |unicode| {
         RegexBuilder::new(translated).unicode(unicode).size_limit(PROGRAM_BYTES_MAX).build()
     };

@@ -13,7 +13,7 @@ use super::re2;
 use super::set::refuse;
 use crate::plan::route::{CaseSensitivity, Fraction, StringMatch};
 
-/// A duration, or `default` where there is none. Negative ones and those beyond 290 years are wrong.
+/// A duration, or `default` where there is none. Negative ones are wrong, and beyond 290 years.
 pub(crate) fn duration(
     cx: &mut Cx<'_>,
     at: &At<'_>,

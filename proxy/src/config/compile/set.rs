@@ -1,4 +1,4 @@
-//! "Is this field set to something other than its default?", asked of every field that is not acted on.
+//! "Is this field set to something other than its default?", asked of what is not acted on.
 
 use std::collections::BTreeMap;
 

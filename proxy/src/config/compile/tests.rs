@@ -18,6 +18,8 @@ fn load(text: &str) -> Result<Loaded, Diagnostics> {
 
 /// A bootstrap with a connection manager: its fields, then its routes.
 fn manager(fields: &str, routes: &str) -> String {
+    const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.\
+                       http_connection_manager.v3.HttpConnectionManager";
     let block = |text: &str, indent: &str| -> String {
         text.lines().map(|line| format!("{indent}{line}\n")).collect()
     };
@@ -37,7 +39,7 @@ fn manager(fields: &str, routes: &str) -> String {
     - filters:
       - name: hcm
         typed_config:
-          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          '@type': {HCM}
           stat_prefix: s
           http_filters:
           - name: router

@@ -157,8 +157,8 @@ struct Trie {
     routes: Box<[u32]>,
 }
 
-/// One node. Its routes are `routes[start..]`: first the `prefix` ones, then `path_separated_prefix`,
-/// then `path`, each ascending.
+/// One node. Its routes are `routes[start..]`: first the `prefix` ones, then
+/// `path_separated_prefix`, then `path`, each ascending.
 #[derive(Debug, Clone, Copy, Default)]
 struct Node {
     label: u32,

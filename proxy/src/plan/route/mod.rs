@@ -64,7 +64,7 @@ pub enum ClusterChoice {
     One(ClusterId),
     /// `cluster_header` (lower case).
     Header(Arc<str>),
-    /// `weighted_clusters`: cumulative weights ascending; the pick is a random number below the total.
+    /// `weighted_clusters`: cumulative weights ascending; a random number below the total picks.
     Weighted(WeightedClusters),
 }
 
