@@ -28,11 +28,11 @@ test: ## install what the tests need, build, run them
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 
-test-all: ## the same, the comparison of Envoy with itself, and documentation examples
+test-all: ## the same, Envoy against itself, mutations for the fuzz targets, documentation examples
 	@.ci/tools test
 	cargo build --workspace --bins
 	cargo test --workspace --doc
-	cargo nextest run --workspace --profile all
+	RINGWAY_FUZZ_SECONDS=$${RINGWAY_FUZZ_SECONDS:-20} cargo nextest run --workspace --profile all
 
 lint: ## formatting, clippy, licences and sources of dependencies
 	@.ci/tools lint

@@ -6,6 +6,7 @@
 pub mod bins;
 pub mod corpus;
 pub mod diff;
+pub mod fuzz;
 pub mod ports;
 pub mod proxy;
 pub mod tidy;

@@ -205,10 +205,10 @@ pub(crate) fn data_source(
     match specifier {
         Some(Specifier::InlineString(text)) => Some(text.clone().into_bytes()),
         Some(Specifier::InlineBytes(bytes)) => Some(bytes.clone()),
-        Some(Specifier::Filename(path)) => match std::fs::read(path) {
+        Some(Specifier::Filename(path)) => match read_file(path) {
             Ok(bytes) => Some(bytes),
-            Err(error) => {
-                cx.invalid(&at.field("filename"), format!("cannot read '{path}': {error}"));
+            Err(message) => {
+                cx.invalid(&at.field("filename"), message);
                 None
             }
         },
@@ -228,6 +228,20 @@ pub(crate) fn data_source(
             None
         }
     }
+}
+
+/// A file that a field names. Devices and pipes may never end, so only regular files are read; what
+/// lies in `/dev`, `/proc` or `/sys` is refused by Envoy too ("Invalid path").
+fn read_file(path: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("cannot read '{path}': {error}");
+    let real = std::fs::canonicalize(path).map_err(failed)?;
+    if ["/dev", "/proc", "/sys"].iter().any(|folder| real.starts_with(folder)) {
+        return Err(format!("'{path}' is no file to read: not below /dev, /proc or /sys"));
+    }
+    if !std::fs::metadata(&real).map_err(failed)?.is_file() {
+        return Err(format!("'{path}' is not a regular file"));
+    }
+    std::fs::read(&real).map_err(failed)
 }
 
 /// A `google.protobuf.Value` as JSON.

@@ -261,3 +261,14 @@ fn inline_yaml_is_merged_over_the_file() {
     let gone = crate::config::load(&options, 1, &mut Registry::new(3)).expect_err("no file");
     assert_eq!(&*gone.0[0].file, &*file);
 }
+
+#[test]
+fn files_that_may_never_end_are_not_read() {
+    for path in ["/dev/zero", "/proc/version", "/dev/../sys/kernel/uevent_seqnum", "/"] {
+        let body = format!("{{status: 200, body: {{filename: {path}}}}}");
+        let route = format!("- {{match: {{prefix: /}}, direct_response: {body}}}");
+        let found = load(&manager("", &route)).unwrap_err();
+        let [only] = found.0.as_slice() else { panic!("{path}: {found}") };
+        assert!(only.path.ends_with("direct_response.body.filename"), "{path}: {found}");
+    }
+}

@@ -1,0 +1,4 @@
+//! `h1_body::run` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ringway_tests::fuzz::h1_body::run(input));
