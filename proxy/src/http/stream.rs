@@ -76,7 +76,8 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     check_scheme(conn, work, plan)?;
     check_path(&work.request)?;
     if let Normalised::Redirect = normalise(conn, work, plan)? {
-        return Ok(redirect_to_normal_form(conn, work));
+        redirect_to_normal_form(conn, work);
+        return Ok(());
     }
     let ends = Ends { peer: conn.peer.ip(), local_port: conn.local.port(), tls: false };
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128);

@@ -42,7 +42,7 @@ pub struct HostPage {
     pub local_total: Cell64,
     /// Those of them that were no failure.
     pub local_success: Cell64,
-    next: OnceLock<Arc<HostPage>>,
+    next: OnceLock<Arc<Self>>,
 }
 
 /// The sums over all pages of a host.

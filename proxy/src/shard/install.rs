@@ -31,7 +31,7 @@ impl Shard {
         }
         old.iter().for_each(|gone| gone.stop());
         *self.listeners.borrow_mut() = listeners;
-        *self.view.borrow_mut() = Some(Rc::new(plan));
+        *self.view.borrow_mut() = Some(plan);
     }
 
     pub(super) fn stop_listening(&self, which: StopListening) {

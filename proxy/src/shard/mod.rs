@@ -62,7 +62,8 @@ pub(crate) struct Shard {
     pub logs: ShardLogs,
     shards: usize,
     outbox: Rc<MeshOutbox>,
-    view: RefCell<Option<Rc<Arc<Plan>>>>,
+    /// The plan new streams begin with.
+    view: RefCell<Option<Arc<Plan>>>,
     listeners: RefCell<Vec<Rc<ActiveListener>>>,
     sockets: RefCell<Vec<ListenSocket>>,
     draining: Cell<Option<(Drain, Instant)>>,

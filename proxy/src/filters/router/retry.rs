@@ -70,9 +70,11 @@ impl<'p> Retry<'p> {
         if !allowed {
             on = 0;
         }
-        let left = most.or(policy.map(|policy| policy.num_retries)).unwrap_or(1);
+        let left = most.or_else(|| policy.map(|policy| policy.num_retries)).unwrap_or(1);
         Self {
-            per_try: per_try.or(policy.map(|policy| policy.per_try_timeout)).unwrap_or_default(),
+            per_try: per_try
+                .or_else(|| policy.map(|policy| policy.per_try_timeout))
+                .unwrap_or_default(),
             policy,
             on,
             left: if on == 0 { 0 } else { left },

@@ -70,7 +70,7 @@ fn rewritten(path: &[u8], rewrite: &PathRewrite, matched_len: Option<u32>) -> Op
         PathRewrite::None => None,
         PathRewrite::Prefix(prefix) => {
             // A regex has matched the whole path.
-            let matched = matched_len.map_or(split_query(path).0.len(), |len| len as usize);
+            let matched = matched_len.map_or_else(|| split_query(path).0.len(), |len| len as usize);
             let rest = path.get(matched..)?;
             let mut new = Vec::with_capacity(prefix.len() + rest.len());
             new.extend_from_slice(prefix.as_bytes());

@@ -35,9 +35,11 @@ struct Ask {
     may: &'static [u16],
 }
 
+/// Sizes of bodies: none, small, above one segment, above every limit.
+const SIZES: [usize; 5] = [0, 5, 300, 5_000, 70_000];
+
 fn ask(number: u64, rng: &mut Rng) -> Ask {
-    let sizes = [0, 5, 300, 5_000, 70_000];
-    let len = sizes[(rng.next() % 5) as usize];
+    let len = SIZES[(rng.next() % 5) as usize];
     let (what, may): (&str, &'static [u16]) = match rng.next() % 12 {
         0 => ("chunked", &[200, 503]),
         1 => ("slow", &[200, 503, 504]),
@@ -47,39 +49,43 @@ fn ask(number: u64, rng: &mut Rng) -> Ask {
         5 => ("error", &[503]),
         _ => ("plain", &[200, 503]),
     };
-    let prefix = if rng.next() % 3 == 0 { "/retry" } else { "/once" };
+    let prefix = if rng.next().is_multiple_of(3) { "/retry" } else { "/once" };
     let (path, may): (String, &'static [u16]) = match rng.next() % 10 {
         0 => ("/direct".into(), &[200]),
         _ => (format!("{prefix}/{what}/{len}"), may),
     };
-    let mut text = Vec::new();
-    let head = format!("host: sim\r\nx-number: {number}\r\n");
-    let upload = sizes[(rng.next() % 5) as usize];
-    let method = match rng.next() % 4 {
-        0 if !path.starts_with("/direct") => {
-            text.extend(format!("POST {path} HTTP/1.1\r\n{head}x-body: 1\r\n").bytes());
-            let body = body_of(number, upload);
-            if rng.next() % 2 == 0 {
-                text.extend(format!("content-length: {upload}\r\n\r\n").bytes());
-                text.extend(body);
-            } else {
-                text.extend(b"transfer-encoding: chunked\r\n\r\n");
-                for piece in body.chunks(1500) {
-                    text.extend(format!("{:x}\r\n", piece.len()).bytes());
-                    text.extend(piece);
-                    text.extend(b"\r\n");
-                }
-                text.extend(b"0\r\n\r\n");
-            }
-            Method::Post
-        }
-        _ => {
-            text.extend(format!("GET {path} HTTP/1.1\r\n{head}\r\n").bytes());
-            Method::Get
-        }
+    let post = rng.next().is_multiple_of(4) && !path.starts_with("/direct");
+    let (method, text) = if post {
+        (Method::Post, upload(&path, number, rng))
+    } else {
+        (Method::Get, get(&path, number))
     };
     let len = if path == "/direct" { 4 } else { len };
     Ask { text, number, method, len, may }
+}
+
+fn get(path: &str, number: u64) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: sim\r\nx-number: {number}\r\n\r\n").into_bytes()
+}
+
+/// A request with a body, by length or in chunks.
+fn upload(path: &str, number: u64, rng: &mut Rng) -> Vec<u8> {
+    let body = body_of(number, SIZES[(rng.next() % 5) as usize]);
+    let head = format!("POST {path} HTTP/1.1\r\nhost: sim\r\nx-number: {number}\r\nx-body: 1\r\n");
+    let mut text = head.into_bytes();
+    if rng.next().is_multiple_of(2) {
+        text.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
+        text.extend(body);
+        return text;
+    }
+    text.extend(b"transfer-encoding: chunked\r\n\r\n");
+    for piece in body.chunks(1500) {
+        text.extend(format!("{:x}\r\n", piece.len()).bytes());
+        text.extend(piece);
+        text.extend(b"\r\n");
+    }
+    text.extend(b"0\r\n\r\n");
+    text
 }
 
 /// Runs one client; the statuses it got, 0 for a connection that ended without one.
@@ -105,7 +111,7 @@ async fn talk(stream: &Stream, rng: &mut Rng, first: u64, statuses: &mut Vec<u16
         for ask in &asks {
             stream.write(Chunk::copy_from(&ask.text));
         }
-        if rng.next() % 15 == 0 {
+        if rng.next().is_multiple_of(15) {
             // A client that walks away in the middle.
             sleep(Duration::from_millis(rng.next() % 50)).await;
             return;

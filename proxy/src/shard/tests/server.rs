@@ -116,5 +116,5 @@ async fn answer(stream: &Stream, head: &RequestHead, number: u64, rng: &mut Rng)
     }
     stream.write(out.freeze());
     // Now and then a kept connection closes after its answer: the keep-alive race.
-    stream.flush().await.is_ok() && rng.next() % 8 != 0
+    stream.flush().await.is_ok() && !rng.next().is_multiple_of(8)
 }
