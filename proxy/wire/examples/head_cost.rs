@@ -57,6 +57,11 @@ fn measure(name: &str, mut work: impl FnMut()) {
 }
 
 fn main() {
+    requests();
+    responses();
+}
+
+fn requests() {
     let (limits, options) = (RequestLimits::default(), ParseOptions::default());
     let mut head = RequestHead::default();
     let parsed = parse_request(REQUEST, &limits, &options, &mut head);
@@ -111,8 +116,12 @@ fn main() {
         encode_request_head(black_box(&head), Framing::AsIs, format, &mut out);
         black_box(&out);
     });
+}
+
+fn responses() {
+    let (limits, options) = (HeadLimits::RESPONSE, ParseOptions::default());
+    let mut out = Vec::with_capacity(4096);
     let mut answer = ResponseHead::default();
-    let limits = HeadLimits::RESPONSE;
     measure("parse response (6 lines)", || {
         let input = black_box(RESPONSE);
         let _ = black_box(parse_response(input, &limits, &options, &Method::Get, &mut answer));

@@ -52,7 +52,8 @@ pub fn lengths(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
     for (at, line) in source.text.lines().enumerate() {
         let columns = line.chars().count();
-        if columns > COLUMNS {
+        // The URL of a type cannot be broken in YAML.
+        if columns > COLUMNS && !line.contains("\"type.googleapis.com/") {
             let place = format!("{}:{}", source.path, at + 1);
             found.push(format!("{place}: {columns} columns, at most {COLUMNS}: break the line"));
         }

@@ -102,7 +102,8 @@ fn times_both_ways() {
 
 #[test]
 fn what_is_printed_reads_back() {
-    let text = "name: a\nconnect_timeout: 0.25s\ntransport_socket:\n  name: t\n  typed_config:\n    \
+    let text = "name: a\nconnect_timeout: 0.25s\ntransport_socket:\n\
+                \x20\x20name: t\n  typed_config:\n    \
                 '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.\
                 UpstreamTlsContext\n    common_tls_context: {alpn_protocols: [h2]}\n    sni: x\n\
                 metadata: {filter_metadata: {m: {a: [1, b, {c: yes}]}}}\n";

@@ -51,8 +51,8 @@ fn rewrite_host(head: &mut RequestHead, forward: &Forward) {
     }
 }
 
-/// Replaces the authority; `x-envoy-original-host` tells the old one, and with `append_x_forwarded_host`
-/// it is passed on.
+/// Replaces the authority. `x-envoy-original-host` tells the old one, and with
+/// `append_x_forwarded_host` it is passed on.
 pub(crate) fn set_authority(head: &mut RequestHead, host: &[u8], append: bool) {
     if !head.authority.is_empty() && head.authority != host {
         head.headers.set(K::XEnvoyOriginalHost, &head.authority);

@@ -112,7 +112,9 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_an_answer_is_read(changes in prop::collection::vec((0usize..90, any::<u8>()), 1..8)) {
+    fn any_change_of_an_answer_is_read(
+        changes in prop::collection::vec((0usize..90, any::<u8>()), 1..8),
+    ) {
         let asked = question(7, &name("www.example"), RecordType::A, false);
         let records: &[Record<'_>] =
             &[("www.example", 5, 30, wire("b.example")), ("b.example", 1, 60, vec![10, 0, 0, 2])];

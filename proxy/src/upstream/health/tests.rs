@@ -131,7 +131,9 @@ fn intervals_follow_state() {
 
 proptest! {
     #[test]
-    fn jitter_stays_in_range(base in 0u64..5000, percent in 0u32..300, jitter in 0u64..500, r: u64) {
+    fn jitter_stays_in_range(
+        base in 0u64..5000, percent in 0u32..300, jitter in 0u64..500, r: u64,
+    ) {
         let pause = with_jitter(
             Duration::from_millis(base), percent, Duration::from_millis(jitter), |n| r % n,
         );
@@ -242,7 +244,8 @@ fn http_checks_over_one_connection() {
 fn unexpected_answers_fail_the_host() {
     run(async {
         let asked = Rc::default();
-        let bad = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nx-envoy-immediate-health-check-fail: 1\r\n\r\n";
+        let bad = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\
+                   x-envoy-immediate-health-check-fail: 1\r\n\r\n";
         let closing = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let server = Rc::new(answering(Box::leak(Box::new([OK, bad, closing])), &asked));
         let bench = bench(&server, check(HealthCheckKind::Http(http())), |_| {});
@@ -263,7 +266,8 @@ fn unexpected_answers_fail_the_host() {
 fn bodies_and_statuses_can_be_asked_for() {
     run(async {
         let asked = Rc::default();
-        let answer = "HTTP/1.1 207 x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nall\r\n6\r\n good!\r\n0\r\n\r\n";
+        let answer = "HTTP/1.1 207 x\r\ntransfer-encoding: chunked\r\n\r\n\
+                      3\r\nall\r\n6\r\n good!\r\n0\r\n\r\n";
         let server = answering(Box::leak(Box::new([answer])), &asked);
         let mut http = http();
         http.expected = vec![(200, 208)];
