@@ -26,6 +26,9 @@ use crate::plan::route::RouteId;
 use crate::shard::Shard;
 use crate::upstream::RetryPermit;
 
+/// Bytes received ahead of their reader at the most, whatever the buffer limit.
+const RECV_LIMIT_MAX: usize = 256 << 10;
+
 /// A connection between requests: what must be kept for as long as it is open.
 pub(crate) struct Conn {
     pub shard: Rc<Shard>,
@@ -278,6 +281,8 @@ impl Conn {
         peer: SockAddr,
     ) -> Box<Self> {
         let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
+        // What was received and not read yet counts as buffered, too.
+        stream.set_recv_limit((listener.plan.buffer_limit as usize).clamp(1, RECV_LIMIT_MAX));
         let opened = ringway_runtime::now();
         Box::new(Self {
             id: shard.next_connection_id(),
