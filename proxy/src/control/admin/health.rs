@@ -12,6 +12,12 @@ pub(super) fn ready(_: &Request, admin: &Admin) -> Response {
     Response { status, ..Response::text(format!("{}\n", state.name())) }
 }
 
+/// `/live`: the process runs and answers, whatever its state: what a liveness probe asks, which
+/// must not kill a process that warms up or drains. Envoy has no such page.
+pub(super) fn live(_: &Request, _: &Admin) -> Response {
+    Response::text("LIVE\n")
+}
+
 /// `/healthcheck/fail`
 pub(super) fn fail(_: &Request, admin: &Admin) -> Response {
     // Set here too, so that a /ready right behind this answer sees it.

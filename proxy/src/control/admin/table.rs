@@ -91,6 +91,7 @@ pub(super) static PAGES: &[Page] = &[
         &[Param::one_of("format", "Format of the answer", &["text", "json"])],
         listeners::listeners,
     ),
+    read("/live", "200 for as long as the process runs", &[], health::live),
     write(
         "/logging",
         "print or change log levels",

@@ -136,6 +136,7 @@ fn ask(admin: &Admin, method: &str, target: &str) -> (u16, String) {
 fn ready_follows_the_state_of_the_process() {
     let (admin, commands) = admin();
     assert_eq!(ask(&admin, "GET", "/ready"), (503, "PRE_INITIALIZING\n".to_owned()));
+    assert_eq!(ask(&admin, "GET", "/live"), (200, "LIVE\n".to_owned()));
     admin.server.set(State::Live);
     assert_eq!(ask(&admin, "GET", "/ready?x"), (200, "LIVE\n".to_owned()));
     assert_eq!(ask(&admin, "POST", "/healthcheck/fail"), (200, "OK\n".to_owned()));
