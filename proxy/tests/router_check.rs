@@ -150,7 +150,7 @@ fn ask(loaded: &Loaded, table: &RouteTable, request: &Request<'_>) -> Answer {
                 ClusterChoice::One(id) => name(*id),
                 ClusterChoice::Header(of) => header(of),
                 ClusterChoice::Weighted(clusters) => {
-                    match &clusters.pick(random).expect("weights").cluster {
+                    match &clusters.clusters[clusters.pick(random)].cluster {
                         WeightedTarget::Cluster(id) => name(*id),
                         WeightedTarget::Header(of) => header(of),
                     }

@@ -11,26 +11,6 @@ use super::scalar::{duration, optional_duration, type_name};
 use super::set::refuse;
 use crate::plan::route::{RetryOn, RetryPolicy};
 
-/// The words of `retry_on`, Envoy's `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
-const WORDS: [(&str, u32); 16] = [
-    ("5xx", RetryOn::R5XX),
-    ("gateway-error", RetryOn::GATEWAY_ERROR),
-    ("connect-failure", RetryOn::CONNECT_FAILURE),
-    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
-    ("refused-stream", RetryOn::REFUSED_STREAM),
-    ("retriable-status-codes", RetryOn::RETRIABLE_STATUS_CODES),
-    ("reset", RetryOn::RESET),
-    ("retriable-headers", RetryOn::RETRIABLE_HEADERS),
-    ("envoy-ratelimited", RetryOn::ENVOY_RATELIMITED),
-    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
-    ("cancelled", RetryOn::GRPC_CANCELLED),
-    ("deadline-exceeded", RetryOn::GRPC_DEADLINE_EXCEEDED),
-    ("internal", RetryOn::GRPC_INTERNAL),
-    ("resource-exhausted", RetryOn::GRPC_RESOURCE_EXHAUSTED),
-    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
-    ("http3-post-connect-failure", RetryOn::HTTP3_POST_CONNECT_FAILURE),
-];
-
 /// Compiles a retry policy.
 pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::RetryPolicy) -> RetryPolicy {
     let api::RetryPolicy {
@@ -86,8 +66,8 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::RetryPolicy) -
 fn words(cx: &mut Cx<'_>, at: &At<'_>, text: &str) -> RetryOn {
     let mut on = RetryOn::default();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        match WORDS.iter().find(|(known, _)| *known == word) {
-            Some((_, bit)) => on.0 |= bit,
+        match RetryOn::word(word) {
+            Some(bit) => on.0 |= bit,
             None => cx.warn(at, format!("'{word}' is no retry condition and has no effect")),
         }
     }

@@ -119,16 +119,11 @@ fn by_header(conn: &Conn, work: &Work, name: &str) -> Option<Rc<ShardCluster>> {
     conn.shard.upstreams.by_name(cluster)
 }
 
-/// Position of the chosen cluster: the first whose cumulative weight is above the random number.
+/// Position of the chosen cluster; `header_name` may bring the random number.
 fn weighted_pick(work: &Work, weighted: &WeightedClusters, random: u64) -> usize {
     let told = weighted.header_name.as_deref().and_then(|name| {
         let value = work.request.headers.get(Name::from(name))?;
         std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok()
     });
-    let point = told.unwrap_or(random) % u64::from(weighted.total.max(1));
-    weighted
-        .clusters
-        .iter()
-        .position(|cluster| point < u64::from(cluster.cumulative))
-        .unwrap_or_default()
+    weighted.pick(told.unwrap_or(random))
 }

@@ -80,11 +80,10 @@ pub struct WeightedClusters {
 }
 
 impl WeightedClusters {
-    /// The cluster of a random number: its remainder by the total falls into the cluster's share.
-    pub fn pick(&self, random: u64) -> Option<&WeightedCluster> {
+    /// Position of a random number's cluster: the remainder by the total falls into its share.
+    pub fn pick(&self, random: u64) -> usize {
         let value = random % u64::from(self.total.max(1));
-        let at = self.clusters.partition_point(|c| u64::from(c.cumulative) <= value);
-        self.clusters.get(at)
+        self.clusters.partition_point(|c| u64::from(c.cumulative) <= value)
     }
 }
 
