@@ -10,4 +10,5 @@ pub(crate) mod listener;
 pub mod observe;
 pub mod plan;
 pub mod shard;
+pub(crate) mod transport;
 pub mod upstream;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{Chain, Instant, Sleep, SockAddr, Stream, sleep_until};
+use ringway_runtime::{Chain, Instant, Sleep, SockAddr, sleep_until};
 use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
 use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
 
@@ -24,6 +24,7 @@ use super::stream;
 use crate::listener::ActiveListener;
 use crate::plan::route::RouteId;
 use crate::shard::Shard;
+use crate::transport::Stream;
 use crate::upstream::RetryPermit;
 
 /// Bytes received ahead of their reader at the most, whatever the buffer limit.

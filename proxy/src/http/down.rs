@@ -5,9 +5,11 @@
 
 use std::task::{Context, Poll, ready};
 
-use ringway_runtime::{BufMut, Chunk, Stream};
+use ringway_runtime::{BufMut, Chunk};
 use ringway_wire::HeaderMap;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
+
+use crate::transport::Stream;
 
 /// Receives a request, piece by piece.
 pub(crate) struct Downstream {

@@ -83,7 +83,8 @@ async fn accept_loop(shard: Rc<Shard>, listener: Rc<ActiveListener>, socket: Soc
         // the runtime backs off by itself.
         let Ok((stream, peer)) = socket.accept().await else { continue };
         let manager = Rc::clone(&listener.manager);
-        let conn = Conn::accepted(Rc::clone(&shard), Rc::clone(&listener), manager, stream, peer);
+        let conn =
+            Conn::accepted(Rc::clone(&shard), Rc::clone(&listener), manager, stream.into(), peer);
         spawn(conn::serve(conn));
     }
 }

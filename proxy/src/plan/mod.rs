@@ -9,6 +9,7 @@ pub mod host_page;
 pub mod http;
 pub mod listener;
 pub mod route;
+pub mod transport;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::rc::Rc;
 
-use ringway_runtime::{Chunk, Instant, Stream};
+use ringway_runtime::{Chunk, Instant};
 
 use super::Pool;
+use crate::transport::Stream;
 use crate::upstream::host::ShardHost;
 use crate::upstream::limits::Resource;
 
@@ -166,7 +167,7 @@ impl PooledConn {
 
     /// The connection. Its peer address is the upstream address for logs.
     #[allow(clippy::expect_used, reason = "emptied only by methods that consume self")]
-    pub fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.conn.as_ref().expect("present until released or dropped").stream
     }
 

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{self as runtime, ConnectOptions, Instant, Keepalive, SockAddr, Stream};
+use ringway_runtime::{self as runtime, ConnectOptions, Instant, Keepalive, SockAddr};
 
 use super::conn::Conn;
 use super::{AcquireError, Pool};
 use crate::plan::{Address, Cluster, Host};
+use crate::transport::Stream;
 
 /// Between the starts of two attempts at addresses of one host (RFC 8305 section 5; Envoy's value).
 const NEXT_ATTEMPT: Duration = Duration::from_millis(300);
@@ -64,7 +65,7 @@ impl Pool {
             let plan = &pool.shared.plan;
             let connect = pin!(connect_host(&pool.host, &pool.shared.connect));
             match runtime::timeout(plan.connect_timeout, connect).await {
-                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream, born, generation)),
+                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream.into(), born, generation)),
                 Ok(Err(error)) => pool.connect_failed(born, &failure(&error)),
                 Err(_) => pool.connect_failed(born, &timed_out()),
             }
@@ -113,7 +114,7 @@ fn os_message(error: &io::Error) -> String {
 pub(in crate::upstream) async fn connect_host(
     host: &Host,
     options: &ConnectOptions,
-) -> io::Result<Stream> {
+) -> io::Result<runtime::Stream> {
     let moved = host.moved.load_full();
     let (address, additional) = match &moved {
         Some(moved) => (&moved.address, &moved.additional),
@@ -131,9 +132,9 @@ async fn connect_first(
     first: &SockAddr,
     rest: &[SockAddr],
     options: &ConnectOptions,
-) -> io::Result<Stream> {
+) -> io::Result<runtime::Stream> {
     let mut left = rest.iter();
-    let mut attempts: Vec<Pin<Box<dyn Future<Output = io::Result<Stream>> + '_>>> =
+    let mut attempts: Vec<Pin<Box<dyn Future<Output = io::Result<runtime::Stream>> + '_>>> =
         vec![Box::pin(runtime::connect(first, options))];
     let mut timer = runtime::sleep(NEXT_ATTEMPT);
     let mut last = None;

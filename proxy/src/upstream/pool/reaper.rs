@@ -10,10 +10,11 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use ringway_runtime::{self as runtime, Instant, Join, Stream};
+use ringway_runtime::{self as runtime, Instant, Join};
 
 use super::Pool;
 use super::conn::End;
+use crate::transport::Stream;
 use crate::upstream::cluster::Shared;
 
 /// The reaper of one cluster.
