@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ringway::config::{Loaded, load_text};
 use ringway::observe::stats::Registry;
-use ringway::plan::listener::NetworkFilter;
+use ringway::plan::listener::Terminal;
 use ringway::plan::route::{
     Action, ClusterChoice, Lookup, RouteRequest, RouteTable, WeightedTarget,
 };
@@ -222,7 +222,7 @@ fn routes_are_those_of_envoy() {
                 continue;
             }
         };
-        let NetworkFilter::Http(manager, _) = &loaded.plan.listeners[0].chains[0].network;
+        let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal;
         for test in tests["tests"].as_array().expect("a list of tests") {
             let request = Request(&test["input"]);
             // The tool switches every share off that the test does not name.

@@ -13,16 +13,9 @@ use crate::observe::format::{
 };
 use crate::observe::stats::Variant;
 
-/// A connection was accepted.
+/// A connection begins to be served; the listener has counted it.
 pub(crate) fn connection_opened(conn: &Conn) {
     let stats = &conn.shard.stats;
-    let listener = &conn.listener.plan;
-    stats.inc(listener.stats.downstream_cx_total());
-    stats.gauge_add(listener.stats.downstream_cx_active(), 1);
-    if let Some(worker) = listener.workers.get(conn.shard.index) {
-        stats.inc(worker.downstream_cx_total());
-        stats.gauge_add(worker.downstream_cx_active(), 1);
-    }
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_total());
     stats.gauge_add(hcm.downstream_cx_active(), 1);
@@ -35,14 +28,7 @@ pub(crate) fn connection_opened(conn: &Conn) {
 pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
     let received = conn.down.uncounted_rx();
     let stats = &conn.shard.stats;
-    let listener = &conn.listener.plan;
     let age = conn.opened.elapsed().as_millis() as u64;
-    stats.inc(listener.stats.downstream_cx_destroy());
-    stats.gauge_sub(listener.stats.downstream_cx_active(), 1);
-    stats.record(listener.stats.downstream_cx_length_ms(), age);
-    if let Some(worker) = listener.workers.get(conn.shard.index) {
-        stats.gauge_sub(worker.downstream_cx_active(), 1);
-    }
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_destroy());
     let by_peer = after == After::Gone || conn.down.stream.readable_closed();
@@ -145,7 +131,7 @@ fn charge_code(conn: &Conn, _work: &Work, code: u16) {
     if let Some(class) = hcm.downstream_rq_class(code) {
         stats.inc(class);
     }
-    let listener = &conn.listener.http_stats;
+    let listener = &conn.manager.listener_stats;
     stats.inc(listener.downstream_rq_completed());
     if let Some(class) = listener.downstream_rq_class(code) {
         stats.inc(class);
@@ -214,6 +200,7 @@ pub(crate) fn context<'a>(
         response_trailer_bytes: work.response_trailers.byte_size() as u64,
         downstream: downstream(conn, info),
         upstream: upstream(info),
+        filter_chain_name: Some(&*conn.link.chain.plan.name).filter(|name| !name.is_empty()),
         route_name: info.route_name.as_deref().filter(|name| !name.is_empty()),
         stream_id: head
             .headers
@@ -247,18 +234,20 @@ fn timings(info: &Info) -> Timings {
 }
 
 fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
-    let direct_remote = address(&conn.peer);
+    let meta = &conn.meta;
+    let peer = address(meta.remote());
     let client = info.vetted.and_then(|vetted| vetted.client);
-    let remote = match (client, direct_remote) {
+    let remote = match (client, peer) {
         (Some(ip), Address::Ip(peer)) if peer.ip() != ip => Address::Ip((ip, 0).into()),
-        _ => direct_remote,
+        _ => peer,
     };
     Downstream {
-        local: address(&conn.local),
+        local: address(meta.local()),
         remote,
-        direct_local: address(&conn.local),
-        direct_remote,
-        connection_id: Some(conn.id),
+        direct_local: address(meta.direct_local()),
+        direct_remote: address(meta.direct_remote()),
+        connection_id: Some(meta.id),
+        server_name: meta.sni(),
         ..Downstream::default()
     }
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{Chain, Instant, Sleep, SockAddr, sleep_until};
+use ringway_runtime::{Chain, Instant, Sleep, sleep_until};
 use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
 use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
 
@@ -21,7 +21,7 @@ use super::manager::Manager;
 use super::reply::{self, LocalReply};
 use super::respond::BodyForm;
 use super::stream;
-use crate::listener::ActiveListener;
+use crate::listener::{ActiveListener, Admitted, Meta};
 use crate::plan::route::RouteId;
 use crate::shard::Shard;
 use crate::transport::Stream;
@@ -36,12 +36,10 @@ pub(crate) struct Conn {
     pub listener: Rc<ActiveListener>,
     pub manager: Rc<Manager>,
     pub down: Downstream,
-    /// The peer.
-    pub peer: SockAddr,
-    /// Our end.
-    pub local: SockAddr,
-    /// `%CONNECTION_ID%`.
-    pub id: u64,
+    /// Who the client is and where it wanted to go.
+    pub meta: Rc<Meta>,
+    /// Counts it as open on its listener.
+    pub link: Admitted,
     /// When it was accepted.
     pub opened: Instant,
     /// Requests begun on it.
@@ -273,26 +271,19 @@ async fn close(conn: &mut Conn, after: After) {
 }
 
 impl Conn {
-    /// A connection that was just accepted.
-    pub(crate) fn accepted(
-        shard: Rc<Shard>,
-        listener: Rc<ActiveListener>,
-        manager: Rc<Manager>,
-        stream: Stream,
-        peer: SockAddr,
-    ) -> Box<Self> {
-        let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
+    /// A connection its listener has let in.
+    pub(crate) fn accepted(link: Admitted, manager: Rc<Manager>, stream: Stream) -> Box<Self> {
+        let (shard, listener) = (Rc::clone(&link.shard), Rc::clone(&link.listener));
         // What was received and not read yet counts as buffered, too.
         stream.set_recv_limit((listener.plan.buffer_limit as usize).clamp(1, RECV_LIMIT_MAX));
-        let opened = ringway_runtime::now();
+        let opened = link.opened;
         Box::new(Self {
-            id: shard.next_connection_id(),
             shard,
             listener,
             manager,
             down: Downstream::new(stream),
-            peer,
-            local,
+            meta: Rc::clone(&link.meta),
+            link,
             opened,
             served: 0,
             timer: sleep_until(opened + Duration::from_secs(3600)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringway_wire::http1::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
 
+use crate::observe::stats::ListenerHttpStats;
 use crate::plan::cluster::UpstreamHttp;
 use crate::plan::http::{HeaderCase, HttpManager, Underscores};
 
@@ -12,6 +13,8 @@ use crate::plan::http::{HeaderCase, HttpManager, Underscores};
 pub(crate) struct Manager {
     /// The plan.
     pub plan: Arc<HttpManager>,
+    /// `listener.<l>.http.<stat_prefix>.*`
+    pub listener_stats: ListenerHttpStats,
     /// Parser options of requests.
     pub options: ParseOptions,
     /// Parser limits of requests.
@@ -51,7 +54,7 @@ impl Codec {
 
 impl Manager {
     /// Prepares a plan for the codec.
-    pub(crate) fn new(plan: Arc<HttpManager>) -> Self {
+    pub(crate) fn new(plan: Arc<HttpManager>, listener_stats: ListenerHttpStats) -> Self {
         let http1 = &plan.http1;
         let key_format = key_format(http1.header_case);
         let options = ParseOptions {
@@ -75,7 +78,7 @@ impl Manager {
             head_bytes_max: http1.max_headers_bytes as usize,
             headers_count_max: http1.max_headers_count as usize,
         };
-        Self { options, limits, key_format, plan }
+        Self { options, limits, key_format, plan, listener_stats }
     }
 }
 

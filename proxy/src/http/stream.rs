@@ -79,7 +79,8 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
         redirect_to_normal_form(conn, work);
         return Ok(());
     }
-    let ends = Ends { peer: conn.peer.ip(), local_port: conn.local.port(), tls: false };
+    let ends =
+        Ends { peer: conn.meta.remote().ip(), local_port: conn.meta.local().port(), tls: false };
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128);
     work.info.vetted = Some(vetted);
     if parsed.upgrade
@@ -175,7 +176,7 @@ fn check_path(head: &RequestHead) -> Result<(), Stop> {
 }
 
 fn normalise(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<Normalised, Stop> {
-    let port = conn.local.port();
+    let port = conn.meta.local().port();
     normalise::normalise(&mut work.request, &plan.normalise, port).map_err(|_| {
         conn.shard.stats.inc(plan.stats.hcm.downstream_rq_failed_path_normalization());
         work.close = true;

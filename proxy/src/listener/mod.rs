@@ -3,43 +3,44 @@
 //! LIFECYCLE: `start` (one accept task per socket) → `stop` (sockets closed, connections stay) →
 //! gone when the last connection lets go of it.
 
+mod admitted;
+mod chain;
+mod meta;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_runtime::{Join, Listener as Socket, spawn};
+use ringway_runtime::{Join, Listener as Socket, SockAddr, Stream, spawn};
 
 use crate::control::message::ListenSocket;
-use crate::http::conn::{self, Conn};
-use crate::http::manager::Manager;
-use crate::observe::stats::ListenerHttpStats;
 use crate::plan::Listener;
-use crate::plan::listener::NetworkFilter;
 use crate::shard::Shard;
+
+pub(crate) use admitted::Admitted;
+pub(crate) use chain::ActiveChain;
+use chain::Chains;
+pub(crate) use meta::Meta;
 
 /// One listener on one shard.
 pub(crate) struct ActiveListener {
     pub plan: Arc<Listener>,
-    /// `listener.<l>.http.<p>.*`
-    pub http_stats: ListenerHttpStats,
-    manager: Rc<Manager>,
+    chains: Chains,
     accepting: RefCell<Vec<Join<()>>>,
     /// Connections open on it.
     pub connections: Cell<usize>,
 }
 
 impl ActiveListener {
-    /// Starts to accept on `sockets`. `None` where the plan has no filter chain to serve with.
+    /// Starts to accept on `sockets`.
     pub(crate) fn start(
         shard: &Rc<Shard>,
         plan: &Arc<Listener>,
         sockets: Vec<ListenSocket>,
-    ) -> Option<Rc<Self>> {
-        let NetworkFilter::Http(manager, http_stats) = &plan.chains.first()?.network;
+    ) -> Rc<Self> {
         let active = Rc::new(Self {
             plan: Arc::clone(plan),
-            http_stats: http_stats.clone(),
-            manager: Rc::new(Manager::new(Arc::clone(manager))),
+            chains: Chains::new(plan.chains.len()),
             accepting: RefCell::default(),
             connections: Cell::new(0),
         });
@@ -54,13 +55,15 @@ impl ActiveListener {
                 ),
             }
         }
-        Some(active)
+        active
     }
 
-    /// What serves its connections.
+    /// The connection manager of a chain.
     #[cfg(test)]
-    pub(crate) fn manager(&self) -> &Manager {
-        &self.manager
+    pub(crate) fn manager(&self, chain: usize) -> Rc<crate::http::manager::Manager> {
+        let chain = self.chains.get(&self.plan.chains, chain).expect("a chain at this position");
+        let crate::network::Server::Http(manager) = &chain.server;
+        Rc::clone(manager)
     }
 
     /// Accepts on one more socket.
@@ -82,9 +85,15 @@ async fn accept_loop(shard: Rc<Shard>, listener: Rc<ActiveListener>, socket: Soc
         // Errors of accept(2) are those of single connections, or want of descriptors, for which
         // the runtime backs off by itself.
         let Ok((stream, peer)) = socket.accept().await else { continue };
-        let manager = Rc::clone(&listener.manager);
-        let conn =
-            Conn::accepted(Rc::clone(&shard), Rc::clone(&listener), manager, stream.into(), peer);
-        spawn(conn::serve(conn));
+        accepted(&shard, &listener, stream, peer);
     }
+}
+
+/// Takes a connection in: finds its chain and lets it serve.
+fn accepted(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, stream: Stream, peer: SockAddr) {
+    let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
+    let meta = Rc::new(Meta::new(shard.next_connection_id(), peer, local));
+    let Some(chain) = listener.chains.get(&listener.plan.chains, 0) else { return };
+    let link = Admitted::new(Rc::clone(shard), Rc::clone(listener), Rc::clone(&chain), meta);
+    chain.server.serve(link, stream.into());
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::HttpManager;
+use super::transport;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{ListenerHttpStats, ListenerStats, WorkerListenerStats};
@@ -45,9 +46,8 @@ pub struct Listener {
     pub direction: i32,
     /// `drain_type: MODIFY_ONLY`: `/healthcheck/fail` does not drain it.
     pub drain_modify_only: bool,
-    /// Filter chains, in order. Matching needs what a later step brings; the first step has chains
-    /// without a match only, and the compiler refuses the rest.
-    pub chains: Vec<FilterChain>,
+    /// `filter_chains` in order, then `default_filter_chain` if there is one.
+    pub chains: Vec<Arc<FilterChain>>,
     /// Access logs of the listener itself (connections that no chain took).
     pub access_logs: Vec<Arc<AccessLog>>,
     /// Content hash of the resource, to find out what changed.
@@ -59,15 +59,23 @@ pub struct Listener {
 pub struct FilterChain {
     /// `name`.
     pub name: Arc<str>,
-    /// The terminal network filter.
-    pub network: NetworkFilter,
+    /// `transport_socket`.
+    pub transport: transport::Downstream,
     /// `transport_socket_connect_timeout`; zero is none.
     pub transport_connect_timeout: Duration,
+    /// The filters before the terminal one, in order.
+    pub network: Vec<NetworkFilter>,
+    /// The last filter, which serves the connection.
+    pub terminal: Terminal,
 }
 
-/// A terminal network filter.
+/// A network filter that looks at a connection before the terminal filter gets it.
 #[derive(Debug)]
-pub enum NetworkFilter {
+pub enum NetworkFilter {}
+
+/// A network filter that serves connections.
+#[derive(Debug)]
+pub enum Terminal {
     /// `envoy.filters.network.http_connection_manager`, with `listener.<l>.http.<stat_prefix>.*`.
     Http(Arc<HttpManager>, ListenerHttpStats),
 }

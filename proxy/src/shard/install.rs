@@ -27,7 +27,7 @@ impl Shard {
             }
             let own: Vec<ListenSocket>;
             (own, sockets) = sockets.into_iter().partition(|socket| socket.listener == wanted.name);
-            listeners.extend(ActiveListener::start(self, wanted, own));
+            listeners.push(ActiveListener::start(self, wanted, own));
         }
         old.iter().for_each(|gone| gone.stop());
         *self.listeners.borrow_mut() = listeners;

@@ -1,21 +1,19 @@
 //! `Listener` and `FilterChain`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prost::Message;
 use ringway_xds::api::envoy::config::listener::v3 as api;
-use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager as hcm;
 use xxhash_rust::xxh64::xxh64;
 
 use super::address::{address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
-use super::scalar::{duration, type_name};
+use super::scalar::type_name;
 use super::set::refuse;
-use super::{access_log, http, transport};
-use crate::observe::stats::{ListenerHttpStats, ListenerStats, WorkerListenerStats};
-use crate::plan::listener::{FilterChain, NetworkFilter};
+use super::{access_log, filter_chain};
+use crate::observe::stats::{ListenerStats, WorkerListenerStats};
+use crate::plan::listener::FilterChain;
 use crate::plan::{Address, Listener};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
@@ -179,7 +177,7 @@ struct Chains<'a> {
 }
 
 /// What a chain matches; nothing said and nothing set are the same.
-fn rules_of(chain: &api::FilterChain) -> Option<&api::FilterChainMatch> {
+pub(super) fn rules_of(chain: &api::FilterChain) -> Option<&api::FilterChainMatch> {
     chain.filter_chain_match.as_ref().filter(|rules| **rules != api::FilterChainMatch::default())
 }
 
@@ -188,7 +186,7 @@ fn filter_chains_of(
     at: &At<'_>,
     chains: &Chains<'_>,
     stat_prefix: &str,
-) -> Vec<FilterChain> {
+) -> Vec<Arc<FilterChain>> {
     let Chains { list: chains, default, checked } = *chains;
     let chains_at = at.field("filter_chains");
     if chains.is_empty() && default.is_none() && checked {
@@ -207,88 +205,14 @@ fn filter_chains_of(
             );
             cx.invalid(&at, message);
         }
-        out.extend(filter_chain(cx, &at, chain, stat_prefix));
+        out.extend(filter_chain::compile(cx, &at, chain, stat_prefix).map(Arc::new));
     }
     // Takes what no other chain takes, so it comes last.
     let at = at.field("default_filter_chain");
     if let Some(chain) = default {
         // Envoy does not look at what it matches.
         let chain = api::FilterChain { filter_chain_match: None, ..chain.clone() };
-        out.extend(filter_chain(cx, &at, &chain, stat_prefix));
+        out.extend(filter_chain::compile(cx, &at, &chain, stat_prefix).map(Arc::new));
     }
     out
-}
-
-fn filter_chain(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    chain: &api::FilterChain,
-    stat_prefix: &str,
-) -> Option<FilterChain> {
-    let api::FilterChain {
-        filter_chain_match,
-        filters,
-        use_proxy_proto,
-        // See Listener.
-        metadata: _,
-        transport_socket,
-        transport_socket_connect_timeout,
-        name,
-    } = chain;
-    let filter_chain_match = filter_chain_match.as_ref().and_then(|_| rules_of(chain));
-    let use_proxy_proto = use_proxy_proto.unwrap_or_default();
-    refuse!(cx, at, filter_chain_match, use_proxy_proto);
-    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
-    let timeout_at = at.field("transport_socket_connect_timeout");
-    let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
-    let filters_at = at.field("filters");
-    let network = network_filter(cx, &filters_at, filters, stat_prefix)?;
-    Some(FilterChain { name: cx.text(name), network, transport_connect_timeout: timeout })
-}
-
-/// The one filter that ends the chain; others are refused one by one.
-fn network_filter(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    filters: &[api::Filter],
-    stat_prefix: &str,
-) -> Option<NetworkFilter> {
-    const HCM: &str =
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let mut found = None;
-    for (index, filter) in filters.iter().enumerate() {
-        let at = at.index(index);
-        let api::Filter { name, config_type } = filter;
-        let any = match config_type {
-            Some(api::filter::ConfigType::TypedConfig(any)) => any,
-            Some(api::filter::ConfigType::ConfigDiscovery(_)) => {
-                cx.unsupported(&at.field("config_discovery"));
-                continue;
-            }
-            None => {
-                missing_type(cx, &at, name);
-                continue;
-            }
-        };
-        let at = at.field("typed_config");
-        if type_name(&any.type_url) != HCM {
-            cx.unsupported_allowed(&at, type_name(&any.type_url), HCM);
-            continue;
-        }
-        if index + 1 != filters.len() {
-            let message = format!(
-                "non-terminal filter named {name}: a terminal filter must be the last filter in a \
-                 network filter chain"
-            );
-            cx.invalid(&at, message);
-        }
-        let Some(config) = cx.unpack::<hcm::v3::HttpConnectionManager>(&at, any) else { continue };
-        let manager = http::compile(cx, &at, &config);
-        let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
-        found = manager.map(|manager| NetworkFilter::Http(Arc::new(manager), stats));
-    }
-    if filters.is_empty() {
-        cx.unsupported_allowed(at, "a filter chain without filters", HCM);
-    }
-    found
 }

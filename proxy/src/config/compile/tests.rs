@@ -8,7 +8,7 @@ use crate::config::{Diagnostics, Loaded, load_text};
 use crate::observe::stats::Registry;
 use crate::plan::cluster::{Discovery, DnsFamily, Lb};
 use crate::plan::http::{HttpManager, StripPort};
-use crate::plan::listener::NetworkFilter;
+use crate::plan::listener::Terminal;
 use crate::plan::route::{Action, ClusterChoice, Fraction, PathRewrite, RetryOn};
 use crate::plan::{Address, Cluster};
 
@@ -63,7 +63,7 @@ fn cluster(fields: &str) -> String {
 }
 
 fn http(loaded: &Loaded) -> &HttpManager {
-    let NetworkFilter::Http(manager, _) = &loaded.plan.listeners[0].chains[0].network;
+    let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal;
     manager
 }
 

@@ -182,7 +182,7 @@ fn finish(
 
 fn check_gauges(seed: u64, shard: &Shard) {
     for listener in &*shard.listeners.borrow() {
-        let hcm = &listener.manager().plan.stats.hcm;
+        let hcm = &listener.manager(0).plan.stats.hcm;
         for (name, gauge) in [
             ("downstream_cx_active", hcm.downstream_cx_active()),
             ("downstream_rq_active", hcm.downstream_rq_active()),

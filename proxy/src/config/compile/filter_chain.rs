@@ -1,0 +1,144 @@
+//! `FilterChain`: transport socket and network filters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_types::Any;
+use ringway_xds::api::envoy::config::listener::v3 as api;
+use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager as hcm;
+
+use super::at::At;
+use super::cx::Cx;
+use super::listener::{missing_type, rules_of};
+use super::scalar::{duration, type_name};
+use super::set::refuse;
+use super::{http, transport};
+use crate::observe::stats::ListenerHttpStats;
+use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
+use crate::plan::transport::Downstream;
+
+/// A network filter: how its configuration is compiled.
+struct Kind {
+    /// Type of its configuration.
+    type_name: &'static str,
+    compile: Compile,
+}
+
+enum Compile {
+    /// Looks at a connection and passes it on.
+    #[allow(dead_code, reason = "the first kind of filter before a terminal one makes it")]
+    Filter(fn(&mut Cx<'_>, &At<'_>, &Any) -> Option<NetworkFilter>),
+    /// Serves connections; must be the last. Gets the statistics prefix of the listener.
+    Terminal(fn(&mut Cx<'_>, &At<'_>, &Any, &str) -> Option<Terminal>),
+}
+
+/// Every network filter. One more is a line here, a variant in `plan::listener` and its code in
+/// `network/`.
+const KINDS: &[Kind] = &[Kind {
+    type_name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    compile: Compile::Terminal(http_manager),
+}];
+
+/// Compiles a filter chain; `None` where an error was recorded that leaves nothing to serve with.
+/// What the chain matches is not looked at here.
+pub(super) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    chain: &api::FilterChain,
+    stat_prefix: &str,
+) -> Option<FilterChain> {
+    let api::FilterChain {
+        filter_chain_match,
+        filters,
+        use_proxy_proto,
+        // Read by extensions and access-log operators that are refused where they are asked for.
+        metadata: _,
+        transport_socket,
+        transport_socket_connect_timeout,
+        name,
+    } = chain;
+    let filter_chain_match = filter_chain_match.as_ref().and_then(|_| rules_of(chain));
+    let use_proxy_proto = use_proxy_proto.unwrap_or_default();
+    refuse!(cx, at, filter_chain_match, use_proxy_proto);
+    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
+    let timeout_at = at.field("transport_socket_connect_timeout");
+    let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
+    let (network, terminal) = network_filters(cx, &at.field("filters"), filters, stat_prefix);
+    Some(FilterChain {
+        name: cx.text(name),
+        transport: Downstream::Raw,
+        transport_connect_timeout: timeout,
+        network,
+        terminal: terminal?,
+    })
+}
+
+/// The filters of a chain: those that pass a connection on, and the last, which serves it.
+fn network_filters(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    filters: &[api::Filter],
+    stat_prefix: &str,
+) -> (Vec<NetworkFilter>, Option<Terminal>) {
+    let (mut network, mut terminal) = (Vec::new(), None);
+    for (index, filter) in filters.iter().enumerate() {
+        let at = at.index(index);
+        let api::Filter { name, config_type } = filter;
+        let any = match config_type {
+            Some(api::filter::ConfigType::TypedConfig(any)) => any,
+            Some(api::filter::ConfigType::ConfigDiscovery(_)) => {
+                cx.unsupported(&at.field("config_discovery"));
+                continue;
+            }
+            None => {
+                missing_type(cx, &at, name);
+                continue;
+            }
+        };
+        let at = at.field("typed_config");
+        let found = type_name(&any.type_url);
+        let Some(kind) = KINDS.iter().find(|kind| kind.type_name == found) else {
+            cx.unsupported_allowed(&at, found, &known());
+            continue;
+        };
+        let last = index + 1 == filters.len();
+        match kind.compile {
+            Compile::Filter(compile) => {
+                network.extend(compile(cx, &at, any));
+                if last {
+                    let message = format!(
+                        "terminal filter named {name}: the last filter of a network filter chain \
+                         must be a terminal filter"
+                    );
+                    cx.invalid(&at, message);
+                }
+            }
+            Compile::Terminal(compile) => {
+                if !last {
+                    let message = format!(
+                        "non-terminal filter named {name}: a terminal filter must be the last \
+                         filter in a network filter chain"
+                    );
+                    cx.invalid(&at, message);
+                }
+                terminal = compile(cx, &at, any, stat_prefix);
+            }
+        }
+    }
+    if filters.is_empty() {
+        cx.unsupported_allowed(at, "a filter chain without filters", &known());
+    }
+    (network, terminal)
+}
+
+/// The types there are, for people.
+fn known() -> String {
+    KINDS.iter().map(|kind| kind.type_name).collect::<Vec<_>>().join(", ")
+}
+
+fn http_manager(cx: &mut Cx<'_>, at: &At<'_>, any: &Any, stat_prefix: &str) -> Option<Terminal> {
+    let config = cx.unpack::<hcm::v3::HttpConnectionManager>(at, any)?;
+    let manager = http::compile(cx, at, &config);
+    let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
+    manager.map(|manager| Terminal::Http(Arc::new(manager), stats))
+}

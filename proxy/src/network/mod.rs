@@ -1,0 +1,44 @@
+//! Network filters: what happens to a connection between its filter chain and its protocol.
+//!
+//! A filter chain has filters that look at a connection and pass it on
+//! ([`NetworkFilter`](crate::plan::listener::NetworkFilter)) and one that serves it
+//! ([`Terminal`]). Their kinds are listed where they are compiled,
+//! `config/compile/filter_chain.rs`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_runtime::spawn;
+
+use crate::http::conn::{self, Conn};
+use crate::http::manager::Manager;
+use crate::listener::Admitted;
+use crate::plan::listener::Terminal;
+use crate::transport::Stream;
+
+/// A terminal filter on one shard: what serves the connections of a chain.
+#[derive(Debug)]
+pub(crate) enum Server {
+    /// The HTTP connection manager.
+    Http(Rc<Manager>),
+}
+
+impl Server {
+    /// Makes it ready on this shard.
+    pub(crate) fn new(plan: &Terminal) -> Self {
+        match plan {
+            Terminal::Http(manager, stats) => {
+                Self::Http(Rc::new(Manager::new(Arc::clone(manager), stats.clone())))
+            }
+        }
+    }
+
+    /// Starts the task that serves a connection to its end.
+    pub(crate) fn serve(&self, link: Admitted, stream: Stream) {
+        match self {
+            Self::Http(manager) => {
+                spawn(conn::serve(Conn::accepted(link, Rc::clone(manager), stream)));
+            }
+        }
+    }
+}
