@@ -4,6 +4,7 @@
 //! not change between two plans are the same `Arc`, so a shard finds out by pointer comparison what
 //! it has to touch. The data path never sees protobuf: everything a request needs is here.
 
+pub mod certificate;
 pub mod cluster;
 pub mod host_page;
 pub mod http;

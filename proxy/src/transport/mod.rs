@@ -3,8 +3,12 @@
 //! A [`Stream`] looks to its user as a connection of the runtime does, whatever is done to the bytes
 //! on their way.
 
+#[allow(dead_code, reason = "filled by handshakes")]
+pub(crate) mod tls;
+
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use ringway_runtime as runtime;
@@ -18,6 +22,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Facts of the TLS session, where there is one.
+    #[allow(dead_code, reason = "logs and headers print it")]
+    pub(crate) fn tls(&self) -> Option<&Rc<tls::TlsInfo>> {
+        match self {
+            Self::Plain(_) => None,
+        }
+    }
+
     /// The connection below.
     pub(crate) fn raw(&self) -> &runtime::Stream {
         match self {

@@ -1,0 +1,5 @@
+//! TLS.
+
+mod info;
+
+pub(crate) use info::TlsInfo;
