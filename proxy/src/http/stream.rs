@@ -118,7 +118,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
             Ok(())
         }
         Action::Direct(direct) => {
-            router::direct::send(conn, work, direct);
+            router::direct::send(conn, work, &matched, direct);
             Ok(())
         }
         Action::NonForwarding => Err(no_route()),
@@ -188,14 +188,9 @@ fn redirect_to_normal_form(conn: &mut Conn, work: &mut Work) {
     conn.shard
         .stats
         .inc(conn.manager.plan.stats.hcm.downstream_rq_redirected_with_normalized_path());
-    let reply = LocalReply::new(307, "", "path_normalization_failed");
-    reply::record(work, &reply);
-    work.response.clear();
-    work.response.status = 307;
-    let path = std::mem::take(&mut work.request.path);
-    work.response.headers.append(K::Location, &path);
-    work.request.path = path;
-    respond::send_head(conn, work);
+    let location = work.request.path.clone();
+    let reply = LocalReply::new(307, "", "path_normalization_failed").location(location);
+    reply::send(conn, work, reply);
 }
 
 /// `h2c` upgrades are not taken up and not refused either: the request goes on as HTTP/1.1.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::reply::LocalReplies;
 use super::route::RouteTable;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Http1CodecSlots, HttpStats};
@@ -55,8 +56,9 @@ pub struct HttpManager {
     pub stream_error_on_invalid: bool,
     /// Options of the router filter.
     pub router: RouterOptions,
-    /// `local_reply_config.body_format` and mappers are refused until they work.
-    /// `append_local_overload`, `append_x_forwarded_port`.
+    /// `local_reply_config`.
+    pub local_replies: Option<Box<LocalReplies>>,
+    /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
 }
 

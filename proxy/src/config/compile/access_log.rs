@@ -15,6 +15,7 @@ use super::log_filter;
 use super::scalar::{data_source, json, type_name};
 use crate::observe::accesslog::{AccessLog, LogFormat, Sink};
 use crate::observe::format::{Extensions, Format, JsonFormat};
+use crate::plan::reply::BodyFormat;
 
 const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 const STDOUT: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
@@ -115,6 +116,22 @@ fn text_format(cx: &mut Cx<'_>, at: &At<'_>, text: &str) -> Option<LogFormat> {
     cx.ok(at, Format::parse(text)).map(LogFormat::Text)
 }
 
+/// `SubstitutionFormatString` of a body.
+pub(crate) fn body_format(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: core::SubstitutionFormatString,
+) -> Option<BodyFormat> {
+    let named = value.content_type.clone();
+    let format = log_format(cx, at, value)?;
+    let content_type = match (&format, named.as_str()) {
+        (LogFormat::Json(_), "") => "application/json",
+        (LogFormat::Text(_), "") => "text/plain",
+        (_, named) => named,
+    };
+    Some(BodyFormat { content_type: Arc::from(content_type), format })
+}
+
 /// `SubstitutionFormatString` of an access log.
 fn log_format(
     cx: &mut Cx<'_>,
@@ -124,7 +141,7 @@ fn log_format(
     use core::substitution_format_string::Format as Choice;
     let core::SubstitutionFormatString {
         omit_empty_values,
-        // Of local replies only.
+        // Of bodies only.
         content_type: _,
         formatters,
         // Keys are always in order here, so asking for it changes nothing.

@@ -12,7 +12,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use super::{access_log, http_filters, http1, route_table};
+use super::{access_log, http_filters, http1, local_reply, route_table};
 use crate::observe::stats::{Http1CodecStats, HttpStats};
 use crate::plan::http::{
     EscapedSlashes, Forwarding, HttpManager, InternalAddresses, Normalise, RequestId, Scheme,
@@ -38,7 +38,8 @@ pub(crate) fn compile(
     } = config;
     codec(cx, at, *codec_type, http2_protocol_options.is_some());
     access_log_options_of(cx, at, access_log_options.as_ref());
-    local_reply(cx, at, local_reply_config.as_ref());
+    let replies_at = at.field("local_reply_config");
+    let local_replies = local_reply::compile(cx, &replies_at, local_reply_config.as_ref());
     let common = common_http_protocol_options.unwrap_or_default();
     let http1 = http_protocol_options.clone().unwrap_or_default();
     let limit = max_request_headers_kb.unwrap_or(60).saturating_mul(1024);
@@ -70,6 +71,7 @@ pub(crate) fn compile(
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or_default(),
         proxy_100_continue: *proxy_100_continue,
         stream_error_on_invalid: config.stream_error_on_invalid_http_message == Some(true),
+        local_replies,
         append_x_forwarded_port: *append_x_forwarded_port,
         router: router?,
         routes: routes?,
@@ -154,12 +156,6 @@ fn access_log_options_of(
     let at = at.field("access_log_options");
     refuse!(cx, &at, access_log_flush_interval, flush_access_log_on_new_request);
     refuse!(cx, &at, flush_log_on_tunnel_successfully_established);
-}
-
-fn local_reply(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::LocalReplyConfig>) {
-    let Some(api::LocalReplyConfig { mappers, body_format }) = config else { return };
-    let at = at.field("local_reply_config");
-    refuse!(cx, &at, mappers, body_format);
 }
 
 fn routes(

@@ -26,6 +26,7 @@ mod http1;
 mod http_filters;
 mod lb;
 mod listener;
+mod local_reply;
 mod log_filter;
 mod outlier;
 mod re2;

@@ -11,7 +11,7 @@ use super::headers::{self, Rules};
 use super::route_table::{Inherited, buffer_limit};
 use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
-use super::{redirect, retry, route_match, weighted};
+use super::{access_log, redirect, retry, route_match, weighted};
 use crate::plan::route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathMatch, PathRewrite, Route,
 };
@@ -116,7 +116,9 @@ fn direct_response(
     bytes_max: u32,
 ) -> Option<DirectResponse> {
     let api::DirectResponseAction { status, body, body_format } = action;
-    refuse!(cx, at, body_format);
+    let format = body_format
+        .clone()
+        .and_then(|format| access_log::body_format(cx, &at.field("body_format"), format));
     let body_at = at.field("body");
     let body = match body {
         Some(body) => data_source(cx, &body_at, body)?,
@@ -128,7 +130,7 @@ fn direct_response(
         cx.invalid_allowed(&body_at, message, allowed);
     }
     let status = u16::try_from(*status).unwrap_or_default();
-    Some(DirectResponse { status, body: Arc::from(body), content_type: None })
+    Some(DirectResponse { status, body: Arc::from(body), format })
 }
 
 fn forward(

@@ -137,7 +137,8 @@ fn put_request(head: &mut RequestHead, add: &HeaderAdd, value: &[u8]) {
     }
 }
 
-fn put(headers: &mut HeaderMap, add: &HeaderAdd, value: &[u8]) {
+/// Applies one rule to a header map.
+pub(crate) fn put(headers: &mut HeaderMap, add: &HeaderAdd, value: &[u8]) {
     if value.is_empty() && !add.keep_empty {
         return;
     }

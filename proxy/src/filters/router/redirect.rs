@@ -12,7 +12,7 @@ use crate::plan::route::Redirect;
 /// Answers with the route's redirect.
 pub(crate) fn send(conn: &mut Conn, work: &mut Work, matched: &Matched<'_>, rule: &Redirect) {
     let location = location(work, matched, rule);
-    answer(conn, work, rule.status, &location);
+    answer(conn, work, rule.status, location);
 }
 
 /// `require_tls`: the same URL with `https`.
@@ -20,21 +20,16 @@ pub(crate) fn to_https(conn: &mut Conn, work: &mut Work) {
     let mut location = b"https://".to_vec();
     location.extend_from_slice(&work.request.authority);
     location.extend_from_slice(&work.request.path);
-    answer(conn, work, 301, &location);
+    answer(conn, work, 301, location);
 }
 
-fn answer(conn: &mut Conn, work: &mut Work, status: u16, location: &[u8]) {
-    reply::record(work, &LocalReply::new(status, "", "direct_response"));
+fn answer(conn: &mut Conn, work: &mut Work, status: u16, location: Vec<u8>) {
     conn.shard.stats.inc(conn.manager.plan.stats.router.rq_direct_response());
-    work.response.clear();
-    work.response.status = status;
-    work.response.headers.append(K::Location, location);
-    super::headers::finish_response(conn, work);
-    crate::http::respond::send_head(conn, work);
+    reply::send(conn, work, LocalReply::new(status, "", "direct_response").location(location));
 }
 
 /// Scheme, host, port and path of the target, each from the rule or from the request.
-fn location(work: &Work, matched: &Matched<'_>, rule: &Redirect) -> Vec<u8> {
+pub(super) fn location(work: &Work, matched: &Matched<'_>, rule: &Redirect) -> Vec<u8> {
     let head = &work.request;
     let requested = match head.headers.get(K::XForwardedProto) {
         Some(b"https") => "https",

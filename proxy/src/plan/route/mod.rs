@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::ClusterId;
+use super::reply::BodyFormat;
 use crate::observe::format::Format;
 
 pub use domains::{DomainError, without_port};
@@ -154,6 +155,14 @@ pub struct Redirect {
     pub strip_query: bool,
 }
 
+impl Redirect {
+    /// To the very URL that was asked for.
+    pub fn to_itself(status: u16) -> Self {
+        let path = RedirectPath::Keep;
+        Self { scheme: None, host: None, port: None, path, status, strip_query: false }
+    }
+}
+
 /// Path part of a redirect.
 #[derive(Debug)]
 pub enum RedirectPath {
@@ -174,8 +183,8 @@ pub struct DirectResponse {
     pub status: u16,
     /// Body (from inline, file or environment), already read.
     pub body: Arc<[u8]>,
-    /// `body_format` is refused until it works.
-    pub content_type: Option<Arc<str>>,
+    /// `body_format`.
+    pub format: Option<BodyFormat>,
 }
 
 /// `RetryPolicy`, compiled.
