@@ -81,7 +81,8 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     }
     let ends =
         Ends { peer: conn.meta.remote().ip(), local_port: conn.meta.local().port(), tls: false };
-    let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128);
+    let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
+        .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
     if parsed.upgrade
         && work.request.method != Method::Connect
@@ -131,6 +132,13 @@ pub(crate) struct Matched<'p> {
     pub table: &'p RouteTable,
     pub host: &'p VirtualHost,
     pub route: &'p Route,
+}
+
+/// `original_ip_detection_extensions` demand an address that the request does not tell.
+fn unidentified(conn: &Conn, refused: vet::Unidentified) -> Stop {
+    let hcm = &conn.manager.plan.stats.hcm;
+    conn.shard.stats.inc(hcm.downstream_rq_rejected_via_ip_detection());
+    LocalReply::new(refused.status, "", "rejecting_because_detection_failed").into()
 }
 
 fn no_route() -> Stop {

@@ -7,10 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ringway_wire::chars::Decimal;
-use ringway_wire::{KnownName as K, RequestHead};
+use ringway_wire::{KnownName as K, Name, RequestHead};
 
 use super::uuid::Uuid;
-use crate::plan::http::{Forwarding, HttpManager, InternalAddresses};
+use crate::plan::http::{ClientCertMode, Forwarding, HttpManager, InternalAddresses, IpDetection};
 
 /// The two ends of the downstream connection, as far as vetting needs them.
 #[derive(Debug, Clone, Copy)]
@@ -61,63 +61,142 @@ const INTERNAL_ONLY: &[K] = &[
     K::XEnvoyHedgeOnPerTryTimeout,
 ];
 
+/// No address where one is demanded (`reject_with_status`): the request ends with this status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unidentified {
+    /// The answer's status.
+    pub status: u16,
+}
+
 /// Vets the head in place. `random` is asked for a request id when one is needed.
+///
+/// # Errors
+/// Where the client's address has to be told and is not.
 pub(crate) fn vet(
     head: &mut RequestHead,
     manager: &HttpManager,
     ends: Ends,
     local: &LocalInfo,
     random: impl FnOnce() -> u128,
-) -> Vetted {
+) -> Result<Vetted, Unidentified> {
     let rules = &manager.forwarding;
-    let (trusted, may_be_internal) = trusted_client(head, rules, ends.peer);
-    if rules.use_remote_address {
+    let client = identify(head, rules, ends.peer)?;
+    if client.append {
         append_forwarded_for(head, rules, ends.peer, local);
-        let hops = rules.xff_trusted_hops;
-        let headers = &mut head.headers;
-        if hops == 0 || !headers.contains(K::XForwardedProto) {
-            headers.set(K::XForwardedProto, scheme_text(ends.tls));
-        }
-        if manager.append_x_forwarded_port && (hops == 0 || !headers.contains(K::XForwardedPort)) {
-            let port = Decimal::new(u64::from(ends.local_port));
-            headers.set(K::XForwardedPort, port.as_bytes());
-        }
-    } else if !head.headers.contains(K::XForwardedProto) {
-        head.headers.set(K::XForwardedProto, scheme_text(ends.tls));
     }
+    tell_origin(head, manager, ends);
     settle_scheme(head, manager, ends.tls);
-    let internal =
-        may_be_internal && trusted.is_some_and(|address| is_internal(address, &rules.internal));
+    let internal = client.may_be_internal && is_internal_client(client.address, &rules.internal);
     let edge = !internal && rules.use_remote_address;
-    mark_origin(head, internal, edge, trusted, rules);
+    mark_origin(head, internal, edge, client.address, rules);
     if manager.add_user_agent {
         name_ourselves(head, local);
     }
-    if !manager.forward_client_cert {
+    // Plain text shows no certificate, and then only this mode keeps the header.
+    if manager.client_cert.mode != ClientCertMode::AlwaysForwardOnly {
         head.headers.remove(K::XForwardedClientCert);
     }
     if let Some(via) = &manager.via {
         head.headers.append_joined(K::Via, via.as_bytes());
     }
     set_request_id(head, manager, edge, random);
-    Vetted { client: trusted.or(ends.peer), internal }
+    Ok(Vetted { client: client.address.or(ends.peer), internal })
 }
 
-/// The client's address as far as it can be trusted, and whether it may count as internal.
-fn trusted_client(
+/// `x-forwarded-proto` and `x-forwarded-port`.
+fn tell_origin(head: &mut RequestHead, manager: &HttpManager, ends: Ends) {
+    let rules = &manager.forwarding;
+    // An edge believes nobody; behind trusted hops, what the first of them saw counts.
+    let anew = rules.use_remote_address && rules.xff_trusted_hops == 0;
+    let headers = &mut head.headers;
+    if anew || !headers.contains(K::XForwardedProto) {
+        headers.set(K::XForwardedProto, scheme_text(ends.tls));
+    }
+    if manager.append_x_forwarded_port && (anew || !headers.contains(K::XForwardedPort)) {
+        let port = Decimal::new(u64::from(ends.local_port));
+        headers.set(K::XForwardedPort, port.as_bytes());
+    }
+}
+
+/// Who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Client {
+    /// Its address as far as it can be trusted; `None` on unix sockets.
+    address: Option<IpAddr>,
+    /// It may count as internal.
+    may_be_internal: bool,
+    /// The peer goes into `x-forwarded-for`.
+    append: bool,
+}
+
+fn identify(
     head: &RequestHead,
     rules: &Forwarding,
     peer: Option<IpAddr>,
-) -> (Option<IpAddr>, bool) {
+) -> Result<Client, Unidentified> {
+    let forwarded = head.headers.contains(K::XForwardedFor);
     let hops = rules.xff_trusted_hops as usize;
     if rules.use_remote_address {
-        let forwarded = head.headers.contains(K::XForwardedFor);
         let told = if hops > 0 { last_address(head, hops - 1).map(|(a, _)| a) } else { None };
-        return (told.or(peer), !forwarded);
+        let append = !rules.skip_xff_append;
+        return Ok(Client { address: told.or(peer), may_be_internal: !forwarded, append });
     }
-    match last_address(head, hops) {
-        Some((address, single)) => (Some(address), single),
-        None => (peer, !head.headers.contains(K::XForwardedFor)),
+    let peer_only = Client { address: peer, may_be_internal: !forwarded, append: false };
+    if rules.detection.is_empty() {
+        let told = last_address(head, hops);
+        return Ok(told.map_or(peer_only, |(address, alone)| Client {
+            address: Some(address),
+            may_be_internal: alone,
+            append: false,
+        }));
+    }
+    for detection in &rules.detection {
+        if let Some(client) = detect(head, detection, peer)? {
+            return Ok(client);
+        }
+    }
+    Ok(peer_only)
+}
+
+/// What one of `original_ip_detection_extensions` finds.
+fn detect(
+    head: &RequestHead,
+    detection: &IpDetection,
+    peer: Option<IpAddr>,
+) -> Result<Option<Client>, Unidentified> {
+    match detection {
+        IpDetection::Xff { hops, trusted: None, append } => {
+            let told = last_address(head, *hops as usize);
+            Ok(told.map(|(address, alone)| Client {
+                address: Some(address),
+                may_be_internal: alone,
+                append: *append,
+            }))
+        }
+        IpDetection::Xff { trusted: Some(trusted), append, .. } => {
+            if !peer.is_some_and(|peer| is_listed(peer, trusted)) {
+                return Ok(None);
+            }
+            let told = first_stranger(head, trusted);
+            Ok(told.map(|address| Client {
+                address: Some(address),
+                may_be_internal: false,
+                append: *append,
+            }))
+        }
+        IpDetection::Header { name, trusted, reject } => {
+            let value = head.headers.get(Name::from(&**name));
+            let told = value.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+            match (told, reject) {
+                (Some(address), _) => Ok(Some(Client {
+                    address: Some(address),
+                    may_be_internal: *trusted,
+                    append: false,
+                })),
+                (None, Some(status)) => Err(Unidentified { status: *status }),
+                (None, None) => Ok(None),
+            }
+        }
     }
 }
 
@@ -130,6 +209,21 @@ fn last_address(head: &RequestHead, skip: usize) -> Option<(IpAddr, bool)> {
     Some((address, !text.contains(',')))
 }
 
+/// The first address from the right of `x-forwarded-for` that is no trusted proxy, or the last
+/// that could be read.
+fn first_stranger(head: &RequestHead, trusted: &[(IpAddr, u8)]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(head.headers.get(K::XForwardedFor)?).ok()?;
+    let mut last = None;
+    for element in text.rsplit(',') {
+        let Ok(address) = element.trim().parse() else { return last };
+        last = Some(address);
+        if !is_listed(address, trusted) {
+            break;
+        }
+    }
+    last
+}
+
 fn append_forwarded_for(
     head: &mut RequestHead,
     rules: &Forwarding,
@@ -137,9 +231,6 @@ fn append_forwarded_for(
     local: &LocalInfo,
 ) {
     let Some(peer) = peer else { return };
-    if rules.skip_xff_append {
-        return;
-    }
     let shown = if peer.is_loopback() { local.address } else { peer };
     let shown = match shown {
         IpAddr::V4(v4) if rules.represent_v4_as_v6 => IpAddr::V6(v4.to_ipv6_mapped()),
@@ -227,10 +318,14 @@ fn set_request_id(
     }
 }
 
-/// Whether an address counts as internal. Without `internal_address_config` none does, as in
+/// Whether a client counts as internal. Without `internal_address_config` none does, as in
 /// Envoy since 1.33.
-pub(crate) fn is_internal(address: IpAddr, rules: &InternalAddresses) -> bool {
-    rules.cidrs.iter().any(|(network, len)| in_cidr(address, *network, *len))
+fn is_internal_client(client: Option<IpAddr>, rules: &InternalAddresses) -> bool {
+    client.map_or(rules.unix_sockets, |address| is_listed(address, &rules.cidrs))
+}
+
+fn is_listed(address: IpAddr, networks: &[(IpAddr, u8)]) -> bool {
+    networks.iter().any(|(network, len)| in_cidr(address, *network, *len))
 }
 
 fn in_cidr(address: IpAddr, network: IpAddr, len: u8) -> bool {

@@ -38,9 +38,8 @@ pub struct HttpManager {
     pub add_user_agent: bool,
     /// Who the client is and what is told upstream.
     pub forwarding: Forwarding,
-    /// `forward_client_cert_details: ALWAYS_FORWARD_ONLY`; without it
-    /// `x-forwarded-client-cert` of a client that shows no certificate is taken off.
-    pub forward_client_cert: bool,
+    /// `forward_client_cert_details`, `set_current_client_cert_details`.
+    pub client_cert: ClientCertRules,
     /// x-request-id rules.
     pub request_id: RequestId,
     /// Path and host normalisation.
@@ -145,15 +144,76 @@ pub struct Forwarding {
     pub skip_xff_append: bool,
     /// `represent_ipv4_remote_address_as_ipv4_mapped_ipv6`.
     pub represent_v4_as_v6: bool,
+    /// `original_ip_detection_extensions`, asked in order without `use_remote_address`.
+    pub detection: Vec<IpDetection>,
     /// Who counts as internal.
     pub internal: InternalAddresses,
+}
+
+/// Finds out who the client is.
+#[derive(Debug)]
+pub enum IpDetection {
+    /// `envoy.http.original_ip_detection.xff`.
+    Xff {
+        /// `xff_num_trusted_hops`.
+        hops: u32,
+        /// `xff_trusted_cidrs`: proxies whose word counts, instead of a number of hops.
+        trusted: Option<Vec<(IpAddr, u8)>>,
+        /// The reverse of `skip_xff_append`.
+        append: bool,
+    },
+    /// `envoy.http.original_ip_detection.custom_header`.
+    Header {
+        /// `header_name` (lower case).
+        name: Arc<str>,
+        /// `allow_extension_to_set_address_as_trusted`: it may make a request internal.
+        trusted: bool,
+        /// `reject_with_status`: the answer to a request without such an address.
+        reject: Option<u16>,
+    },
 }
 
 /// `internal_address_config`; without it no address is internal.
 #[derive(Debug, Default)]
 pub struct InternalAddresses {
+    /// `unix_sockets`.
+    pub unix_sockets: bool,
     /// `cidr_ranges` as (network, prefix length).
     pub cidrs: Vec<(IpAddr, u8)>,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientCertRules {
+    /// `forward_client_cert_details`.
+    pub mode: ClientCertMode,
+    /// `set_current_client_cert_details.subject`.
+    pub subject: bool,
+    /// `set_current_client_cert_details.cert`.
+    pub cert: bool,
+    /// `set_current_client_cert_details.chain`.
+    pub chain: bool,
+    /// `set_current_client_cert_details.dns`.
+    pub dns: bool,
+    /// `set_current_client_cert_details.uri`.
+    pub uri: bool,
+}
+
+/// `forward_client_cert_details`. All but the last take the header off where the client showed no
+/// certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientCertMode {
+    /// It goes.
+    #[default]
+    Sanitize,
+    /// It stays.
+    ForwardOnly,
+    /// It stays, with an element for this client behind it.
+    AppendForward,
+    /// It becomes an element for this client.
+    SanitizeSet,
+    /// It stays whoever sent it.
+    AlwaysForwardOnly,
 }
 
 /// x-request-id rules.

@@ -7,16 +7,14 @@ use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3 as api;
 use ringway_xds::api::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
-use super::address::cidrs;
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use super::{access_log, http_filters, http1, local_reply, route_table};
+use super::{access_log, forwarding, http_filters, http1, local_reply, route_table};
 use crate::observe::stats::{Http1CodecStats, HttpStats};
 use crate::plan::http::{
-    EscapedSlashes, Forwarding, HttpManager, InternalAddresses, Normalise, RequestId, Scheme,
-    ServerHeader, StripPort, Timeouts,
+    EscapedSlashes, HttpManager, Normalise, RequestId, Scheme, ServerHeader, StripPort, Timeouts,
 };
 use crate::plan::route::RouteTable;
 
@@ -32,7 +30,7 @@ pub(crate) fn compile(
         codec_type, stat_prefix, http_filters, add_user_agent, common_http_protocol_options,
         http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
         scheme_header_transformation, max_request_headers_kb, access_log, access_log_options, via,
-        forward_client_cert_details, proxy_100_continue, local_reply_config,
+        proxy_100_continue, local_reply_config,
         append_x_forwarded_port, route_specifier,
         ..
     } = config;
@@ -61,10 +59,8 @@ pub(crate) fn compile(
         scheme_overwrite,
         via: (!via.is_empty()).then(|| Arc::from(via.as_str())),
         add_user_agent: add_user_agent.unwrap_or_default(),
-        forwarding: forwarding(cx, at, config),
-        // Plain text has no certificate: all modes but this one take the header off.
-        forward_client_cert: *forward_client_cert_details
-            == api::http_connection_manager::ForwardClientCertDetails::AlwaysForwardOnly as i32,
+        forwarding: forwarding::compile(cx, at, config),
+        client_cert: forwarding::client_cert(cx, at, config),
         request_id: request_id(cx, at, config),
         normalise: normalise(cx, at, config),
         timeouts,
@@ -86,7 +82,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
         http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
         access_log_flush_interval, flush_access_log_on_new_request,
-        original_ip_detection_extensions, early_header_mutation_extensions,
+        early_header_mutation_extensions,
         forward_client_cert_matcher, upgrade_configs, stream_error_on_invalid_http_message,
         path_normalization_options, proxy_status_config, typed_header_validation_config,
         forward_proto_config,
@@ -95,19 +91,18 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
         server_name: _, server_header_transformation: _, scheme_header_transformation: _,
         max_request_headers_kb: _, access_log: _, access_log_options: _, via: _,
-        forward_client_cert_details: _, proxy_100_continue: _, local_reply_config: _,
+        proxy_100_continue: _, local_reply_config: _,
         append_x_forwarded_port: _, route_specifier: _,
         // Read by `timeouts`.
         stream_idle_timeout: _, request_timeout: _, request_headers_timeout: _, drain_timeout: _,
         delayed_close_timeout: _,
-        // Read by `forwarding`.
-        use_remote_address: _, xff_num_trusted_hops: _, skip_xff_append: _,
+        // Read in `forwarding`.
+        forward_client_cert_details: _, set_current_client_cert_details: _,
+        original_ip_detection_extensions: _, use_remote_address: _, xff_num_trusted_hops: _, skip_xff_append: _,
         internal_address_config: _, represent_ipv4_remote_address_as_ipv4_mapped_ipv6: _,
         // Read by `request_id`.
         generate_request_id: _, preserve_external_request_id: _,
         always_set_request_id_in_response: _, request_id_extension: _,
-        // What to say of a client's certificate; only TLS, which is refused, has one.
-        set_current_client_cert_details: _,
         // Read by `normalise`.
         normalize_path: _, merge_slashes: _, path_with_escaped_slashes_action: _,
         strip_matching_host_port: _, strip_trailing_host_dot: _, strip_port_mode: _,
@@ -121,7 +116,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
     refuse!(cx, at, record_route_resolution_stats);
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
     refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
-    refuse!(cx, at, flush_access_log_on_new_request, original_ip_detection_extensions);
+    refuse!(cx, at, flush_access_log_on_new_request);
     refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
     refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
@@ -238,26 +233,6 @@ fn timeouts(
         delayed_close,
         max_connection: read("max_connection_duration", common.max_connection_duration, zero),
         max_stream: read("max_stream_duration", common.max_stream_duration, zero),
-    }
-}
-
-fn forwarding(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) -> Forwarding {
-    let internal = match &config.internal_address_config {
-        // Without the field no address is internal
-        // (`envoy.reloadable_features.explicit_internal_address_config`, for good since 1.33).
-        None => InternalAddresses::default(),
-        Some(api::http_connection_manager::InternalAddressConfig { unix_sockets, cidr_ranges }) => {
-            let at = at.field("internal_address_config");
-            refuse!(cx, &at, unix_sockets);
-            InternalAddresses { cidrs: cidrs(cx, &at.field("cidr_ranges"), cidr_ranges) }
-        }
-    };
-    Forwarding {
-        use_remote_address: config.use_remote_address.unwrap_or_default(),
-        xff_trusted_hops: config.xff_num_trusted_hops,
-        skip_xff_append: config.skip_xff_append,
-        represent_v4_as_v6: config.represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
-        internal,
     }
 }
 

@@ -18,6 +18,7 @@ mod cluster;
 mod cx;
 mod discovery;
 mod endpoints;
+mod forwarding;
 mod filter_chain;
 mod headers;
 mod health;

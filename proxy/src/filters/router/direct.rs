@@ -11,12 +11,7 @@ use crate::http::stream::Matched;
 use crate::plan::route::{DirectResponse, Redirect};
 
 /// Answers with the route's body.
-pub(crate) fn send(
-    conn: &mut Conn,
-    work: &mut Work,
-    matched: &Matched<'_>,
-    rule: &DirectResponse,
-) {
+pub(crate) fn send(conn: &mut Conn, work: &mut Work, matched: &Matched<'_>, rule: &DirectResponse) {
     conn.shard.stats.inc(conn.manager.plan.stats.router.rq_direct_response());
     let mut told = LocalReply::new(rule.status, "", "direct_response");
     // RFC 9110 section 10.2.2: where the new resource is; Envoy names the request's own URL.

@@ -18,6 +18,7 @@ fn rules(use_remote_address: bool, xff_trusted_hops: u32) -> Forwarding {
         xff_trusted_hops,
         skip_xff_append: false,
         represent_v4_as_v6: false,
+        detection: Vec::new(),
         internal: InternalAddresses::default(),
     }
 }
@@ -26,11 +27,52 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// The address, and whether it may be internal.
+fn found(client: Result<Client, Unidentified>) -> (Option<IpAddr>, bool) {
+    let client = client.unwrap();
+    (client.address, client.may_be_internal)
+}
+
+fn detecting(detection: Vec<IpDetection>) -> Forwarding {
+    Forwarding { detection, ..rules(false, 0) }
+}
+
+#[test]
+fn a_header_may_tell_who_the_client_is() {
+    let told = head(&[("x-real-ip", " 1.2.3.4 "), ("x-forwarded-for", "5.6.7.8")]);
+    let untold = head(&[("x-real-ip", "me"), ("x-forwarded-for", "5.6.7.8")]);
+    let header =
+        |trusted, reject| IpDetection::Header { name: "x-real-ip".into(), trusted, reject };
+    let xff = IpDetection::Xff { hops: 0, trusted: None, append: true };
+    let peer = Some(ip("9.9.9.9"));
+    let rules = detecting(vec![header(true, None), xff]);
+    assert_eq!(found(identify(&told, &rules, peer)), (Some(ip("1.2.3.4")), true));
+    assert_eq!(found(identify(&untold, &rules, peer)), (Some(ip("5.6.7.8")), true));
+    assert!(identify(&untold, &rules, peer).unwrap().append);
+    let strict = detecting(vec![header(false, Some(401))]);
+    assert_eq!(found(identify(&told, &strict, peer)), (Some(ip("1.2.3.4")), false));
+    assert_eq!(identify(&untold, &strict, peer), Err(Unidentified { status: 401 }));
+    let lenient = detecting(vec![header(false, None)]);
+    assert_eq!(found(identify(&untold, &lenient, peer)), (peer, false));
+}
+
+#[test]
+fn trusted_proxies_are_skipped() {
+    let trusted = Some(vec![(ip("10.0.0.0"), 8)]);
+    let rules = detecting(vec![IpDetection::Xff { hops: 0, trusted, append: false }]);
+    let head = |xff| head(&[("x-forwarded-for", xff)]);
+    let client = |xff, peer| found(identify(&head(xff), &rules, Some(ip(peer)))).0;
+    assert_eq!(client("1.1.1.1,2.2.2.2,10.1.1.1", "10.0.0.1"), Some(ip("2.2.2.2")));
+    assert_eq!(client("10.2.2.2,10.1.1.1", "10.0.0.1"), Some(ip("10.2.2.2")));
+    assert_eq!(client("x,10.1.1.1", "10.0.0.1"), Some(ip("10.1.1.1")));
+    assert_eq!(client("1.1.1.1", "8.8.8.8"), Some(ip("8.8.8.8")));
+}
+
 #[test]
 fn the_trusted_client_is_found_from_the_right() {
     let head = head(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2,3.3.3.3")]);
     let peer = Some(ip("9.9.9.9"));
-    let client = |use_remote, hops| trusted_client(&head, &rules(use_remote, hops), peer);
+    let client = |use_remote, hops| found(identify(&head, &rules(use_remote, hops), peer));
     assert_eq!(client(false, 0), (Some(ip("3.3.3.3")), false));
     assert_eq!(client(false, 1), (Some(ip("2.2.2.2")), false));
     assert_eq!(client(true, 0), (peer, false));
@@ -42,11 +84,11 @@ fn the_trusted_client_is_found_from_the_right() {
 #[test]
 fn one_address_alone_may_be_internal() {
     let single = head(&[("x-forwarded-for", "10.0.0.1")]);
-    let found = trusted_client(&single, &rules(false, 0), Some(ip("9.9.9.9")));
-    assert_eq!(found, (Some(ip("10.0.0.1")), true));
+    let client = found(identify(&single, &rules(false, 0), Some(ip("9.9.9.9"))));
+    assert_eq!(client, (Some(ip("10.0.0.1")), true));
     let nonsense = head(&[("x-forwarded-for", "me")]);
-    let found = trusted_client(&nonsense, &rules(false, 0), Some(ip("9.9.9.9")));
-    assert_eq!(found, (Some(ip("9.9.9.9")), false));
+    let client = found(identify(&nonsense, &rules(false, 0), Some(ip("9.9.9.9"))));
+    assert_eq!(client, (Some(ip("9.9.9.9")), false));
 }
 
 #[test]
@@ -86,8 +128,10 @@ fn internal_only_headers_go_from_external_requests() {
 #[test]
 fn networks_are_compared_by_prefix() {
     let rules = InternalAddresses {
+        unix_sockets: false,
         cidrs: vec![(ip("10.0.0.0"), 8), (ip("fd00::"), 8), (ip("1.2.3.4"), 32)],
     };
+    let is_internal = |address, rules: &_| is_internal_client(Some(address), rules);
     for (address, internal) in [
         ("10.255.0.1", true),
         ("11.0.0.1", false),
@@ -99,6 +143,8 @@ fn networks_are_compared_by_prefix() {
         assert_eq!(is_internal(ip(address), &rules), internal, "{address}");
     }
     assert!(!is_internal(ip("10.0.0.1"), &InternalAddresses::default()));
-    let all = InternalAddresses { cidrs: vec![(ip("0.0.0.0"), 0)] };
+    let all = InternalAddresses { unix_sockets: true, cidrs: vec![(ip("0.0.0.0"), 0)] };
     assert!(is_internal(ip("8.8.8.8"), &all));
+    assert!(is_internal_client(None, &all));
+    assert!(!is_internal_client(None, &rules));
 }
