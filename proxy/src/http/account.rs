@@ -31,7 +31,7 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
     let age = conn.opened.elapsed().as_millis() as u64;
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_destroy());
-    let by_peer = after == After::Gone || conn.down.stream.readable_closed();
+    let by_peer = after == After::Gone || conn.down.readable_closed();
     stats.inc(if by_peer {
         hcm.downstream_cx_destroy_remote()
     } else {
@@ -104,7 +104,7 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
     let manager = std::rc::Rc::clone(&conn.manager);
     let stats = &conn.shard.stats;
     let hcm = &manager.plan.stats.hcm;
-    work.info.request_body_bytes = conn.down.body_bytes;
+    work.info.request_body_bytes = conn.down.body_bytes();
     stats.gauge_sub(hcm.downstream_rq_active(), 1);
     let took = (now - work.info.start).as_millis() as u64;
     stats.record(hcm.downstream_rq_time(), took);
@@ -193,7 +193,7 @@ pub(crate) fn context<'a>(
         response_code_details: Some(&*info.details).filter(|details| !details.is_empty()),
         connection_termination_details: info.termination,
         flags: info.flags,
-        bytes_received: conn.down.body_bytes,
+        bytes_received: conn.down.body_bytes(),
         bytes_sent: info.response_body_bytes,
         request_header_bytes: if info.unread { 0 } else { head.byte_size() as u64 },
         response_header_bytes: work.response.byte_size() as u64,

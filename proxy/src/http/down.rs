@@ -1,7 +1,8 @@
-//! The downstream side of HTTP/1: bytes of one connection to request bodies, responses to bytes.
+//! The downstream side of a request: where its body comes from and its response goes to.
 //!
-//! LIFECYCLE of a request on it: `begin` (head parsed) → `poll_body` until [`Frame::End`] → the
-//! response is written → `is_complete` says whether the connection can carry another.
+//! LIFECYCLE of a request on an HTTP/1 connection: `begin` (head parsed) → `poll_body` until
+//! [`Frame::End`] → the response is written → `is_complete` says whether the connection can carry
+//! another.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,8 +12,14 @@ use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
 
 use crate::transport::Stream;
 
-/// Receives a request, piece by piece.
-pub(crate) struct Downstream {
+/// Where a request comes from and its response goes to.
+pub(crate) enum Downstream {
+    /// An HTTP/1 connection, which carries one request at a time.
+    Http1(Http1),
+}
+
+/// An HTTP/1 connection, read piece by piece.
+pub(crate) struct Http1 {
     /// The connection.
     pub stream: Stream,
     /// Bytes received and not consumed yet.
@@ -20,7 +27,7 @@ pub(crate) struct Downstream {
     /// What is left of the request's body; `None` once it has been read to its end.
     body: Option<Box<BodyDecoder>>,
     /// Body bytes received, without chunk framing.
-    pub body_bytes: u64,
+    body_bytes: u64,
     /// Bytes received and not yet in a counter.
     received: u64,
 }
@@ -43,6 +50,98 @@ pub(crate) enum BodyError {
 }
 
 impl Downstream {
+    /// What speaks HTTP/1 here.
+    pub(crate) fn http1(&mut self) -> Option<&mut Http1> {
+        match self {
+            Self::Http1(http1) => Some(http1),
+        }
+    }
+
+    /// Bytes received since the last call, for `downstream_cx_rx_bytes_total`.
+    pub(crate) fn uncounted_rx(&mut self) -> u64 {
+        match self {
+            Self::Http1(http1) => std::mem::take(&mut http1.received),
+        }
+    }
+
+    /// Body bytes received, without framing.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        match self {
+            Self::Http1(http1) => http1.body_bytes,
+        }
+    }
+
+    /// Whether the whole request has been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.body.is_none(),
+        }
+    }
+
+    /// Whether more of the request is here already.
+    pub(crate) fn has_unread(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.body.is_some() && !http1.inbox.is_empty(),
+        }
+    }
+
+    /// The next piece of the request body.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<Frame, BodyError>> {
+        match self {
+            Self::Http1(http1) => http1.poll_body(cx, trailers),
+        }
+    }
+
+    /// Ready when the client has gone while a response is being made.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(http1) => http1.poll_gone(cx),
+        }
+    }
+
+    /// Response bytes queued that nobody has taken off our hands.
+    pub(crate) fn queued(&self) -> usize {
+        match self {
+            Self::Http1(http1) => http1.stream.queued(),
+        }
+    }
+
+    /// Ready once no more than `below` of them are left.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(crate) fn poll_queued_below(
+        &self,
+        cx: &mut Context<'_>,
+        below: usize,
+    ) -> Poll<Result<(), BodyError>> {
+        match self {
+            Self::Http1(http1) => {
+                http1.stream.poll_queued_below(cx, below).map_err(|_| BodyError::Gone)
+            }
+        }
+    }
+
+    /// Nothing that is written arrives any more.
+    pub(crate) fn write_failed(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.stream.write_error().is_some(),
+        }
+    }
+
+    /// The client has said its last, or is gone.
+    pub(crate) fn readable_closed(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.stream.readable_closed(),
+        }
+    }
+}
+
+impl Http1 {
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0 }
     }
@@ -63,18 +162,7 @@ impl Downstream {
         }
     }
 
-    /// Bytes received since the last call, for `downstream_cx_rx_bytes_total`.
-    pub(crate) fn uncounted_rx(&mut self) -> u64 {
-        std::mem::take(&mut self.received)
-    }
-
-    /// Whether the whole request has been read.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.body.is_none()
-    }
-
-    /// The next piece of the request body.
-    pub(crate) fn poll_body(
+    fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         trailers: &mut HeaderMap,
@@ -111,9 +199,8 @@ impl Downstream {
         }
     }
 
-    /// Ready when the client has gone while a response is being made. Bytes of a next request do
-    /// not count: they wait. Envoy too takes a FIN here as "gone".
-    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Bytes of a next request do not count: they wait. Envoy too takes a FIN here as "gone".
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stream.write_error().is_some() || self.stream.readable_closed() {
             return Poll::Ready(());
         }

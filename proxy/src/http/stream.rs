@@ -58,9 +58,11 @@ fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     conn.served = conn.served.saturating_add(1);
     work.info.request_head_bytes = parsed.head_len as u64;
     let manager = Rc::clone(&conn.manager);
-    conn.down.begin(parsed.head_len, parsed.body, || {
-        BodyDecoder::request(parsed.body, &manager.limits, &manager.options)
-    });
+    if let Some(http1) = conn.down.http1() {
+        http1.begin(parsed.head_len, parsed.body, || {
+            BodyDecoder::request(parsed.body, &manager.limits, &manager.options)
+        });
+    }
     if conn.down.is_complete() {
         work.info.request_end = Some(work.info.start);
     }
@@ -208,7 +210,7 @@ fn is_ignored_upgrade(head: &RequestHead) -> bool {
 
 /// After a whole response: may the connection carry another request?
 fn after(conn: &Conn, work: &Work) -> After {
-    if conn.down.stream.write_error().is_some() {
+    if conn.down.write_failed() {
         return After::Gone;
     }
     if !work.close {

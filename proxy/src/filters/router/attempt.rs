@@ -232,26 +232,11 @@ async fn relay(
     retry: &mut Retry<'_>,
     clock: &mut Clock,
     host: &Rc<ShardHost>,
-    mut up: PooledConn,
+    acquired: PooledConn,
 ) -> Ended {
-    let mut pump = Pump::new(conn, work, exchange, retry, clock, &mut up);
+    let mut pump = Pump::new(conn, work, exchange, retry, clock, host, acquired);
     let end = poll_fn(|cx| pump.poll(cx)).await;
-    let (reusable, said_close, said_more) =
-        (pump.is_reusable(), pump.peer_said_close(), pump.peer_said_more());
-    if matches!(end, End::Complete) || reusable {
-        up.response_complete();
-        if said_close {
-            up.close_notify();
-        }
-        if said_more {
-            up.protocol_error();
-        }
-    }
-    if reusable {
-        up.release();
-    } else {
-        drop(up);
-    }
+    pump.finish(&end);
     match end {
         End::Complete => Ended::Done,
         End::Stale => Ended::Stale,
@@ -295,7 +280,7 @@ async fn read_what_is_here(
     clock: &mut Clock,
     retry: &Retry<'_>,
 ) -> Option<Stop> {
-    if conn.down.is_complete() || conn.down.inbox.is_empty() {
+    if !conn.down.has_unread() {
         return None;
     }
     poll_fn(|cx| Poll::Ready(read_ahead(conn, work, exchange, clock, retry, cx))).await

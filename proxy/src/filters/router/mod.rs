@@ -14,6 +14,7 @@ pub(crate) mod redirect;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
 pub(crate) mod timeouts;
+mod up;
 
 use std::rc::Rc;
 

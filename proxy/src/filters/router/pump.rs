@@ -1,7 +1,7 @@
 //! One attempt at work: request body up, response down, both at once, on one task.
 //!
-//! LIFECYCLE of the response: `Head` (interim heads are dropped) → `Body` → complete. The request
-//! runs beside it; a response may be complete before the request is, which ends both connections.
+//! LIFECYCLE of the response: head (interim heads are passed on or dropped) → body → complete. The
+//! request runs beside it; a response may be complete before the request is, which ends both.
 //!
 //! Back-pressure: nothing is read from one side while more than the buffer limit is queued on the
 //! other; reading goes on when half of it has drained.
@@ -10,25 +10,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{BufMut, Chunk, Instant};
+use ringway_runtime::{Chunk, Instant};
 use ringway_wire::KnownName as K;
 use ringway_wire::chars::Decimal;
-use ringway_wire::http1::{
-    BodyDecoder, BodyKind, ChunkHeader, Framing, H1Error, LAST_CHUNK, encode_request_head,
-    encode_trailers, parse_response, request_framing, strip_response_hop_by_hop,
-};
+use ringway_wire::http1::{H1Error, request_framing, strip_response_hop_by_hop};
 
 use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
 use super::rewrite::set_authority;
 use super::timeouts::{Clock, Expired};
+use super::up::{Event, Failure, Http1, Response, Up};
 use crate::http::conn::{Conn, Work};
-use crate::http::down::{BodyError, Frame, join};
+use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
-use crate::http::respond::{self, Out};
+use crate::http::respond;
 use crate::observe::format::ResponseFlag;
 use crate::plan::route::HostRewrite;
-use crate::upstream::{Outcome, PooledConn};
+use crate::upstream::{Outcome, PooledConn, ShardHost};
 
 /// How an attempt ended.
 pub(super) enum End {
@@ -50,13 +48,6 @@ pub(super) enum End {
     Broken(Reset),
 }
 
-/// What is expected of the upstream next.
-enum Phase {
-    Head,
-    Body(BodyDecoder),
-    Done,
-}
-
 /// The state of one attempt.
 pub(super) struct Pump<'a, 'p> {
     conn: &'a mut Conn,
@@ -64,20 +55,13 @@ pub(super) struct Pump<'a, 'p> {
     exchange: &'a Exchange<'a>,
     retry: &'a mut Retry<'p>,
     clock: &'a mut Clock,
-    up: &'a mut PooledConn,
-    inbox: Chunk,
-    phase: Phase,
-    /// Any byte came from the upstream.
-    heard: bool,
-    /// How the request body is written.
-    framing: Framing,
+    host: &'a ShardHost,
+    up: Up<'a>,
+    /// A final response head has come.
+    answered: bool,
     request_done: bool,
     /// The request's body is still whole in `work.replay` (or empty).
     whole: bool,
-    /// The upstream lets its connection go on.
-    keep_alive: bool,
-    /// The response says that the connection ends after it.
-    announced_close: bool,
     armed: Option<(Instant, Expired)>,
     up_limit: usize,
     down_limit: usize,
@@ -91,50 +75,32 @@ impl<'a, 'p> Pump<'a, 'p> {
         exchange: &'a Exchange<'a>,
         retry: &'a mut Retry<'p>,
         clock: &'a mut Clock,
-        up: &'a mut PooledConn,
+        host: &'a ShardHost,
+        acquired: PooledConn,
     ) -> Self {
-        let request_done = work.info.request_end.is_some();
-        let framing = start_request(work, exchange, up);
+        let up = start_request(work, exchange, host, acquired);
         let mut pump = Self {
             up_limit: exchange.cluster.plan().buffer_limit as usize,
             down_limit: conn.listener.plan.buffer_limit as usize,
+            request_done: work.info.request_end.is_some(),
             conn,
             work,
             exchange,
             retry,
             clock,
+            host,
             up,
-            inbox: Chunk::default(),
-            phase: Phase::Head,
-            heard: false,
-            framing,
-            request_done,
+            answered: false,
             whole: true,
-            keep_alive: false,
-            announced_close: false,
             armed: None,
         };
         pump.replay();
         pump
     }
 
-    /// May the upstream connection carry another request?
-    pub(super) fn is_reusable(&self) -> bool {
-        self.keep_alive
-            && self.request_done
-            && matches!(self.phase, Phase::Done)
-            && self.inbox.is_empty()
-            && self.up.stream().queued() == 0
-    }
-
-    /// Whether the complete response said that the connection ends with it.
-    pub(super) fn peer_said_close(&self) -> bool {
-        self.announced_close
-    }
-
-    /// Whether something follows the complete response.
-    pub(super) fn peer_said_more(&self) -> bool {
-        matches!(self.phase, Phase::Done) && !self.inbox.is_empty()
+    /// Lets go of the upstream connection, which is kept where it can be used again.
+    pub(super) fn finish(self, end: &End) {
+        self.up.finish(matches!(end, End::Complete), self.request_done);
     }
 
     /// Moves what can be moved.
@@ -176,8 +142,8 @@ impl<'a, 'p> Pump<'a, 'p> {
         } else {
             self.whole = kept.is_empty();
         }
-        if self.request_done {
-            self.end_up();
+        if self.request_done && self.work.has_body {
+            self.up.end(&self.work.request_trailers);
         }
     }
 
@@ -185,12 +151,11 @@ impl<'a, 'p> Pump<'a, 'p> {
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<End> {
         while !self.request_done {
-            let stream = self.up.stream();
-            if stream.queued() > self.up_limit {
-                match stream.poll_queued_below(cx, self.up_limit / 2) {
+            if self.up.queued() > self.up_limit {
+                match self.up.poll_queued_below(cx, self.up_limit / 2) {
                     Poll::Ready(Ok(())) => {}
                     // Its reason is seen where the response is read.
-                    Poll::Ready(Err(_)) | Poll::Pending => return None,
+                    Poll::Ready(Err(())) | Poll::Pending => return None,
                 }
             }
             match self.conn.down.poll_body(cx, &mut self.work.request_trailers) {
@@ -224,7 +189,7 @@ impl<'a, 'p> Pump<'a, 'p> {
 
     /// Is there any use in keeping what has been read of the body?
     fn keeps_body(&self) -> bool {
-        self.whole && !self.work.head_sent && (self.retry.is_possible() || self.up.reused())
+        self.whole && !self.work.head_sent && (self.retry.is_possible() || self.up.may_be_stale())
     }
 
     fn forget_body(&mut self) {
@@ -240,7 +205,7 @@ impl<'a, 'p> Pump<'a, 'p> {
     fn body_end(&mut self) {
         self.request_done = true;
         super::attempt::request_ended(self.work, self.clock, self.retry);
-        self.end_up();
+        self.up.end(&self.work.request_trailers);
     }
 
     fn malformed(&mut self, error: &H1Error) -> End {
@@ -253,143 +218,95 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     fn write_up(&mut self, chunk: Chunk) {
-        let stream = self.up.stream();
-        let len = chunk.len() as u64;
-        if self.framing == Framing::Chunked {
-            stream.write(Chunk::copy_from(ChunkHeader::new(len).as_bytes()));
-            stream.write(chunk);
-            stream.write(Chunk::from_static(ChunkHeader::END));
-        } else {
-            stream.write(chunk);
-        }
-        self.work.info.upstream_wire.0 += len;
-        self.up.count_tx(len);
+        self.work.info.upstream_wire.0 += chunk.len() as u64;
+        self.up.write(chunk);
         self.work.info.sent_upstream(ringway_runtime::now());
-    }
-
-    fn end_up(&mut self) {
-        if self.framing != Framing::Chunked {
-            return;
-        }
-        let stream = self.up.stream();
-        let trailers = &self.work.request_trailers;
-        if trailers.is_empty() || !self.exchange.cluster.plan().http.enable_trailers {
-            stream.write(Chunk::from_static(LAST_CHUNK));
-        } else {
-            let mut out = Out(BufMut::with_capacity(256));
-            encode_trailers(trailers, self.exchange.codec.key_format, &mut out);
-            stream.write(out.0.freeze());
-        }
     }
 
     // --- response ---
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Option<End> {
         loop {
-            let down = &self.conn.down.stream;
-            if down.queued() > self.down_limit {
-                match down.poll_queued_below(cx, self.down_limit / 2) {
+            if self.conn.down.queued() > self.down_limit {
+                match self.conn.down.poll_queued_below(cx, self.down_limit / 2) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Some(End::Gone),
                     Poll::Pending => return None,
                 }
             }
-            match self.up.stream().poll_recv(cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(Some(chunk))) => self.received(chunk),
-                Poll::Ready(Ok(None)) => return Some(self.closed()),
-                Poll::Ready(Err(_)) => return Some(self.broke()),
-            }
-            if let Some(end) = self.consume() {
+            let into = Response {
+                method: self.work.request.method,
+                head: &mut self.work.response,
+                trailers: &mut self.work.response_trailers,
+            };
+            let event = self.up.poll(cx, into);
+            self.note_received();
+            let Poll::Ready(event) = event else { return None };
+            if let Some(end) = self.take(event) {
                 return Some(end);
             }
         }
     }
 
-    fn received(&mut self, chunk: Chunk) {
+    fn take(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Interim => {
+                if self.conn.manager.plan.proxy_100_continue {
+                    respond::send_interim(self.conn, self.work);
+                }
+                None
+            }
+            Event::Head { bodiless } => {
+                self.answered = true;
+                if let Some(end) = self.judge_head(bodiless) {
+                    return Some(end);
+                }
+                self.relay_head(bodiless);
+                None
+            }
+            Event::Data(data) => {
+                self.work.info.upstream_body_bytes += data.len() as u64;
+                respond::send_data(self.conn, self.work, data);
+                None
+            }
+            Event::End => {
+                respond::send_end(self.conn, self.work);
+                Some(End::Complete)
+            }
+            Event::Failed(failure) => Some(self.failed(failure)),
+        }
+    }
+
+    fn note_received(&mut self) {
+        let bytes = self.up.take_received();
+        if bytes == 0 {
+            return;
+        }
         let now = ringway_runtime::now();
-        self.heard = true;
         self.clock.touch(now);
         self.clock.upstream_active = now;
         self.work.info.heard_upstream(now);
-        self.work.info.upstream_wire.1 += chunk.len() as u64;
-        self.up.count_rx(chunk.len() as u64);
-        self.inbox = join(std::mem::take(&mut self.inbox), chunk);
-    }
-
-    /// Parses what is in the inbox as far as it goes.
-    fn consume(&mut self) -> Option<End> {
-        while matches!(self.phase, Phase::Head) {
-            match self.consume_head() {
-                Head::More => return None,
-                Head::Interim => {}
-                Head::Final => break,
-                Head::End(end) => return Some(end),
-            }
-        }
-        self.consume_body()
-    }
-
-    fn consume_head(&mut self) -> Head {
-        let codec = &self.exchange.codec;
-        let parsed = parse_response(
-            &self.inbox,
-            &codec.limits,
-            &codec.options,
-            &self.work.request.method,
-            &mut self.work.response,
-        );
-        let parsed = match parsed {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return Head::More,
-            Err(_) => {
-                let stats = &self.exchange.cluster.plan().stats;
-                self.conn.shard.stats.inc(stats.upstream_cx_protocol_error());
-                return Head::End(End::Reset(Reset::Protocol));
-            }
-        };
-        self.inbox.advance(parsed.head_len);
-        if self.work.response.is_interim() {
-            if self.conn.manager.plan.proxy_100_continue {
-                respond::send_interim(self.conn, self.work);
-            }
-            return Head::Interim;
-        }
-        if self.work.response.status == 101 {
-            // Nobody asked for another protocol: upgrades were refused or taken off.
-            return Head::End(End::Reset(Reset::Protocol));
-        }
-        self.keep_alive = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
-        self.announced_close = !parsed.keep_alive && parsed.body != BodyKind::UntilClose;
-        if let Some(end) = self.judge_head(parsed.body) {
-            return Head::End(end);
-        }
-        self.relay_head(parsed.body);
-        Head::Final
+        self.work.info.upstream_wire.1 += bytes;
     }
 
     /// Counts the answer and asks whether another attempt is wanted instead.
-    fn judge_head(&mut self, kind: BodyKind) -> Option<End> {
+    fn judge_head(&mut self, bodiless: bool) -> Option<End> {
         let status = self.work.response.status;
-        let host = self.up.host();
-        self.exchange.cluster.report(host, Outcome::Status(status));
+        self.exchange.cluster.report(self.host, Outcome::Status(status));
         let decision = self.retry.after_response(&self.work.response);
         let decision = super::attempt::permitted(self.work, self.exchange, decision);
         if let Decision::After(pause) = decision
             && self.whole
         {
             crate::http::account::retried(self.exchange, self.work, status);
-            if kind == BodyKind::None && self.inbox.is_empty() {
-                // Nothing of it is left to read: as in Envoy, its connection is fit for use.
-                self.phase = Phase::Done;
-            }
+            self.up.skip_body(bodiless);
             return Some(End::Again(pause));
         }
         None
     }
 
     /// Finishes the head and sends it, with the first of the body when that is here already.
-    fn relay_head(&mut self, kind: BodyKind) {
+    fn relay_head(&mut self, bodiless: bool) {
         let work = &mut *self.work;
         work.replay.clear();
         work.info.details = std::borrow::Cow::Borrowed("via_upstream");
@@ -397,121 +314,31 @@ impl<'a, 'p> Pump<'a, 'p> {
         strip_response_hop_by_hop(&mut work.response.headers, false);
         crate::http::account::upstream_answered(self.conn, work, self.exchange, self.retry);
         super::headers::finish_response(self.conn, work);
-        let codec = &self.exchange.codec;
-        let mut decoder = BodyDecoder::response(kind, &codec.limits, &codec.options);
-        if let BodyKind::Length(n) = kind {
-            let left = usize::try_from(n).unwrap_or(usize::MAX);
-            self.up.stream().recv_hint(left.saturating_sub(self.inbox.len()));
-        }
-        let first = self.first_piece(&mut decoder);
-        if let Some(trailers) = decoder.take_trailers() {
-            self.work.response_trailers = trailers;
-        }
-        let bodiless = kind == BodyKind::None;
-        respond::send_head_and_data(self.conn, self.work, first, decoder.is_done(), bodiless);
-        self.phase = Phase::Body(decoder);
+        let (first, ends) = self.up.first_piece(&mut self.work.response_trailers);
+        self.note_received();
+        let len = first.as_ref().map_or(0, |first| first.len());
+        self.work.info.upstream_body_bytes += len as u64;
+        respond::send_head_and_data(self.conn, self.work, first, ends, bodiless);
     }
 
-    /// A body byte that came with the head leaves with the head. Framing errors are met again by
-    /// the caller, when the rest is decoded.
-    fn first_piece(&mut self, decoder: &mut BodyDecoder) -> Option<Chunk> {
-        let mut first = None;
-        while first.is_none() && !self.inbox.is_empty() {
-            let Ok(step) = decoder.decode(&self.inbox) else { break };
-            let data = self.inbox.slice(step.data);
-            self.inbox.advance(step.consumed);
-            self.work.info.upstream_body_bytes += data.len() as u64;
-            first = (!data.is_empty()).then_some(data);
-            if step.done || step.consumed == 0 {
-                break;
-            }
-        }
-        // A short chunked body is here whole, and its end can leave with it.
-        while !decoder.is_done() && !self.inbox.is_empty() && first.is_some() {
-            let mut probe = decoder.clone();
-            let Ok(step) = probe.decode(&self.inbox) else { break };
-            if !step.data.is_empty() || step.consumed == 0 {
-                break;
-            }
-            self.inbox.advance(step.consumed);
-            *decoder = probe;
-        }
-        first
-    }
-
-    fn consume_body(&mut self) -> Option<End> {
-        loop {
-            let Phase::Body(decoder) = &mut self.phase else { return None };
-            if decoder.is_done() {
-                return Some(self.complete());
-            }
-            if self.inbox.is_empty() {
-                return None;
-            }
-            let Ok(step) = decoder.decode(&self.inbox) else {
-                return Some(End::Broken(Reset::Protocol));
-            };
-            let data = self.inbox.slice(step.data);
-            self.inbox.advance(step.consumed);
-            if !data.is_empty() {
-                self.work.info.upstream_body_bytes += data.len() as u64;
-                respond::send_data(self.conn, self.work, data);
-            }
-        }
-    }
-
-    fn complete(&mut self) -> End {
-        if let Phase::Body(decoder) = &mut self.phase
-            && let Some(trailers) = decoder.take_trailers()
-        {
-            self.work.response_trailers = trailers;
-        }
-        self.phase = Phase::Done;
-        self.up.stream().recv_hint(0);
-        respond::send_end(self.conn, self.work);
-        End::Complete
-    }
-
-    /// The upstream said it has nothing more to say.
-    fn closed(&mut self) -> End {
-        let Phase::Body(decoder) = &mut self.phase else {
-            return self.broke();
-        };
-        if decoder.finish().is_ok() {
-            self.keep_alive = false;
-            return self.complete();
-        }
-        // A body that ends before its announced length breaks the protocol.
-        End::Broken(Reset::Protocol)
-    }
-
-    /// The connection ended in the middle. A message that was begun and cannot be finished breaks
-    /// the protocol, in Envoy's terms; before that it is a connection that terminated.
-    fn broke(&mut self) -> End {
+    fn failed(&mut self, failure: Failure) -> End {
         if self.work.head_sent {
-            return End::Broken(Reset::Protocol);
+            return End::Broken(failure.reset);
         }
-        if !self.inbox.is_empty() {
-            return End::Reset(Reset::Protocol);
-        }
-        if !self.heard && self.up.reused() && self.whole {
+        if failure.untouched && self.whole && !self.answered {
             return End::Stale;
         }
-        End::Reset(Reset::Termination)
+        End::Reset(failure.reset)
     }
 }
 
-/// What came of trying to read a response head.
-enum Head {
-    More,
-    Interim,
-    Final,
-    End(End),
-}
-
-/// Queues the request head; answers how its body is to be written.
-fn start_request(work: &mut Work, exchange: &Exchange<'_>, up: &PooledConn) -> Framing {
-    let host = up.host();
+/// Queues the request head on what was acquired.
+fn start_request<'a>(
+    work: &mut Work,
+    exchange: &'a Exchange<'a>,
+    host: &ShardHost,
+    acquired: PooledConn,
+) -> Up<'a> {
     if matches!(exchange.forward.host, HostRewrite::Auto) && !host.plan().info.hostname.is_empty() {
         let name = host.plan().info.hostname.clone();
         let append = exchange.forward.append_x_forwarded_host && work.info.attempts <= 1;
@@ -526,13 +353,10 @@ fn start_request(work: &mut Work, exchange: &Exchange<'_>, up: &PooledConn) -> F
         let value: &[u8] = if timeout_retry { b"true" } else { b"false" };
         work.request.headers.set(K::XEnvoyIsTimeoutRetry, value);
     }
+    work.info.upstream_local = acquired.local_addr();
     let framing = request_framing(&work.request, !work.has_body, false);
-    let mut out = Out(BufMut::with_capacity(1024));
-    encode_request_head(&work.request, framing, exchange.codec.key_format, &mut out);
-    work.info.upstream_wire.0 += out.0.len() as u64;
-    up.count_tx(out.0.len() as u64);
-    work.info.upstream_local = up.local_addr();
+    let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
+    work.info.upstream_wire.0 += bytes;
     work.info.sent_upstream(ringway_runtime::now());
-    up.stream().write(out.0.freeze());
-    framing
+    Up::Http1(up)
 }

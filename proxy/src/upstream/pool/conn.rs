@@ -216,6 +216,11 @@ impl PooledConn {
     /// `upstream_cx_protocol_error`. Drop the connection afterwards.
     pub fn protocol_error(&mut self) {
         self.ended_here = true;
+        self.count_protocol_error();
+    }
+
+    /// Counts what could not be read as an answer: `upstream_cx_protocol_error`.
+    pub fn count_protocol_error(&self) {
         let shared = &self.pool.shared;
         shared.shard.stats.inc(shared.plan.stats.upstream_cx_protocol_error());
     }

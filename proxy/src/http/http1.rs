@@ -1,0 +1,197 @@
+//! One downstream HTTP/1 connection: one task, from accept to close.
+//!
+//! LIFECYCLE: `idle` (small: no buffer, no request state) → bytes come → `active` (with a [`Work`]
+//! borrowed from the shard) → nothing more to read → `idle` again … → `closing` (flush, wait
+//! for the client's FIN up to `delayed_close_timeout`) → gone.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
+
+use super::conn::{After, Conn, Work, deadline, earlier};
+use super::stream;
+
+/// How a wait for a request ended.
+enum Heard {
+    Bytes,
+    Quiet,
+    Closed,
+    Drained,
+}
+
+/// Serves an HTTP/1 connection to its end.
+pub(crate) async fn run(conn: &mut Conn) -> After {
+    let after = requests(conn).await;
+    if matches!(after, After::Close | After::CloseDelayed) {
+        close(conn, after).await;
+    }
+    after
+}
+
+async fn requests(conn: &mut Conn) -> After {
+    loop {
+        match idle(conn).await {
+            Heard::Bytes => {}
+            Heard::Closed => return After::Gone,
+            Heard::Quiet => {
+                conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_idle_timeout());
+                return After::Close;
+            }
+            Heard::Drained => return After::Close,
+        }
+        let work = conn.shard.works.take();
+        let shard = Rc::clone(&conn.shard);
+        let requests: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(active(conn, work));
+        let (after, work) = requests.await;
+        shard.works.put(work);
+        if let Some(after) = after {
+            return after;
+        }
+    }
+}
+
+/// Waits for the first byte of a request, for as long as the idle timeout allows.
+async fn idle(conn: &mut Conn) -> Heard {
+    if has_bytes(conn) {
+        return Heard::Bytes;
+    }
+    let since = ringway_runtime::now();
+    let idle = conn.manager.plan.timeouts.idle;
+    let aged_at = conn.aged_at();
+    let quiet_at = deadline(since, idle);
+    let first = earlier(quiet_at, aged_at);
+    if let Some(at) = first {
+        conn.timer.reset(at);
+    }
+    poll_fn(|cx| {
+        let Some(http1) = conn.down.http1() else { return Poll::Ready(Heard::Closed) };
+        if let Poll::Ready(got) = http1.poll_fill(cx) {
+            return Poll::Ready(if got == Ok(true) { Heard::Bytes } else { Heard::Closed });
+        }
+        if conn.shard.exiting() {
+            return Poll::Ready(Heard::Drained);
+        }
+        if first.is_some() && Pin::new(&mut conn.timer).poll(cx).is_ready() {
+            if aged_at.is_some() && first == aged_at {
+                conn.aged = true;
+                let stats = &conn.manager.plan.stats;
+                conn.shard.stats.inc(stats.hcm.downstream_cx_max_duration_reached());
+                return Poll::Ready(Heard::Drained);
+            }
+            return Poll::Ready(Heard::Quiet);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Serves requests for as long as there is something to read; `None` when there is not, else what
+/// becomes of the connection.
+async fn active(conn: &mut Conn, mut work: Box<Work>) -> (Option<After>, Box<Work>) {
+    loop {
+        let after = match read_head(conn, &mut work).await {
+            Read::Head(parsed) => stream::serve(conn, &mut work, parsed).await,
+            Read::Closed => After::Gone,
+            Read::Bad(error) => stream::refuse_malformed(conn, &mut work, &error),
+            Read::Late => stream::refuse_late(conn, &mut work),
+        };
+        work.trim();
+        if after != After::KeepAlive {
+            return (Some(after), work);
+        }
+        if !has_bytes(conn) {
+            return (None, work);
+        }
+    }
+}
+
+enum Read {
+    Head(ParsedHead),
+    Closed,
+    Bad(H1Error),
+    Late,
+}
+
+/// Reads one request head. The clock of `request_headers_timeout` starts with its first byte.
+async fn read_head(conn: &mut Conn, work: &mut Work) -> Read {
+    let began = ringway_runtime::now();
+    let mut armed = false;
+    poll_fn(|cx| {
+        let Some(http1) = conn.down.http1() else { return Poll::Ready(Read::Closed) };
+        loop {
+            if !http1.inbox.is_empty() {
+                let manager = &conn.manager;
+                match parse_request(
+                    &http1.inbox,
+                    &manager.limits,
+                    &manager.options,
+                    &mut work.request,
+                ) {
+                    Ok(Some(parsed)) => return Poll::Ready(Read::Head(parsed)),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Read::Bad(error)),
+                }
+            }
+            match http1.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => armed = false,
+                Poll::Ready(_) => return Poll::Ready(Read::Closed),
+                Poll::Pending => break,
+            }
+        }
+        let timeouts = &conn.manager.plan.timeouts;
+        let limits = [timeouts.request_headers, timeouts.request, timeouts.idle];
+        let until = limits.into_iter().filter_map(|limit| deadline(began, limit)).min();
+        let Some(until) = until else { return Poll::Pending };
+        if !armed {
+            conn.timer.reset(until);
+            armed = true;
+        }
+        if Pin::new(&mut conn.timer).poll(cx).is_ready() {
+            return Poll::Ready(Read::Late);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Writes what is queued, then lets the client finish talking.
+async fn close(conn: &mut Conn, after: After) {
+    let delay = conn.manager.plan.timeouts.delayed_close;
+    // A client that reads nothing must not hold the connection for ever.
+    let flush = if delay.is_zero() { Duration::from_secs(60) } else { delay };
+    conn.timer.reset(ringway_runtime::now() + flush);
+    let Some(http1) = conn.down.http1() else { return };
+    let timer = &mut conn.timer;
+    let flushed = poll_fn(|cx| {
+        if let Poll::Ready(done) = http1.stream.poll_queued_below(cx, 0) {
+            return Poll::Ready(done.is_ok());
+        }
+        Pin::new(&mut *timer).poll(cx).map(|()| false)
+    })
+    .await;
+    if !flushed || after == After::Close || delay.is_zero() {
+        return;
+    }
+    timer.reset(ringway_runtime::now() + delay);
+    let timed_out = poll_fn(|cx| {
+        while let Poll::Ready(got) = http1.stream.poll_recv(cx) {
+            if !matches!(got, Ok(Some(_))) {
+                return Poll::Ready(false);
+            }
+        }
+        Pin::new(&mut *timer).poll(cx).map(|()| true)
+    })
+    .await;
+    if timed_out {
+        conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_delayed_close_timeout());
+    }
+}
+
+/// Is something of a next request here already?
+fn has_bytes(conn: &mut Conn) -> bool {
+    conn.down.http1().is_some_and(|http1| !http1.inbox.is_empty())
+}
