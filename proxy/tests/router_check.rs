@@ -222,7 +222,9 @@ fn routes_are_those_of_envoy() {
                 continue;
             }
         };
-        let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal;
+        let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal else {
+            panic!("{stem}: no connection manager");
+        };
         for test in tests["tests"].as_array().expect("a list of tests") {
             let request = Request(&test["input"]);
             // The tool switches every share off that the test does not name.

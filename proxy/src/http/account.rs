@@ -235,17 +235,17 @@ fn timings(info: &Info) -> Timings {
 
 fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
     let meta = &conn.meta;
-    let peer = address(meta.remote());
+    let peer = Address::from(meta.remote());
     let client = info.vetted.and_then(|vetted| vetted.client);
     let remote = match (client, peer) {
         (Some(ip), Address::Ip(peer)) if peer.ip() != ip => Address::Ip((ip, 0).into()),
         _ => peer,
     };
     Downstream {
-        local: address(meta.local()),
+        local: Address::from(meta.local()),
         remote,
-        direct_local: address(meta.direct_local()),
-        direct_remote: address(meta.direct_remote()),
+        direct_local: Address::from(meta.direct_local()),
+        direct_remote: Address::from(meta.direct_remote()),
         connection_id: Some(meta.id),
         server_name: meta.sni(),
         ..Downstream::default()
@@ -255,7 +255,7 @@ fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
 fn upstream(info: &Info) -> Upstream<'_> {
     let plan = info.cluster.as_ref().map(|cluster| cluster.plan());
     let host = info.host.as_ref().map(|host| host.plan());
-    let host_address = host.map_or(Address::Unset, |host| plan_address(&host.address));
+    let host_address = host.map_or(Address::Unset, |host| Address::from(&host.address));
     Upstream {
         cluster: plan.map(|plan| &*plan.stat_name),
         cluster_raw: plan.map(|plan| &*plan.name),
@@ -267,20 +267,6 @@ fn upstream(info: &Info) -> Upstream<'_> {
         attempt_count: info.attempts,
         transport_failure_reason: info.upstream_failure.as_deref(),
         ..Upstream::default()
-    }
-}
-
-fn address(address: &ringway_runtime::SockAddr) -> Address<'_> {
-    match address.as_inet() {
-        Some(inet) => Address::Ip(inet),
-        None => Address::Pipe(""),
-    }
-}
-
-fn plan_address(address: &crate::plan::Address) -> Address<'_> {
-    match address {
-        crate::plan::Address::Ip(inet) => Address::Ip(*inet),
-        crate::plan::Address::Pipe { path, .. } => Address::Pipe(path.to_str().unwrap_or("")),
     }
 }
 

@@ -62,8 +62,10 @@ impl ActiveListener {
     #[cfg(test)]
     pub(crate) fn manager(&self, chain: usize) -> Rc<crate::http::manager::Manager> {
         let chain = self.chains.get(&self.plan.chains, chain).expect("a chain at this position");
-        let crate::network::Server::Http(manager) = &chain.server;
-        Rc::clone(manager)
+        match &chain.server {
+            crate::network::Server::Http(manager) => Rc::clone(manager),
+            other => panic!("no connection manager: {other:?}"),
+        }
     }
 
     /// Accepts on one more socket.

@@ -5,6 +5,10 @@
 //! ([`Terminal`]). Their kinds are listed where they are compiled,
 //! `config/compile/filter_chain.rs`.
 
+mod direct_response;
+mod echo;
+mod tcp_proxy;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +25,12 @@ use crate::transport::Stream;
 pub(crate) enum Server {
     /// The HTTP connection manager.
     Http(Rc<Manager>),
+    /// `envoy.filters.network.tcp_proxy`.
+    Tcp(Rc<tcp_proxy::Proxy>),
+    /// `envoy.filters.network.echo`.
+    Echo,
+    /// `envoy.filters.network.direct_response`.
+    DirectResponse(Arc<[u8]>),
 }
 
 impl Server {
@@ -30,6 +40,9 @@ impl Server {
             Terminal::Http(manager, stats) => {
                 Self::Http(Rc::new(Manager::new(Arc::clone(manager), stats.clone())))
             }
+            Terminal::TcpProxy(plan) => Self::Tcp(Rc::new(tcp_proxy::Proxy::new(Arc::clone(plan)))),
+            Terminal::Echo => Self::Echo,
+            Terminal::DirectResponse(response) => Self::DirectResponse(Arc::clone(response)),
         }
     }
 
@@ -38,6 +51,15 @@ impl Server {
         match self {
             Self::Http(manager) => {
                 spawn(conn::serve(Conn::accepted(link, Rc::clone(manager), stream)));
+            }
+            Self::Tcp(proxy) => {
+                spawn(tcp_proxy::serve(tcp_proxy::Session::new(link, Rc::clone(proxy), stream)));
+            }
+            Self::Echo => {
+                spawn(echo::serve(link, stream));
+            }
+            Self::DirectResponse(response) => {
+                spawn(direct_response::serve(link, stream, Arc::clone(response)));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::HttpManager;
+use super::tcp::TcpProxy;
 use super::transport;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::accesslog::AccessLog;
@@ -78,4 +79,10 @@ pub enum NetworkFilter {}
 pub enum Terminal {
     /// `envoy.filters.network.http_connection_manager`, with `listener.<l>.http.<stat_prefix>.*`.
     Http(Arc<HttpManager>, ListenerHttpStats),
+    /// `envoy.filters.network.tcp_proxy`.
+    TcpProxy(Arc<TcpProxy>),
+    /// `envoy.filters.network.echo`.
+    Echo,
+    /// `envoy.filters.network.direct_response`: what it says.
+    DirectResponse(Arc<[u8]>),
 }

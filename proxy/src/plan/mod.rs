@@ -11,6 +11,7 @@ pub mod http;
 pub mod listener;
 pub mod reply;
 pub mod route;
+pub mod tcp;
 pub mod transport;
 
 use std::fmt;

@@ -145,6 +145,13 @@ impl Stream {
         }
     }
 
+    /// Closes the connection with a reset instead of a FIN.
+    pub(crate) fn reset(self) {
+        match self {
+            Self::Plain(stream) => stream.reset(),
+        }
+    }
+
     /// The address of this end.
     ///
     /// # Errors

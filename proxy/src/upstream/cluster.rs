@@ -146,6 +146,14 @@ impl ShardCluster {
         }
     }
 
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn limits(&self) -> &super::limits::Limits {
+        self.shared.limits.shared()
+    }
+
     /// Takes over another set of hosts. Hosts that stay keep their connections; those of hosts
     /// that left are closed as soon as they are idle.
     pub(super) fn set_hosts(&self, set: Arc<HostSet>) {
@@ -179,7 +187,9 @@ impl ShardCluster {
         self.rebuild(&hosts);
         for host in &hosts.list {
             let failed = HostState::FAILED_ACTIVE_HC | HostState::FAILED_OUTLIER;
-            if host.plan().state.flags() & failed != 0 {
+            let failed = host.plan().state.flags() & failed != 0;
+            host.watchers().host_is(failed);
+            if failed {
                 host.pools().for_each(|pool| pool.drain_existing());
             }
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::cluster::Shared;
 use super::limits::Priority;
 use super::pool::Pool;
+use super::tcp::Watchers;
 use crate::plan::Host;
 use crate::plan::host_page::HostPage;
 
@@ -19,12 +20,14 @@ pub struct ShardHost {
     cluster: Rc<Shared>,
     /// Made when first used, by routing priority.
     pools: [OnceCell<Rc<Pool>>; 2],
+    /// TCP connections that end when it fails.
+    watchers: Watchers,
 }
 
 impl ShardHost {
     pub(super) fn new(host: Arc<Host>, cluster: Rc<Shared>) -> Self {
         let page = host.pages.of_shard(cluster.shard.index);
-        Self { host, page, cluster, pools: Default::default() }
+        Self { host, page, cluster, pools: Default::default(), watchers: Watchers::default() }
     }
 
     /// The host of the plan: address, names, health.
@@ -66,6 +69,10 @@ impl ShardHost {
         let [default, high] = &self.pools;
         let cell = if priority == 0 { default } else { high };
         cell.get_or_init(|| init(&self.cluster))
+    }
+
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     pub(super) fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {

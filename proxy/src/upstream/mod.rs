@@ -20,6 +20,7 @@ pub mod limits;
 pub mod outlier;
 pub mod pool;
 mod slots;
+pub(crate) mod tcp;
 
 #[cfg(test)]
 mod testing;

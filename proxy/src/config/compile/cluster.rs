@@ -37,7 +37,7 @@ pub(crate) fn compile(
         per_connection_buffer_limit_bytes, health_checks, circuit_breakers, wait_for_warm_on_init,
         outlier_detection, upstream_bind_config, lb_subset_config, common_lb_config,
         transport_socket, upstream_connection_options, ignore_health_on_host_removal,
-        track_cluster_stats, preconnect_policy,
+        close_connections_on_host_health_failure, track_cluster_stats, preconnect_policy,
         ..
     } = cluster;
     track_stats(cx, at, track_cluster_stats.as_ref());
@@ -87,7 +87,7 @@ pub(crate) fn compile(
         bind,
         socket_options: options,
         tcp_keepalive,
-        close_on_health_failure: cluster.close_connections_on_host_health_failure,
+        close_on_health_failure: *close_connections_on_host_health_failure,
         ignore_health_on_removal: *ignore_health_on_host_removal,
         hosts: Arc::new(hosts),
         hash: xxh64(&cluster.encode_to_vec(), 0),
@@ -100,16 +100,15 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
     let api::Cluster {
         // Refused.
         transport_socket_matches, transport_socket_matcher, stats_matcher,
-        per_connection_buffer_high_watermark_timeout, close_connections_on_host_health_failure,
-        filters, lrs_server, track_timeout_budgets, upstream_config,
-        connection_pool_per_downstream_connection, queuing_policies,
+        per_connection_buffer_high_watermark_timeout, filters, lrs_server, track_timeout_budgets,
+        upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         // Read by `compile`.
         name: _, alt_stat_name: _, eds_cluster_config: _, connect_timeout: _,
         per_connection_buffer_limit_bytes: _, health_checks: _, circuit_breakers: _,
         wait_for_warm_on_init: _, outlier_detection: _, upstream_bind_config: _,
         lb_subset_config: _, common_lb_config: _, transport_socket: _,
         upstream_connection_options: _, ignore_health_on_host_removal: _, track_cluster_stats: _,
-        preconnect_policy: _,
+        close_connections_on_host_health_failure: _, preconnect_policy: _,
         // Read by `lb`.
         lb_policy: _, lb_config: _, load_balancing_policy: _,
         // Read by `upstream_http`.
@@ -133,7 +132,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
     refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
     refuse!(cx, at, connection_pool_per_downstream_connection);
-    refuse!(cx, at, close_connections_on_host_health_failure);
 }
 
 /// `connect_timeout`, default 5 s.

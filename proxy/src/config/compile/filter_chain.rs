@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use prost_types::Any;
 use ringway_xds::api::envoy::config::listener::v3 as api;
-use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager as hcm;
+use ringway_xds::api::envoy::extensions::filters::network::{
+    direct_response, echo, http_connection_manager as hcm,
+};
 
 use super::at::At;
 use super::cx::Cx;
 use super::listener::{missing_type, rules_of};
-use super::scalar::{duration, type_name};
+use super::scalar::{data_source, duration, type_name};
 use super::set::refuse;
-use super::{http, transport};
+use super::{http, tcp_proxy, transport};
 use crate::observe::stats::ListenerHttpStats;
 use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
 use crate::plan::transport::Downstream;
@@ -34,10 +36,26 @@ enum Compile {
 
 /// Every network filter. One more is a line here, a variant in `plan::listener` and its code in
 /// `network/`.
-const KINDS: &[Kind] = &[Kind {
-    type_name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-    compile: Compile::Terminal(http_manager),
-}];
+const KINDS: &[Kind] = &[
+    Kind {
+        type_name: "envoy.extensions.filters.network.direct_response.v3.Config",
+        compile: Compile::Terminal(|cx, at, any, _| direct_response(cx, at, any)),
+    },
+    Kind {
+        type_name: "envoy.extensions.filters.network.echo.v3.Echo",
+        compile: Compile::Terminal(|cx, at, any, _| echo(cx, at, any)),
+    },
+    Kind {
+        type_name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        compile: Compile::Terminal(http_manager),
+    },
+    Kind {
+        type_name: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        compile: Compile::Terminal(|cx, at, any, _| {
+            tcp_proxy::compile(cx, at, any).map(Terminal::TcpProxy)
+        }),
+    },
+];
 
 /// Compiles a filter chain; `None` where an error was recorded that leaves nothing to serve with.
 /// What the chain matches is not looked at here.
@@ -141,4 +159,19 @@ fn http_manager(cx: &mut Cx<'_>, at: &At<'_>, any: &Any, stat_prefix: &str) -> O
     let manager = http::compile(cx, at, &config);
     let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
     manager.map(|manager| Terminal::Http(Arc::new(manager), stats))
+}
+
+fn echo(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Terminal> {
+    let echo::v3::Echo {} = cx.unpack::<echo::v3::Echo>(at, any)?;
+    Some(Terminal::Echo)
+}
+
+fn direct_response(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Terminal> {
+    let config = cx.unpack::<direct_response::v3::Config>(at, any)?;
+    let direct_response::v3::Config { response } = config;
+    let text = match &response {
+        Some(source) => data_source(cx, &at.field("response"), source)?,
+        None => Vec::new(),
+    };
+    Some(Terminal::DirectResponse(Arc::from(text)))
 }

@@ -148,6 +148,7 @@ fn grpc_status(filter: &api::GrpcStatusFilter) -> LogFilter {
 fn log_type(filter: &api::LogTypeFilter) -> LogFilter {
     let api::LogTypeFilter { types, exclude } = filter;
     let of = |value: &i32| match ApiLogType::try_from(*value) {
+        Ok(ApiLogType::TcpConnectionStart) => AccessLogType::TcpConnectionStart,
         Ok(ApiLogType::TcpUpstreamConnected) => AccessLogType::TcpUpstreamConnected,
         Ok(ApiLogType::TcpPeriodic) => AccessLogType::TcpPeriodic,
         Ok(ApiLogType::TcpConnectionEnd) => AccessLogType::TcpConnectionEnd,

@@ -38,6 +38,7 @@ mod route_match;
 mod route_table;
 mod scalar;
 mod set;
+mod tcp_proxy;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -63,7 +63,9 @@ fn cluster(fields: &str) -> String {
 }
 
 fn http(loaded: &Loaded) -> &HttpManager {
-    let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal;
+    let Terminal::Http(manager, _) = &loaded.plan.listeners[0].chains[0].terminal else {
+        panic!("no connection manager");
+    };
     manager
 }
 

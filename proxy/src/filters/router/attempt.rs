@@ -127,6 +127,7 @@ async fn one(
     let cx = LbContext {
         avoid: if retry.avoid_attempts().is_some() { tried } else { &[] },
         attempts: retry.avoid_attempts().unwrap_or(0),
+        ..LbContext::default()
     };
     let Some(host) = cluster.pick(&cx) else {
         return Ended::Stop(fail::no_host().into());

@@ -70,6 +70,21 @@ pub enum Address<'a> {
     Pipe(&'a str),
 }
 
+impl<'a> From<&'a ringway_runtime::SockAddr> for Address<'a> {
+    fn from(address: &'a ringway_runtime::SockAddr) -> Self {
+        address.as_inet().map_or(Self::Pipe(""), Self::Ip)
+    }
+}
+
+impl<'a> From<&'a crate::plan::Address> for Address<'a> {
+    fn from(address: &'a crate::plan::Address) -> Self {
+        match address {
+            crate::plan::Address::Ip(inet) => Self::Ip(*inet),
+            crate::plan::Address::Pipe { path, .. } => Self::Pipe(path.to_str().unwrap_or("")),
+        }
+    }
+}
+
 impl Address<'_> {
     /// The IP address, if it is one.
     pub fn ip(self) -> Option<IpAddr> {
@@ -238,6 +253,8 @@ pub enum AccessLogType {
     /// Not said.
     #[default]
     NotSet,
+    /// A TCP connection was accepted.
+    TcpConnectionStart,
     /// A TCP connection got an upstream.
     TcpUpstreamConnected,
     /// A TCP connection, from time to time.
@@ -265,6 +282,7 @@ impl AccessLogType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotSet => "NotSet",
+            Self::TcpConnectionStart => "TcpConnectionStart",
             Self::TcpUpstreamConnected => "TcpUpstreamConnected",
             Self::TcpPeriodic => "TcpPeriodic",
             Self::TcpConnectionEnd => "TcpConnectionEnd",

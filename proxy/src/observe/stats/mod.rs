@@ -32,7 +32,7 @@ pub use blocks::{
     HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, HttpStats,
     ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     OutlierDetectionStats, OverloadActionStats, OverloadStats, RouteStats, RouterStats,
-    RuntimeStats, ServerStats, ThreadLocalClusterStats, TracingStats, WatchdogStats,
+    RuntimeStats, ServerStats, TcpStats, ThreadLocalClusterStats, TracingStats, WatchdogStats,
     WorkerListenerStats,
 };
 pub use def::{

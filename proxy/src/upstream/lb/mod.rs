@@ -25,6 +25,8 @@ pub struct LbContext<'a> {
     /// `host_selection_retry_max_attempts`: further picks made to avoid them. When all of them
     /// fail the last one counts.
     pub attempts: u32,
+    /// Hash for policies that choose by one.
+    pub hash: Option<u64>,
 }
 
 /// How a pick came about.

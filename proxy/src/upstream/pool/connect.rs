@@ -92,11 +92,13 @@ impl Pool {
     }
 }
 
-fn timed_out() -> AcquireError {
+/// `connect_timeout` passed.
+pub(in crate::upstream) fn timed_out() -> AcquireError {
     AcquireError::ConnectFailure { timeout: true, error: String::new() }
 }
 
-fn failure(error: &io::Error) -> AcquireError {
+/// The connection could not be set up.
+pub(in crate::upstream) fn failure(error: &io::Error) -> AcquireError {
     AcquireError::ConnectFailure { timeout: false, error: os_message(error) }
 }
 

@@ -6,6 +6,7 @@ mod http;
 mod listener;
 mod process;
 mod route;
+mod tcp;
 
 pub use cluster::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, HealthCheckStats,
@@ -21,6 +22,7 @@ pub use process::{
     WatchdogStats,
 };
 pub use route::RouteStats;
+pub use tcp::TcpStats;
 
 /// The suffix of a statistic: given, or its own name.
 macro_rules! suffix {

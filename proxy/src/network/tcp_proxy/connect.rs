@@ -1,0 +1,209 @@
+//! Getting an upstream connection: early data, choice of cluster and host, attempts.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ringway_runtime::{SockAddr, now, sleep};
+use xxhash_rust::xxh64::xxh64;
+
+use super::session::{Session, Tried};
+use super::{End, NoUpstream};
+use crate::observe::format::{AccessLogType, ResponseFlag};
+use crate::plan::tcp::{ConnectMode, TcpHash};
+use crate::upstream::tcp::TcpConn;
+use crate::upstream::{AcquireError, LbContext, ShardCluster};
+
+/// A connection to write to, with what the client sent meanwhile already queued on it; or how the
+/// session ends without.
+pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
+    let mut early = Early::new(session);
+    if session.proxy.plan.connect == ConnectMode::OnDownstreamData {
+        poll_fn(|cx| early.poll_first(session, cx)).await?;
+    }
+    session.record.pool.0 = Some(now());
+    let mut failed = 0;
+    let up = loop {
+        let (cluster, host) = choose(session)?;
+        let attempt = pin!(cluster.connect_tcp(&host));
+        let outcome = wait(session, &mut early, attempt).await?;
+        session.record.host = match &outcome {
+            Err(AcquireError::PendingOverflow) => None,
+            _ => Some(Rc::clone(&host)),
+        };
+        match outcome {
+            Ok(up) => break up,
+            Err(AcquireError::ConnectFailure { timeout, error }) => {
+                session.record.flags.insert(ResponseFlag::UpstreamConnectionFailure);
+                session.record.failure =
+                    (!timeout).then(|| format!("delayed connect error: {error}").into_boxed_str());
+            }
+            Err(_) => {}
+        }
+        failed += 1;
+        let pause = match session.proxy.plan.backoff {
+            Some(range) if failed < session.proxy.plan.max_connect_attempts => {
+                back_off(range, failed)
+            }
+            _ => continue,
+        };
+        let pause = pin!(sleep(pause));
+        wait(session, &mut early, pause).await?;
+    };
+    connected(session, &up);
+    early.send(session, &up);
+    Ok(up)
+}
+
+/// Waits for something while the session's timers run and early data is read.
+async fn wait<T>(
+    session: &mut Session,
+    early: &mut Early,
+    mut what: std::pin::Pin<&mut impl Future<Output = T>>,
+) -> Result<T, End> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = what.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        early.poll_read(session, cx);
+        match session.poll_timers(cx, 0) {
+            Some(end) => Poll::Ready(Err(end)),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Fully jittered exponential back-off: a random time below the base, then below twice of that, and
+/// so on up to the maximum.
+fn back_off((base, max): (Duration, Duration), failed: u32) -> Duration {
+    let mut range = base;
+    for _ in 1..failed.min(64) {
+        range = if range < max / 2 { range * 2 } else { max };
+    }
+    Duration::from_millis(ringway_runtime::rand_below((range.as_millis() as u64).max(1)))
+}
+
+type Choice = (Rc<ShardCluster>, Rc<crate::upstream::ShardHost>);
+
+/// The cluster and host of the next attempt, in the order in which Envoy looks.
+fn choose(session: &mut Session) -> Result<Choice, End> {
+    let plan = &session.proxy.plan;
+    let shard = &session.link.shard;
+    let id = plan.target.pick(ringway_runtime::rand_u64);
+    let record = &mut session.record;
+    let Some(cluster) = shard.upstreams.get(id) else {
+        shard.stats.inc(plan.stats.downstream_cx_no_route());
+        record.flags.insert(ResponseFlag::NoClusterFound);
+        record.pool = (None, None);
+        return Err(End::NoUpstream(NoUpstream::NoRoute));
+    };
+    record.cluster = Some(Rc::clone(&cluster));
+    record.pool.1 = Some(now());
+    if cluster.tcp_overflows() {
+        record.flags.insert(ResponseFlag::UpstreamOverflow);
+        return Err(End::NoUpstream(NoUpstream::ResourceLimitExceeded));
+    }
+    if record.attempts >= plan.max_connect_attempts {
+        record.flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
+        shard.stats.inc(cluster.plan().stats.upstream_cx_connect_attempts_exceeded());
+        return Err(End::NoUpstream(NoUpstream::ConnectFailed));
+    }
+    let hash = plan.hash.and_then(|hash| match hash {
+        TcpHash::SourceIp => source_hash(session.link.meta.remote()),
+    });
+    let Some(host) = cluster.pick(&LbContext { hash, ..LbContext::default() }) else {
+        record.flags.insert(ResponseFlag::NoHealthyUpstream);
+        return Err(End::NoUpstream(NoUpstream::NoHealthyUpstream));
+    };
+    record.pool.1 = None;
+    record.attempts += 1;
+    record.tried.push(Tried { host: Rc::clone(&host), connection: None });
+    Ok((cluster, host))
+}
+
+/// The hash of a client's IP address, as text without port.
+fn source_hash(client: &SockAddr) -> Option<u64> {
+    Some(xxh64(client.as_inet()?.ip().to_string().as_bytes(), 0))
+}
+
+/// The upstream connection is there.
+fn connected(session: &mut Session, up: &TcpConn) {
+    let now = now();
+    let record = &mut session.record;
+    record.upstream_id = session.link.shard.next_connection_id();
+    record.upstream_local = up.local_addr();
+    record.pool.1 = Some(now);
+    record.connect = Some((up.born(), now));
+    if let Some(tried) = record.tried.last_mut() {
+        tried.connection = Some(record.upstream_id);
+    }
+    session.touch();
+    if session.proxy.plan.log_when.connected {
+        session.log(AccessLogType::TcpUpstreamConnected);
+    }
+}
+
+/// What the client sends before there is an upstream (`max_early_data_bytes`).
+struct Early {
+    /// Bytes that may be kept; `None` reads nothing.
+    limit: Option<usize>,
+    data: ringway_runtime::Chain,
+    /// The client has said its last.
+    ended: bool,
+}
+
+impl Early {
+    fn new(session: &Session) -> Self {
+        let limit = session.proxy.plan.early_data;
+        Self { limit, data: ringway_runtime::Chain::new(), ended: false }
+    }
+
+    /// Waits for the first bytes of the client. One that ends without any needs no upstream.
+    fn poll_first(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.poll_read(session, cx);
+        if !self.data.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended {
+            return Poll::Ready(Err(End::Done));
+        }
+        match session.poll_timers(cx, 0) {
+            Some(end) => Poll::Ready(Err(end)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Reads what is there, up to the limit. An error is found again when the relay reads.
+    fn poll_read(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        let Some(limit) = self.limit else { return };
+        // At least one byte, to know that the client speaks.
+        while !self.ended && self.data.len() < limit.max(1) {
+            let Poll::Ready(received) = session.down.poll_recv(cx) else { return };
+            let stats = &session.link.shard.stats;
+            let names = &session.proxy.plan.stats;
+            stats.inc(names.early_data_received_count_total());
+            match received {
+                Ok(Some(chunk)) => {
+                    session.record.received += chunk.len() as u64;
+                    stats.add(names.downstream_cx_rx_bytes_total(), chunk.len() as u64);
+                    self.data.push(chunk);
+                    session.touch();
+                }
+                Ok(None) | Err(_) => self.ended = true,
+            }
+        }
+    }
+
+    /// Hands it over. Its end is found again by the relay.
+    fn send(self, session: &mut Session, up: &TcpConn) {
+        let bytes = self.data.len() as u64;
+        if bytes > 0 {
+            session.record.upstream_sent += bytes;
+            up.count(0, bytes);
+            up.stream().write_chain(self.data);
+        }
+    }
+}
