@@ -1,8 +1,8 @@
-# make run | test | test-all | lint | bench | fmt
+# make run | test | test-all | lint | bench | bench-protocols | fmt
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint bench fmt
+.PHONY: help run test test-all lint bench bench-protocols fmt
 
 CACHE := $(or $(RINGWAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ringway)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -48,3 +48,9 @@ bench: ## compare with Envoy, HAProxy and nginx; the report is perf/report
 	cargo build --release -p ringway -p ringway-perf
 	$(TARGET)/release/ringway-perf compare --ringway $(TARGET)/release/ringway \
 	  --out perf/report $(ARGS)
+
+bench-protocols: ## the same for HTTP/2, gRPC, TLS, TCP and WebSocket; the report is perf/report/protocols
+	@.ci/tools bench
+	cargo build --release -p ringway -p ringway-perf
+	$(TARGET)/release/ringway-perf compare --suite protocols --ringway $(TARGET)/release/ringway \
+	  $(ARGS)

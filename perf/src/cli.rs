@@ -1,7 +1,8 @@
 //! The command line.
 
+use crate::compare::Suite;
 use crate::units;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve static answers over HTTP/1.1: what the proxies under test forward to.
+    /// Serve static answers, or send bytes back: what the proxies under test forward to.
     Upstream(UpstreamArgs),
     /// Send requests to a URL and measure latency and throughput.
     Load(LoadArgs),
@@ -34,6 +35,20 @@ Exit codes:
   2  wrong arguments
   3  it ran, but requests failed (load), or a target was missed and --check was given (compare)";
 
+/// What an upstream does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// HTTP/1.1 with static answers; `upgrade: websocket` makes a connection an echo.
+    #[default]
+    Http,
+    /// Sends back the bytes it gets.
+    Echo,
+    /// Drops the bytes it gets.
+    Sink,
+    /// Sends bytes as fast as they are taken.
+    Source,
+}
+
 /// `ringway-perf upstream`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,6 +60,7 @@ Paths (what is in front of them is ignored, so /any/prefix/100b works too):
 Examples:
   ringway-perf upstream --listen 127.0.0.1:9001 --cpu 1
   ringway-perf upstream --unix /tmp/up.sock
+  ringway-perf upstream --serve echo --listen 127.0.0.1:9002
   curl -s 127.0.0.1:9001/bytes/300?delay=50 | wc -c
 
 Exit codes: 0 ended by SIGINT or SIGTERM; 1 could not listen; 2 wrong arguments")]
@@ -55,6 +71,9 @@ pub struct UpstreamArgs {
     /// Listen on this unix socket instead; a name after @ is abstract.
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     pub unix: Option<PathBuf>,
+    /// What to do on each connection.
+    #[arg(long, value_name = "WHAT", default_value = "http")]
+    pub serve: Service,
     /// Core to run on; any when not given.
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -79,11 +98,17 @@ Examples:
   ringway-perf load http://127.0.0.1:10000/100b -c 64 --rate 10000 --json
   ringway-perf load http://127.0.0.1:10000/ --rate 5000 --plot latency.html
   ringway-perf load http://127.0.0.1:10000/ --no-keepalive --watch $(pidof ringway)
+  ringway-perf load https://127.0.0.1:10443/ --no-keepalive --resume
+  ringway-perf load ws://127.0.0.1:10000/echo --body 1k
+  ringway-perf load tcp://127.0.0.1:10001 -c 16 --body 64k
 
 Exit codes: 0 all requests answered with a status below 400; 1 could not run; 2 wrong arguments;
             3 ran, but some requests failed")]
 pub struct LoadArgs {
-    /// http://HOST:PORT/PATH. HOST is an IP address or a name.
+    /// SCHEME://HOST:PORT/PATH. HOST is an IP address or a name.
+    ///
+    /// http, https: requests. ws, wss: WebSocket messages, tcp, tls: bytes; the server has to send
+    /// them back. Certificates are not checked.
     #[arg(value_name = "URL")]
     pub url: String,
     /// Connections, kept open.
@@ -98,7 +123,8 @@ pub struct LoadArgs {
     /// Time of the same load before measuring.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     pub warmup: Duration,
-    /// Send a body of this size (with POST unless --method says otherwise).
+    /// Send a body of this size (with POST unless --method says otherwise); for ws and tcp the
+    /// size of a message, 100 when not given.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = units::size)]
     pub body: u64,
     /// Method: GET, or POST with a body.
@@ -110,6 +136,9 @@ pub struct LoadArgs {
     /// A new connection for each request.
     #[arg(long)]
     pub no_keepalive: bool,
+    /// Resume TLS sessions on new connections, instead of a full handshake each time.
+    #[arg(long)]
+    pub resume: bool,
     /// A request not answered in this time has failed.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub timeout: Duration,
@@ -149,21 +178,34 @@ Each round starts every peer afresh with one worker pinned to --proxy-core; gene
 share --load-core. Peers take turns within each scenario, so that a busy machine hurts all alike.
 A peer that is not installed is left out, and the report says so.
 
-Scenarios:
+Scenarios of suite http1:
   s64      64 connections, 100 B          s1024    1 024 connections, 100 B
   m64      64 connections, 10 KB          l16      16 connections, 1 MB
   s1       1 connection, 100 B            rate     10 000 requests/s, 64 connections
   half     half of Envoy's s64 rate       idle     memory: process and idle connections
   routes   10 000 prefix routes           wrk      s64, s1024, m64 by wrk
 
+Scenarios of suite protocols (tls, tcp, ws, idle stand for all of theirs):
+  tls-64      TLS 1.3, keep-alive          tls-full      a P-256 handshake for each request
+  tls-1m      TLS 1.3, 1 MB bodies         tls-resumed   the same, resumed
+  new         a connection per request     tls-full-rsa  an RSA-2048 handshake per request
+  plain-1m    1 MB bodies                  tcp-1 -16 -64 64 KB there and back
+  ws-64 -16k  WebSocket messages           idle-tcp -h1 -tls   memory of idle connections
+  storm       live connections while more TLS connections come than the proxy can take
+
 Examples:
   ringway-perf compare
+  ringway-perf compare --suite protocols --rounds 3
+  ringway-perf compare --suite protocols --only tls-64,tcp --out /tmp/report
   ringway-perf compare --only s64,rate --peers ringway,envoy --rounds 2 --out /tmp/report
   ringway-perf compare --only idle --idle-connections 2000
   ringway-perf compare --render perf/report/raw.json --out perf/report
 
 Exit codes: 0 report written; 1 could not run; 2 wrong arguments; 3 a target missed with --check")]
 pub struct CompareArgs {
+    /// Family of scenarios; each has its report.
+    #[arg(long, value_name = "NAME", default_value = "http1")]
+    pub suite: Suite,
     /// Scenarios to run, all when not given.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -175,15 +217,15 @@ pub struct CompareArgs {
         default_value = "ringway,envoy,haproxy,nginx"
     )]
     pub peers: Vec<String>,
-    /// Rounds; the report has medians and ranges over them.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub rounds: usize,
-    /// Time measured per run.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
-    pub duration: Duration,
-    /// Time of the same load before measuring.
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = units::duration)]
-    pub warmup: Duration,
+    /// Rounds; the report has medians and ranges over them. 4, in suite protocols 3.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// Time measured per run. 2s, in suite protocols 1500ms.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub duration: Option<Duration>,
+    /// Time of the same load before measuring. 500ms, in suite protocols 300ms.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub warmup: Option<Duration>,
     /// The ringway binary; target/release/ringway or target/quick/ringway when not given.
     #[arg(long, value_name = "FILE")]
     pub ringway: Option<PathBuf>,
@@ -202,15 +244,19 @@ pub struct CompareArgs {
     /// Idle connections of the memory scenario; fewer where open files are limited.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub idle_connections: usize,
+    /// Rounds that measure memory. All, in suite protocols 1.
+    #[arg(long, value_name = "N")]
+    pub idle_rounds: Option<usize>,
     /// Routes of the routes scenario.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub routes: usize,
     /// Rate of scenario half, instead of half of what Envoy reaches.
     #[arg(long, value_name = "R", value_parser = positive)]
     pub half_rate: Option<f64>,
-    /// Folder for README.md, plots and raw.json.
-    #[arg(long, value_name = "DIR", default_value = "perf/report")]
-    pub out: PathBuf,
+    /// Folder for README.md, plots and raw.json; perf/report, or perf/report/protocols, when not
+    /// given.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Run nothing: write the report anew from this raw.json.
     #[arg(long, value_name = "FILE")]
     pub render: Option<PathBuf>,
@@ -220,6 +266,37 @@ pub struct CompareArgs {
     /// No progress bar.
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// What is taken when nothing is given. All of suite protocols runs in about ten minutes.
+impl CompareArgs {
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.unwrap_or_else(|| self.by_suite(4, 3))
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        self.duration.unwrap_or_else(|| Duration::from_millis(self.by_suite(2000, 1500)))
+    }
+
+    pub(crate) fn warmup(&self) -> Duration {
+        self.warmup.unwrap_or_else(|| Duration::from_millis(self.by_suite(500, 300)))
+    }
+
+    pub(crate) fn idle_rounds(&self) -> usize {
+        self.idle_rounds.unwrap_or_else(|| self.by_suite(self.rounds(), 1))
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        let by_suite = || self.by_suite("perf/report", "perf/report/protocols").into();
+        self.out.clone().unwrap_or_else(by_suite)
+    }
+
+    fn by_suite<T>(&self, http1: T, protocols: T) -> T {
+        match self.suite {
+            Suite::Http1 => http1,
+            Suite::Protocols => protocols,
+        }
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

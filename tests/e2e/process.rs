@@ -185,7 +185,7 @@ fn version_and_help(kind: Kind) -> Result<()> {
 fn start(kind: Kind, cases: &str) -> Result<(Side, File)> {
     let (_, template) = diff::load("basic")?;
     let file = File::parse(cases)?;
-    Ok((Side::start(kind, &template, &file)?, file))
+    Ok((Side::start(kind, &template, &file, &std::sync::Arc::default())?, file))
 }
 
 fn terminate(pid: u32) -> Result<()> {

@@ -4,10 +4,13 @@
 //! `tests/e2e/README.md` says how to write a case.
 
 pub mod bins;
+pub mod certs;
 pub mod corpus;
 pub mod diff;
 pub mod fuzz;
+pub mod h2;
 pub mod ports;
 pub mod proxy;
 pub mod tidy;
+pub mod tls;
 pub mod wire;

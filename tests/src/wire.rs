@@ -1,6 +1,8 @@
 //! HTTP/1.1 as bytes, for scripted clients and servers: a socket with a buffer, and messages taken
-//! from it whole. It keeps what it reads unchanged, so that a test can compare it.
+//! from it whole. It keeps what it reads unchanged, so that a test can compare it. A socket may have
+//! TLS on it (`secure`).
 
+use crate::tls::Link;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -19,8 +21,12 @@ pub enum End {
     Reset,
     /// Nothing came in time.
     Timeout,
-    /// What came is not HTTP/1.
+    /// What came is not what was expected.
     Garbage,
+    /// TLS failed, with an alert from either side.
+    Alert,
+    /// The peer sent FIN without the close_notify of TLS.
+    Cut,
 }
 
 impl End {
@@ -32,6 +38,8 @@ impl End {
             Self::Reset => "reset",
             Self::Timeout => "open",
             Self::Garbage => "garbage",
+            Self::Alert => "ended by an alert",
+            Self::Cut => "closed without close_notify",
         }
     }
 }
@@ -40,6 +48,7 @@ impl End {
 #[derive(Debug)]
 pub struct Peer {
     socket: Socket,
+    tls: Option<Box<Link>>,
     /// Received, not taken.
     pub buf: Vec<u8>,
 }
@@ -121,7 +130,7 @@ impl Peer {
     #[must_use]
     pub fn new(socket: Socket) -> Self {
         socket.set_tcp_nodelay(true).ok();
-        Self { socket, buf: Vec::new() }
+        Self { socket, tls: None, buf: Vec::new() }
     }
 
     /// Connects over TCP.
@@ -141,7 +150,7 @@ impl Peer {
     pub fn connect_unix(path: &Path) -> std::io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.connect(&SockAddr::unix(path)?)?;
-        Ok(Self { socket, buf: Vec::new() })
+        Ok(Self { socket, tls: None, buf: Vec::new() })
     }
 
     /// The port of this end, 0 for a unix socket.
@@ -153,17 +162,51 @@ impl Peer {
     /// Sends all bytes; what the peer does not take is its decision, and is seen when reading.
     pub fn send(&mut self, bytes: &[u8]) {
         self.socket.set_write_timeout(Some(Duration::from_secs(10))).ok();
-        self.socket.write_all(bytes).ok();
+        match &mut self.tls {
+            Some(link) => link.send(bytes, &self.socket),
+            None => {
+                self.socket.write_all(bytes).ok();
+            }
+        }
     }
 
     /// FIN: this end sends no more, but goes on reading.
-    pub fn fin(&self) {
+    pub fn fin(&mut self) {
+        if let Some(link) = &mut self.tls {
+            link.close_notify(&self.socket);
+        }
         self.socket.shutdown(Shutdown::Write).ok();
     }
 
     /// RST, when the value is dropped.
     pub fn reset(self) {
         self.socket.set_linger(Some(Duration::ZERO)).ok();
+    }
+
+    /// Puts TLS on the socket and waits for the end of the handshake; what was received before
+    /// belongs to it.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn secure(&mut self, connection: rustls::Connection, deadline: Instant) -> Result<(), End> {
+        let received = std::mem::take(&mut self.buf);
+        let link = self.tls.insert(Box::new(Link::new(connection)));
+        link.flush(&self.socket);
+        link.take(&received, &self.socket, &mut self.buf)?;
+        let mut chunk = [0_u8; 16 * 1024];
+        while self.tls.as_ref().is_some_and(|link| link.is_handshaking()) {
+            let n = self.read(&mut chunk, deadline)?;
+            if let Some(link) = &mut self.tls {
+                link.take(&chunk[..n], &self.socket, &mut self.buf)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The TLS on this socket.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Link> {
+        self.tls.as_deref()
     }
 
     /// Another handle of the same socket.
@@ -180,24 +223,39 @@ impl Peer {
     /// How the connection ended, or that nothing came until `deadline`.
     pub fn fill(&mut self, deadline: Instant) -> Result<(), End> {
         let mut chunk = [0_u8; 16 * 1024];
+        let before = self.buf.len();
+        loop {
+            if self.tls.as_ref().is_some_and(|link| link.is_closed()) {
+                return Err(End::Closed);
+            }
+            let n = self.read(&mut chunk, deadline)?;
+            match &mut self.tls {
+                Some(link) => link.take(&chunk[..n], &self.socket, &mut self.buf)?,
+                None => self.buf.extend_from_slice(&chunk[..n]),
+            }
+            if self.buf.len() > before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&self, chunk: &mut [u8], deadline: Instant) -> Result<usize, End> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(End::Timeout);
             }
             self.socket.set_read_timeout(Some(left)).ok();
-            match self.socket.read(&mut chunk) {
-                Ok(0) => return Err(End::Closed),
-                Ok(n) => {
-                    self.buf.extend_from_slice(&chunk[..n]);
-                    return Ok(());
-                }
+            return match (&self.socket).read(chunk) {
+                Ok(0) if self.tls.is_some() => Err(End::Cut),
+                Ok(0) => Err(End::Closed),
+                Ok(n) => Ok(n),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(End::Timeout);
+                    Err(End::Timeout)
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Err(End::Reset),
-            }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => Err(End::Reset),
+            };
         }
     }
 

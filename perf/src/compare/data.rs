@@ -2,12 +2,18 @@
 
 use super::machine::Machine;
 use super::peer::Kind;
+use super::scenario::Suite;
+use super::storm::PATIENCE;
 use crate::load::Report;
+use crate::load::storm::Handshakes;
 use serde::{Deserialize, Serialize};
 
 /// Everything a report is made of.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Raw {
+    /// What was run.
+    #[serde(default)]
+    pub suite: Suite,
     /// Date and time of the start, UTC.
     pub date: String,
     /// Where it ran.
@@ -20,8 +26,9 @@ pub struct Raw {
     pub cores: (usize, usize),
     /// Who took part.
     pub peers: Vec<Peer>,
-    /// Version of wrk, when it took part.
-    pub wrk: Option<String>,
+    /// Version of the second generator (wrk, h2load), when it took part.
+    #[serde(alias = "wrk")]
+    pub second: Option<String>,
     /// What was left out or failed, in words.
     pub notes: Vec<String>,
     /// Requests per second of scenario `half`.
@@ -32,6 +39,9 @@ pub struct Raw {
     pub idle: Vec<IdleRun>,
     /// Runs with many routes.
     pub routes: Vec<RoutesRun>,
+    /// Runs with a storm of handshakes.
+    #[serde(default)]
+    pub storms: Vec<StormRun>,
 }
 
 /// A proxy that took part.
@@ -52,8 +62,9 @@ pub struct TrafficRun {
     pub peer: Kind,
     /// From 0.
     pub round: usize,
-    /// Whether wrk made the load.
-    pub wrk: bool,
+    /// Whether the second generator made the load.
+    #[serde(alias = "wrk")]
+    pub second: bool,
     /// What the generator saw.
     pub report: Report,
     /// Share of the proxy's core used by others, warm-up included.
@@ -65,6 +76,9 @@ pub struct TrafficRun {
 /// Memory of one peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdleRun {
+    /// Key of the scenario.
+    #[serde(default = "idle")]
+    pub scenario: String,
     /// Which proxy.
     pub peer: Kind,
     /// From 0.
@@ -75,6 +89,11 @@ pub struct IdleRun {
     pub process: u64,
     /// Resident bytes with the connections open and idle, each after one request.
     pub connected: u64,
+}
+
+/// Reports once had only this one.
+fn idle() -> String {
+    "idle".to_owned()
 }
 
 impl IdleRun {
@@ -98,4 +117,43 @@ pub struct RoutesRun {
     pub first: Report,
     /// All requests to the last route.
     pub last: Report,
+}
+
+/// One peer under a storm of new TLS connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StormRun {
+    /// Which proxy.
+    pub peer: Kind,
+    /// From 0.
+    pub round: usize,
+    /// Handshakes per second it can do when it does nothing else.
+    pub capacity: f64,
+    /// Live connections without the storm.
+    pub calm: Report,
+    /// The same within it.
+    pub stormy: Report,
+    /// New connections per second asked for in it.
+    pub rate: f64,
+    /// What became of them.
+    pub handshakes: Handshakes,
+}
+
+impl StormRun {
+    /// The live connections' p99 in microseconds; the time a client waits at most when more than
+    /// one request in a hundred failed.
+    #[must_use]
+    pub fn p99(report: &Report) -> f64 {
+        let failed = report.failed();
+        let all = report.statuses.values().sum::<u64>() + failed;
+        match failed * 100 > all {
+            true => PATIENCE.as_secs_f64() * 1e6,
+            false => report.latency.p99,
+        }
+    }
+
+    /// How much longer that is in the storm.
+    #[must_use]
+    pub fn p99_ratio(&self) -> f64 {
+        Self::p99(&self.stormy) / Self::p99(&self.calm).max(1e-9)
+    }
 }

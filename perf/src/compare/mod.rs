@@ -1,5 +1,6 @@
 //! The same load through this proxy and its peers, and a report of it.
 
+mod certificates;
 mod config;
 mod data;
 mod machine;
@@ -7,12 +8,15 @@ mod peer;
 mod render;
 mod runner;
 mod scenario;
+mod second;
+mod storm;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod wrk;
 
-pub use data::{IdleRun, Peer, Raw, RoutesRun, TrafficRun};
+pub use data::{IdleRun, Peer, Raw, RoutesRun, StormRun, TrafficRun};
+pub use peer::Kind;
+pub use scenario::Suite;
 
 use crate::cli::CompareArgs;
 use anyhow::{Context, Result};
@@ -29,19 +33,19 @@ pub fn command(args: &CompareArgs) -> Result<ExitCode> {
         Some(path) => read(path)?,
         None => runner::run(args)?,
     };
-    std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("creating {}", args.out.display()))?;
+    let out = args.out();
+    std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     for (name, text) in render::files(&raw) {
-        let path = args.out.join(name);
+        let path = out.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     // Last: with it, everything else can be made again.
-    let path = args.out.join("raw.json");
+    let path = out.join("raw.json");
     std::fs::write(&path, serde_json::to_string(&raw)?)
         .with_context(|| format!("writing {}", path.display()))?;
     println!("{}", render::summary(&raw));
-    println!("report: {}", args.out.join("README.md").display());
-    let missed = targets::checks(&raw).iter().any(|check| !check.met);
+    println!("report: {}", out.join("README.md").display());
+    let missed = targets::checks(&raw).iter().any(targets::Check::failed);
     Ok(if args.check && missed { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 

@@ -1,13 +1,14 @@
 //! Finding, starting and stopping the proxies.
 
 use super::config::{self, Task};
+use super::scenario::Scenario;
 use crate::cli::CompareArgs;
 use crate::load::{Load, Target};
 use crate::proc;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -137,15 +138,17 @@ impl Installed {
         bail!("{} is not installed (looked for {})", kind.title(), list.join(", "))
     }
 
-    /// Starts it and sends requests for a moment, to see that it forwards.
+    /// Starts it and sends requests for a moment, to see that it forwards: those of `scenario`, or
+    /// to the first route where there are routes.
     ///
     /// # Errors
-    /// As [`Installed::start_untouched`]; or it does not answer with 200.
-    pub(super) fn start(&self, task: Task, dir: &Path) -> Result<Running> {
+    /// As [`Installed::start_untouched`]; or an answer is none, or has a status of 400 or above.
+    pub(super) fn start(&self, task: Task, scenario: &Scenario, dir: &Path) -> Result<Running> {
+        let routes = task.routes;
         let running = self.start_untouched(task, dir)?;
-        running.try_out(&match task.routes {
-            0 => "/100b".to_owned(),
-            _ => config::prefix(0) + "100b",
+        running.try_out(match routes {
+            0 => scenario.target(running.port)?,
+            _ => Target::get(&running.url(&(config::prefix(0) + "100b")), true)?,
         })?;
         Ok(running)
     }
@@ -169,7 +172,8 @@ impl Installed {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = spawn_on(self.core, command)
             .with_context(|| format!("starting {}", self.binary.display()))?;
-        let mut running = Running { kind: self.kind, child, port: task.port, log };
+        let port = task.port;
+        let mut running = Running { kind: self.kind, port, child, log };
         running.wait_until_ready()?;
         Ok(running)
     }
@@ -179,8 +183,8 @@ impl Installed {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) kind: Kind,
+    pub(super) port: u16,
     child: Child,
-    port: u16,
     log: PathBuf,
 }
 
@@ -204,9 +208,10 @@ impl Running {
     fn wait_until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
         let addr = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let patience = Duration::from_secs(1);
         loop {
             self.check()?;
-            if std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(1)).is_ok() {
+            if TcpStream::connect_timeout(&addr, patience).is_ok() {
                 return Ok(());
             }
             ensure!(
@@ -219,10 +224,10 @@ impl Running {
         }
     }
 
-    fn try_out(&self, path: &str) -> Result<()> {
-        let report = Load::trial(Target::get(&self.url(path), true)?).run(false)?;
+    fn try_out(&self, target: Target) -> Result<()> {
+        let report = Load::trial(target).run(false)?;
         ensure!(
-            report.statuses.keys().eq([&200]) && report.failed() == 0,
+            report.answered > 0 && report.failed() == 0,
             "{} does not forward: statuses {:?}, failures {:?}: {}",
             self.kind.title(),
             report.statuses,

@@ -5,7 +5,7 @@ mod tables;
 
 use super::data::Raw;
 use super::peer::Kind;
-use super::scenario::TRAFFIC;
+use super::scenario::Suite;
 use super::targets::checks;
 use crate::load::Report;
 use crate::units;
@@ -26,7 +26,7 @@ pub(super) fn values(
     peer: Kind,
     value: impl Fn(&Report) -> f64,
 ) -> Vec<f64> {
-    let runs = raw.traffic.iter().filter(|run| !run.wrk && run.peer == peer);
+    let runs = raw.traffic.iter().filter(|run| !run.second && run.peer == peer);
     runs.filter(|run| run.scenario == scenario).map(|run| value(&run.report)).collect()
 }
 
@@ -46,8 +46,8 @@ pub(super) fn summary(raw: &Raw) -> String {
     table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["scenario", "target", "limit", "measured", ""]);
     for check in &checks {
-        let verdict = if check.met { "met" } else { "MISSED" };
-        table.add_row([check.scenario, &check.what, &check.limit, &check.figure, verdict]);
+        let verdict = if check.met { "met".to_owned() } else { check.verdict().to_uppercase() };
+        table.add_row([check.scenario, &check.what, &check.limit, &check.figure, &verdict]);
     }
     let notes: String = raw.notes.iter().map(|note| format!("note: {note}\n")).collect();
     match checks.is_empty() {
@@ -57,7 +57,10 @@ pub(super) fn summary(raw: &Raw) -> String {
 }
 
 fn readme(raw: &Raw, plots: &[&str]) -> String {
-    let mut out = String::from("# Comparison\n\n");
+    let mut out = match raw.suite {
+        Suite::Http1 => "# Comparison\n\n".to_owned(),
+        Suite::Protocols => "# Comparison: protocols\n\n".to_owned(),
+    };
     out += &setting(raw);
     if !raw.notes.is_empty() {
         out += "\nNotes:\n";
@@ -66,11 +69,17 @@ fn readme(raw: &Raw, plots: &[&str]) -> String {
         });
     }
     out += &targets(raw);
-    if plots.contains(&"cpu.svg") {
-        out += "\n![CPU per request](cpu.svg)\n";
+    for (plot, title) in [
+        ("cpu.svg", "CPU per request"),
+        ("connections.svg", "CPU per connection"),
+        ("bytes.svg", "CPU per chunk or body"),
+    ] {
+        if plots.contains(&plot) {
+            let _ = writeln!(out, "\n![{title}]({plot})");
+        }
     }
-    for scenario in TRAFFIC {
-        let table = tables::traffic(raw, scenario.key, false);
+    for scenario in raw.suite.traffic() {
+        let table = tables::traffic(raw, scenario, false);
         if table.is_empty() {
             continue;
         }
@@ -82,19 +91,25 @@ fn readme(raw: &Raw, plots: &[&str]) -> String {
             let _ = writeln!(out, "\n![Latency by percentile]({plot})");
         }
     }
-    out += &tables::idle(raw);
+    raw.suite.idle().iter().for_each(|scenario| out += &tables::idle(raw, scenario));
     out += &tables::routes(raw);
-    if let Some(version) = &raw.wrk {
-        let _ = writeln!(out, "\n## The same by wrk {version}\n");
-        out += "No warm-up: the CPU time includes opening the connections.\n";
-        for scenario in TRAFFIC.iter().filter(|scenario| scenario.wrk) {
-            let table = tables::traffic(raw, scenario.key, true);
-            if !table.is_empty() {
-                let _ = writeln!(out, "\n**{}**\n\n{table}", scenario.title);
-            }
+    out += &tables::storm(raw);
+    out += &again(raw);
+    out + READING
+}
+
+/// What the second generator found.
+fn again(raw: &Raw) -> String {
+    let Some(version) = &raw.second else { return String::new() };
+    let mut out = format!("\n## The same by {version}\n\n");
+    out += "No warm-up: the CPU time includes opening the connections.\n";
+    for scenario in raw.suite.traffic().iter().filter(|scenario| scenario.repeated) {
+        let table = tables::traffic(raw, scenario, true);
+        if !table.is_empty() {
+            let _ = writeln!(out, "\n**{}**\n\n{table}", scenario.title);
         }
     }
-    out + READING
+    out
 }
 
 const READING: &str = "
@@ -119,8 +134,16 @@ fn setting(raw: &Raw) -> String {
     format!(
         "{date}. {cpu}, {cores} cores, {memory}, Linux {kernel}. {peers}.\n\n\
          Each proxy has one worker and runs on core {proxy}; generator and upstream share core \
-         {load}.\nHTTP/1.1, keep-alive, loopback; {rounds} rounds of {seconds} s per run, the \
-         peers taking turns.\nringway reads Envoy's configuration file. Made by `make bench`.\n",
+         {load}.\n{what}, loopback; {rounds} rounds of {seconds} s per run, the \
+         peers taking turns.\nringway reads Envoy's configuration file. Made by `{command}`.\n",
+        what = match raw.suite {
+            Suite::Http1 => "HTTP/1.1, keep-alive",
+            Suite::Protocols => "All clients offer TLS 1.3 with AES-128-GCM and X25519",
+        },
+        command = match raw.suite {
+            Suite::Http1 => "make bench",
+            Suite::Protocols => "make bench-protocols",
+        },
         date = raw.date,
         cpu = machine.cpu,
         cores = machine.cores,
@@ -146,7 +169,10 @@ fn targets(raw: &Raw) -> String {
         checks.len()
     );
     for check in checks {
-        let verdict = if check.met { "met" } else { "**missed**" };
+        let verdict = match check.met {
+            true => "met".to_owned(),
+            false => format!("**{}**", check.verdict()),
+        };
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {verdict} |",

@@ -7,8 +7,9 @@ use super::config::{self, Task};
 use super::data::{IdleRun, Peer, Raw, RoutesRun, TrafficRun};
 use super::machine::{self, Machine};
 use super::peer::{Installed, Kind, Running};
-use super::scenario::{Pace, Scenario, Selection, TRAFFIC};
-use super::{render, wrk};
+use super::scenario::{Front, Pace, Scenario, Selection, Suite, Work};
+use super::second::{Run, Second};
+use super::{certificates, render};
 use crate::cli::CompareArgs;
 use crate::load::{Load, Report, Target, idle};
 use crate::proc;
@@ -16,6 +17,7 @@ use crate::upstream::Background;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,17 +25,20 @@ use std::time::{Duration, Instant};
 const TRAFFIC_CONNECTIONS: usize = 8192;
 /// Time idle connections are left alone before memory is read.
 const SETTLE: Duration = Duration::from_millis(1500);
+/// Local addresses in turn where each request has its own connection, for their ports.
+const SOURCES: u8 = 16;
 
 /// Runs what was asked for.
 pub(super) fn run(args: &CompareArgs) -> Result<Raw> {
-    let selection = Selection::new(&args.only)?;
-    ensure!(args.rounds > 0, "--rounds 0: nothing would be measured");
+    let selection = Selection::new(args.suite, &args.only)?;
+    ensure!(args.rounds() > 0, "--rounds 0: nothing would be measured");
     let open_files = proc::raise_open_files();
     let mut raw = Raw {
+        suite: args.suite,
         date: machine::date(),
         machine: Machine::this(),
-        rounds: args.rounds,
-        seconds: args.duration.as_secs_f64(),
+        rounds: args.rounds(),
+        seconds: args.duration().as_secs_f64(),
         cores: (args.proxy_core, args.load_core),
         half_rate: args.half_rate,
         ..Raw::default()
@@ -46,14 +51,14 @@ pub(super) fn run(args: &CompareArgs) -> Result<Raw> {
              requests per second are lower bounds; CPU per request suffers less."
         ));
     }
-    let with_wrk = selection.has("wrk") && installed_wrk(&mut raw);
+    let second = selection.second().filter(|second| installed(*second, &mut raw));
     let dir = Scratch::new()?;
+    certificates::write(dir.path())?;
     let upstream = Background::start(Some(args.load_core))?;
-    let steps = args.rounds * peers.len() * steps(&selection, with_wrk);
+    let steps = args.rounds() * peers.len() * steps(&selection, second);
     let bar = bar(if args.quiet { 0 } else { steps });
-    let mut runner =
-        Runner { args, selection, peers, upstream, open_files, with_wrk, dir, bar, raw };
-    for round in 0..args.rounds {
+    let mut runner = Runner { args, selection, peers, upstream, open_files, second, dir, bar, raw };
+    for round in 0..args.rounds() {
         runner.round(round);
     }
     runner.bar.finish_and_clear();
@@ -62,36 +67,24 @@ pub(super) fn run(args: &CompareArgs) -> Result<Raw> {
     Ok(runner.raw)
 }
 
-struct Runner<'a> {
-    args: &'a CompareArgs,
+pub(super) struct Runner<'a> {
+    pub(super) args: &'a CompareArgs,
     selection: Selection,
     peers: Vec<Installed>,
     upstream: Background,
     open_files: u64,
-    with_wrk: bool,
+    second: Option<Second>,
     dir: Scratch,
     bar: ProgressBar,
-    raw: Raw,
+    pub(super) raw: Raw,
 }
 
 impl Runner<'_> {
     fn round(&mut self, round: usize) {
         let count = self.peers.len();
         self.peers.rotate_left(usize::from(round > 0) % count);
-        let scenarios: Vec<_> = self.selection.traffic().collect();
-        if !scenarios.is_empty() || self.with_wrk {
-            let mut running: Vec<Running> = Vec::new();
-            for peer in self.peers.clone() {
-                let started =
-                    peer.start(self.task(TRAFFIC_CONNECTIONS.min(self.room()), 0), self.dir.path());
-                running.extend(self.noted(peer.kind, started));
-            }
-            for scenario in scenarios {
-                self.scenario(scenario, round, &mut running);
-            }
-            if self.with_wrk {
-                self.wrk(round, &mut running);
-            }
+        for front in self.selection.fronts() {
+            self.front(front, round);
         }
         for peer in self.peers.clone() {
             if self.selection.has("routes") {
@@ -99,12 +92,46 @@ impl Runner<'_> {
                 let run = self.noted(peer.kind, result);
                 self.raw.routes.extend(run);
             }
-            if self.selection.has("idle") {
-                let result = self.idle(&peer, round);
+            if self.selection.has("storm") && super::storm::FRONT.is_done_by(peer.kind) {
+                let result = self.storm(&peer, round);
                 let run = self.noted(peer.kind, result);
-                self.raw.idle.extend(run);
+                self.raw.storms.extend(run);
             }
         }
+        // Memory hardly differs from one run to the next.
+        if round < self.args.idle_rounds() {
+            let idle: Vec<_> = self.selection.idle().collect();
+            for scenario in idle {
+                for peer in self.peers_for(scenario.front) {
+                    let result = self.idle(scenario, &peer, round);
+                    let run = self.noted(peer.kind, result);
+                    self.raw.idle.extend(run);
+                }
+            }
+        }
+    }
+
+    /// All scenarios of one front: its proxies are started once and take turns.
+    fn front(&mut self, front: Front, round: usize) {
+        let scenarios: Vec<_> =
+            self.selection.traffic().filter(|scenario| scenario.front == front).collect();
+        let Some(first) = scenarios.first().copied() else { return };
+        let mut running: Vec<Running> = Vec::new();
+        for peer in self.peers_for(front) {
+            let task = self.task(front, TRAFFIC_CONNECTIONS.min(self.room()), 0);
+            let started = peer.start(task, first, self.dir.path());
+            running.extend(self.noted(peer.kind, started));
+        }
+        for scenario in &scenarios {
+            self.scenario(scenario, round, &mut running);
+        }
+        for scenario in scenarios.iter().filter(|scenario| scenario.repeated) {
+            self.repeat(scenario, round, &mut running);
+        }
+    }
+
+    fn peers_for(&self, front: Front) -> Vec<Installed> {
+        self.peers.iter().filter(|peer| front.is_done_by(peer.kind)).cloned().collect()
     }
 
     fn scenario(&mut self, scenario: &Scenario, round: usize, running: &mut [Running]) {
@@ -121,11 +148,13 @@ impl Runner<'_> {
         };
         for proxy in running {
             self.step(scenario.key, proxy.kind, round);
-            let target = Target::get(&proxy.url(scenario.path), true);
-            let result = target.and_then(|target| {
+            let result = scenario.target(proxy.port).and_then(|target| {
+                let sources = 2..2 + if scenario.keep_alive() { 0 } else { SOURCES };
                 let load = Load {
                     connections: scenario.connections,
                     rate,
+                    keep_alive: scenario.keep_alive(),
+                    source: sources.map(|last| IpAddr::from([127, 0, 0, last])).collect(),
                     ..self.load(target, proxy.pid())
                 };
                 let mut run = self.observed(proxy, || load.run(false))?;
@@ -141,19 +170,23 @@ impl Runner<'_> {
         }
     }
 
-    fn wrk(&mut self, round: usize, running: &mut [Running]) {
-        let repeated = TRAFFIC.iter().filter(|scenario| scenario.wrk);
-        for scenario in repeated {
-            for proxy in running.iter_mut() {
-                self.step("wrk", proxy.kind, round);
-                let (url, pid) = (proxy.url(scenario.path), proxy.pid());
-                let (duration, core) = (self.args.duration, self.args.load_core);
-                let result = self
-                    .observed(proxy, || wrk::run(&url, scenario.connections, duration, core, pid));
-                if let Some(run) = self.noted(proxy.kind, result) {
-                    let scenario = scenario.key.to_owned();
-                    self.raw.traffic.push(TrafficRun { scenario, round, wrk: true, ..run });
-                }
+    /// The same by the second generator.
+    fn repeat(&mut self, scenario: &Scenario, round: usize, running: &mut [Running]) {
+        let (Some(second), Work::Get(path)) = (self.second, scenario.work) else { return };
+        for proxy in running.iter_mut() {
+            self.step("again", proxy.kind, round);
+            let url = format!("http://127.0.0.1:{}{path}", proxy.port);
+            let run = Run {
+                url: &url,
+                connections: scenario.connections,
+                duration: self.args.duration(),
+                core: self.args.load_core,
+                pid: proxy.pid(),
+            };
+            let result = self.observed(proxy, || second.run(&run));
+            if let Some(run) = self.noted(proxy.kind, result) {
+                let scenario = scenario.key.to_owned();
+                self.raw.traffic.push(TrafficRun { scenario, round, second: true, ..run });
             }
         }
     }
@@ -183,8 +216,9 @@ impl Runner<'_> {
 
     fn routes(&mut self, peer: &Installed, round: usize) -> Result<RoutesRun> {
         let routes = self.args.routes.max(2);
-        let mut proxy =
-            peer.start(self.task(TRAFFIC_CONNECTIONS.min(self.room()), routes), self.dir.path())?;
+        let task = self.task(Front::Http1, TRAFFIC_CONNECTIONS.min(self.room()), routes);
+        let any = self.raw.suite.traffic().first().context("no scenario")?;
+        let mut proxy = peer.start(task, any, self.dir.path())?;
         let mut run = |index| -> Result<Report> {
             self.step("routes", peer.kind, round);
             let url = proxy.url(&(config::prefix(index) + "100b"));
@@ -198,8 +232,8 @@ impl Runner<'_> {
         Ok(RoutesRun { peer: peer.kind, round, routes, first, last })
     }
 
-    fn idle(&mut self, peer: &Installed, round: usize) -> Result<IdleRun> {
-        self.step("idle", peer.kind, round);
+    fn idle(&mut self, scenario: &Scenario, peer: &Installed, round: usize) -> Result<IdleRun> {
+        self.step(scenario.key, peer.kind, round);
         let connections = self.args.idle_connections.clamp(1, self.room());
         if connections < self.args.idle_connections {
             self.raw.notes.push(format!(
@@ -208,11 +242,11 @@ impl Runner<'_> {
                 self.args.idle_connections, self.open_files
             ));
         }
-        let task = self.task(connections + 300, 0);
+        let task = self.task(scenario.front, connections + 300, 0);
         let mut proxy = peer.start_untouched(task, self.dir.path())?;
         std::thread::sleep(Duration::from_millis(500));
         let process = proc::resident(proxy.pid())?;
-        let target = Target::get(&proxy.url("/100b"), true)?;
+        let target = scenario.target(proxy.port)?;
         let core = Some(self.args.load_core);
         let pid = proxy.pid();
         let look = || proc::resident(pid);
@@ -221,7 +255,8 @@ impl Runner<'_> {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
         proxy.check()?;
-        Ok(IdleRun { peer: peer.kind, round, connections, process, connected })
+        let scenario = scenario.key.to_owned();
+        Ok(IdleRun { scenario, peer: peer.kind, round, connections, process, connected })
     }
 
     /// Connections a proxy can have: HAProxy reserves two descriptors for each, and some.
@@ -250,28 +285,43 @@ impl Runner<'_> {
             scenario: String::new(),
             peer: proxy.kind,
             round: 0,
-            wrk: false,
+            second: false,
             report,
             foreign: (share(0) - share(2)).max(0.0),
             load_core: share(1),
         })
     }
 
-    fn load(&self, target: Target, pid: u32) -> Load {
+    pub(super) fn load(&self, target: Target, pid: u32) -> Load {
         Load {
-            duration: self.args.duration,
-            warmup: self.args.warmup,
+            duration: self.args.duration(),
+            warmup: self.args.warmup(),
             pin: Some(self.args.load_core),
             watch: Some(pid),
             ..Load::trial(target)
         }
     }
 
-    fn task(&self, connections: usize, routes: usize) -> Task {
-        Task { port: 0, upstream: self.upstream.addr, connections, routes }
+    fn task(&self, front: Front, connections: usize, routes: usize) -> Task {
+        Task {
+            front,
+            port: 0,
+            upstream: self.upstream.addr,
+            echo: self.upstream.echo,
+            connections,
+            routes,
+            splice: self.raw.suite == Suite::Protocols,
+            certificates: self.dir.path().to_owned(),
+        }
     }
 
-    fn step(&self, scenario: &str, kind: Kind, round: usize) {
+    /// One proxy alone.
+    pub(super) fn start(&self, peer: &Installed, scenario: &Scenario) -> Result<Running> {
+        let task = self.task(scenario.front, TRAFFIC_CONNECTIONS.min(self.room()), 0);
+        peer.start(task, scenario, self.dir.path())
+    }
+
+    pub(super) fn step(&self, scenario: &str, kind: Kind, round: usize) {
         self.bar.inc(1);
         self.bar.set_message(format!("round {}: {scenario}, {}", round + 1, kind.title()));
     }
@@ -308,10 +358,10 @@ fn find_peers(args: &CompareArgs, raw: &mut Raw) -> Result<Vec<Installed>> {
     Ok(peers)
 }
 
-fn installed_wrk(raw: &mut Raw) -> bool {
-    match wrk::version() {
+fn installed(second: Second, raw: &mut Raw) -> bool {
+    match second.version() {
         Ok(version) => {
-            raw.wrk = Some(version);
+            raw.second = Some(version);
             true
         }
         Err(err) => {
@@ -321,13 +371,14 @@ fn installed_wrk(raw: &mut Raw) -> bool {
     }
 }
 
-/// Calls of [`Runner::step`] per round and peer.
-fn steps(selection: &Selection, with_wrk: bool) -> usize {
-    let repeated = TRAFFIC.iter().filter(|scenario| scenario.wrk).count();
+/// Calls of [`Runner::step`] per round and peer, about.
+fn steps(selection: &Selection, second: Option<Second>) -> usize {
+    let repeated = selection.traffic().filter(|scenario| scenario.repeated).count();
     selection.traffic().count()
-        + usize::from(with_wrk) * repeated
+        + usize::from(second.is_some()) * repeated
         + usize::from(selection.has("routes")) * 2
-        + usize::from(selection.has("idle"))
+        + usize::from(selection.has("storm")) * 3
+        + selection.idle().count()
 }
 
 /// A bar over `steps`; a hidden one for 0.

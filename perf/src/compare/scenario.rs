@@ -1,6 +1,124 @@
 //! The scenarios.
 
+use super::peer::Kind;
+use super::second::Second;
+use crate::load::{Target, Wish};
 use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+mod http1;
+mod protocols;
+
+/// A family of scenarios with a report of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Suite {
+    /// HTTP/1.1 with keep-alive.
+    #[default]
+    Http1,
+    /// Every other protocol: HTTP/2, gRPC, TLS, TCP, WebSocket, new connections.
+    Protocols,
+}
+
+impl Suite {
+    /// Those that send requests, in the order of the report.
+    pub(super) const fn traffic(self) -> &'static [Scenario] {
+        match self {
+            Self::Http1 => &http1::TRAFFIC,
+            Self::Protocols => &protocols::TRAFFIC,
+        }
+    }
+
+    /// Those that measure the memory of idle connections.
+    pub(super) const fn idle(self) -> &'static [Scenario] {
+        match self {
+            Self::Http1 => &http1::IDLE,
+            Self::Protocols => &protocols::IDLE,
+        }
+    }
+
+    /// Those that are neither.
+    pub(super) const fn others(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 => &["routes", "wrk"],
+            Self::Protocols => &["storm", "h2load"],
+        }
+    }
+
+    /// Who repeats some of them.
+    pub(super) const fn second(self) -> Option<Second> {
+        match self {
+            Self::Http1 => Some(Second::Wrk),
+            Self::Protocols => None,
+        }
+    }
+
+    /// All names, in the order of the report.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        let scenarios = self.traffic().iter().chain(self.idle());
+        scenarios.map(|scenario| scenario.key).chain(self.others().iter().copied())
+    }
+
+    /// The scenario of this name, if it is one that sends requests.
+    pub(super) fn find(self, key: &str) -> Option<&'static Scenario> {
+        self.traffic().iter().find(|scenario| scenario.key == key)
+    }
+}
+
+/// What a proxy listens for and how it forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// HTTP/1.1 on both sides.
+    Http1,
+    /// The same, WebSocket allowed.
+    WebSocket,
+    /// HTTP/1.1 over TLS, forwarded without.
+    Tls(Key),
+    /// Bytes.
+    Tcp,
+}
+
+/// The key of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// ECDSA on the curve P-256.
+    P256,
+    /// RSA with 2048 bits.
+    Rsa2048,
+}
+
+impl Front {
+    /// Of a URL that is understood there.
+    pub(super) const fn scheme(self) -> &'static str {
+        match self {
+            Self::Http1 => "http",
+            Self::WebSocket => "ws",
+            Self::Tls(_) => "https",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether this proxy can do it at all.
+    pub(super) const fn is_done_by(self, _kind: Kind) -> bool {
+        true
+    }
+}
+
+/// What is done on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Requests for this path.
+    Get(&'static str),
+    /// One request for a path on each connection.
+    Once {
+        path: &'static str,
+        /// Whether TLS sessions are resumed.
+        resume: bool,
+    },
+    /// Messages of so many bytes that come back.
+    Echo(u64),
+}
 
 /// How fast requests come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,71 +131,105 @@ pub(super) enum Pace {
     HalfOfEnvoy,
 }
 
-/// A scenario that sends requests.
+/// A scenario.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
     pub(super) key: &'static str,
     pub(super) title: &'static str,
-    pub(super) path: &'static str,
+    pub(super) front: Front,
+    pub(super) work: Work,
     pub(super) connections: usize,
     pub(super) pace: Pace,
-    /// Whether wrk repeats it.
-    pub(super) wrk: bool,
+    /// Whether the suite's second generator repeats it.
+    pub(super) repeated: bool,
+    /// What is counted.
+    pub(super) unit: &'static str,
+    /// Bytes forwarded for one of it, both directions together; 0 where that says nothing.
+    pub(super) bytes: u64,
 }
 
-/// All that send requests, in the order of the report.
-pub(super) const TRAFFIC: [Scenario; 7] = [
-    closed("s64", "64 connections, 100 B", "/100b", 64, true),
-    closed("s1024", "1 024 connections, 100 B", "/100b", 1024, true),
-    closed("m64", "64 connections, 10 KB", "/10k", 64, true),
-    closed("l16", "16 connections, 1 MB", "/1m", 16, false),
-    closed("s1", "1 connection, 100 B", "/100b", 1, false),
-    Scenario {
-        pace: Pace::Fixed(10_000.0),
-        ..closed("rate", "10 000 requests/s, 64 connections, 100 B", "/100b", 64, false)
-    },
-    Scenario {
-        pace: Pace::HalfOfEnvoy,
-        ..closed("half", "half of Envoy's saturation, 64 connections, 100 B", "/100b", 64, false)
-    },
-];
+impl Scenario {
+    pub(super) const fn closed(
+        key: &'static str,
+        title: &'static str,
+        front: Front,
+        work: Work,
+        connections: usize,
+    ) -> Self {
+        let (pace, repeated, unit) = (Pace::Closed, false, "request");
+        Self { key, title, front, work, connections, pace, repeated, unit, bytes: 0 }
+    }
 
-const fn closed(
-    key: &'static str,
-    title: &'static str,
-    path: &'static str,
-    connections: usize,
-    wrk: bool,
-) -> Scenario {
-    Scenario { key, title, path, connections, pace: Pace::Closed, wrk }
+    /// What to send to the proxy on this port.
+    ///
+    /// # Errors
+    /// None that a test would not have found.
+    pub(super) fn target(&self, port: u16) -> Result<Target> {
+        let (path, body, keep_alive, resume) = match self.work {
+            Work::Get(path) => (path, 0, true, false),
+            Work::Once { path, resume } => (path, 0, false, resume),
+            Work::Echo(bytes) => ("", bytes, true, false),
+        };
+        let url = format!("{}://127.0.0.1:{port}{path}", self.front.scheme());
+        Target::wish(&Wish { body, keep_alive, resume, ..Wish::get(&url) })
+    }
+
+    /// Whether a connection serves more than one request.
+    pub(super) const fn keep_alive(&self) -> bool {
+        !matches!(self.work, Work::Once { .. })
+    }
 }
-
-/// Those that are not in [`TRAFFIC`].
-const OTHERS: [&str; 3] = ["idle", "routes", "wrk"];
 
 /// What was asked for with `--only`.
 #[derive(Clone, Debug)]
-pub(super) struct Selection(Vec<String>);
+pub(super) struct Selection {
+    pub(super) suite: Suite,
+    names: Vec<String>,
+}
 
 impl Selection {
-    /// All when `only` is empty.
-    pub(super) fn new(only: &[String]) -> Result<Self> {
-        let known = || TRAFFIC.iter().map(|scenario| scenario.key).chain(OTHERS);
-        if let Some(wrong) = only.iter().find(|name| !known().any(|key| key == name.as_str())) {
-            let all: Vec<_> = known().collect();
-            bail!("--only {wrong}: unknown scenario; there are {}", all.join(", "));
+    /// All when `only` is empty. A name stands for all that begin with it and a dash, too.
+    pub(super) fn new(suite: Suite, only: &[String]) -> Result<Self> {
+        let mut names = Vec::new();
+        for wanted in only {
+            let is_meant = |name: &&str| {
+                let rest = name.strip_prefix(wanted.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            };
+            let before = names.len();
+            names.extend(suite.names().filter(is_meant).map(str::to_owned));
+            if names.len() == before {
+                let all: Vec<_> = suite.names().collect();
+                bail!("--only {wanted}: unknown scenario; there are {}", all.join(", "));
+            }
         }
         if only.is_empty() {
-            return Ok(Self(known().map(str::to_owned).collect()));
+            names = suite.names().map(str::to_owned).collect();
         }
-        Ok(Self(only.to_vec()))
+        Ok(Self { suite, names })
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|name| name == key)
+        self.names.iter().any(|name| name == key)
     }
 
     pub(super) fn traffic(&self) -> impl Iterator<Item = &'static Scenario> {
-        TRAFFIC.iter().filter(|scenario| self.has(scenario.key))
+        self.suite.traffic().iter().filter(|scenario| self.has(scenario.key))
+    }
+
+    /// The second generator, if it was asked for.
+    pub(super) fn second(&self) -> Option<Second> {
+        self.suite.second().filter(|second| self.has(second.key()))
+    }
+
+    pub(super) fn idle(&self) -> impl Iterator<Item = &'static Scenario> {
+        self.suite.idle().iter().filter(|scenario| self.has(scenario.key))
+    }
+
+    /// Fronts that traffic needs, in order.
+    pub(super) fn fronts(&self) -> Vec<Front> {
+        let mut fronts: Vec<Front> = self.traffic().map(|scenario| scenario.front).collect();
+        fronts.dedup();
+        fronts
     }
 }

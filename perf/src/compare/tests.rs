@@ -1,8 +1,10 @@
 use super::config::{self, Task};
 use super::data::{IdleRun, Peer, Raw, TrafficRun};
 use super::peer::{Kind, version_in};
-use super::scenario::Selection;
-use super::{render, targets, wrk};
+use super::scenario::{Front, Selection, Suite};
+use super::second::wrk;
+use super::{StormRun, certificates, render, targets};
+use crate::load::storm::Handshakes;
 use crate::load::{Latency, Report, WatchedCpu};
 use std::path::Path;
 
@@ -33,7 +35,7 @@ fn raw() -> Raw {
                     scenario: scenario.to_owned(),
                     peer,
                     round,
-                    wrk: false,
+                    second: false,
                     report: report(cpu + round as f64, p99),
                     foreign: 0.01,
                     load_core: 0.9,
@@ -41,7 +43,15 @@ fn raw() -> Raw {
             }
         }
         let (process, connected) = (8 << 20, 18 << 20);
-        raw.idle.push(IdleRun { peer, round: 0, connections: 10_240, process, connected });
+        let scenario = "idle".to_owned();
+        raw.idle.push(IdleRun {
+            scenario,
+            peer,
+            round: 0,
+            connections: 10_240,
+            process,
+            connected,
+        });
     }
     raw
 }
@@ -89,27 +99,136 @@ fn the_report_has_tables_and_plots() {
     assert_eq!(render::files(&again)[2].1, *text);
 }
 
+fn task(front: Front) -> Task {
+    Task {
+        front,
+        port: 8000,
+        upstream: "127.0.0.1:9001".parse().unwrap(),
+        echo: "127.0.0.1:9002".parse().unwrap(),
+        connections: 100,
+        routes: 0,
+        splice: true,
+        certificates: "/c".into(),
+    }
+}
+
 #[test]
 fn configurations_have_all_routes() {
-    let upstream = "127.0.0.1:9001".parse().unwrap();
-    let task = Task { port: 8000, upstream, connections: 100, routes: 1000 };
+    let task = Task { routes: 1000, ..task(Front::Http1) };
     for kind in Kind::ALL {
         let files = config::files(kind, &task, Path::new("/d"));
         let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
         for part in ["/r00000/", "/r00999/", "8000", "9001"] {
             assert!(all.contains(part), "{kind:?} has no {part}");
         }
-        assert!(!all.contains('@') || all.contains("@type"), "{kind:?}: a gap was not filled");
+    }
+}
+
+#[test]
+fn configurations_of_every_front_have_no_gaps() {
+    let scenarios = || Suite::Protocols.traffic().iter().chain(Suite::Protocols.idle());
+    for scenario in scenarios() {
+        let front = scenario.front;
+        let backend = if front == Front::Tcp { "9002" } else { "9001" };
+        for kind in Kind::ALL {
+            let files = config::files(kind, &task(front), Path::new("/d"));
+            let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
+            assert!(all.contains("8000") && all.contains(backend), "{kind:?} {front:?}: {all}");
+            assert_eq!(all.contains("/c/"), matches!(front, Front::Tls(_)), "{kind:?}: {all}");
+            assert!(!all.replace("@type", "").contains('@'), "{kind:?} {front:?}: {all}");
+        }
+    }
+    // One process serves all scenarios of a front.
+    let mut fronts = Selection::new(Suite::Protocols, &[]).unwrap().fronts();
+    let count = fronts.len();
+    fronts.dedup_by_key(|front| format!("{front:?}"));
+    fronts.sort_by_key(|front| format!("{front:?}"));
+    fronts.dedup();
+    assert_eq!(fronts.len(), count, "scenarios of a front stand together");
+}
+
+#[test]
+fn every_scenario_has_a_request() {
+    for suite in [Suite::Http1, Suite::Protocols] {
+        let names: std::collections::HashSet<_> = suite.names().collect();
+        assert_eq!(names.len(), suite.names().count(), "names are unique");
+        for scenario in suite.traffic().iter().chain(suite.idle()) {
+            let target = scenario.target(8000).unwrap();
+            assert_eq!(target.addr.port(), 8000);
+            assert_eq!(target.tls.is_some(), matches!(scenario.front, Front::Tls(_)));
+        }
     }
 }
 
 #[test]
 fn selections() {
-    assert!(Selection::new(&["s65".to_owned()]).is_err());
-    assert!(Selection::new(&[]).unwrap().has("wrk"));
-    let some = Selection::new(&["s64".to_owned(), "idle".to_owned()]).unwrap();
+    let select = |suite, names: &[&str]| {
+        Selection::new(suite, &names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+    };
+    assert!(select(Suite::Http1, &["s65"]).is_err());
+    assert!(select(Suite::Http1, &["tls"]).is_err());
+    assert!(select(Suite::Http1, &[]).unwrap().has("wrk"));
+    let some = select(Suite::Http1, &["s64", "idle"]).unwrap();
     assert_eq!(some.traffic().count(), 1);
     assert!(some.has("idle") && !some.has("routes"));
+    let some = select(Suite::Protocols, &["tcp", "idle", "storm"]).unwrap();
+    assert_eq!(
+        some.traffic().map(|scenario| scenario.connections).collect::<Vec<_>>(),
+        [1, 16, 64]
+    );
+    assert!(some.has("idle-tls") && some.has("storm") && !some.has("tls-64"));
+}
+
+#[test]
+fn protocols_are_judged_and_shown() {
+    let mut raw = raw();
+    raw.suite = Suite::Protocols;
+    raw.traffic.iter_mut().filter(|run| run.scenario == "s64").for_each(|run| {
+        run.scenario = "plain-1m".to_owned();
+    });
+    raw.idle.iter_mut().for_each(|run| run.scenario = "idle-tcp".to_owned());
+    let run = |peer, p99| StormRun {
+        peer,
+        round: 0,
+        capacity: 3000.0,
+        calm: report(100.0, 500.0),
+        stormy: report(100.0, p99),
+        rate: 3500.0,
+        handshakes: Handshakes { seconds: 1.0, completed: 3000, ..Handshakes::default() },
+    };
+    raw.storms = vec![run(Kind::Ringway, 900.0), run(Kind::Envoy, 5000.0)];
+    let mut lost = run(Kind::Envoy, 400.0);
+    lost.stormy.statuses.insert(200, 90);
+    lost.stormy.failures.insert("timeout".to_owned(), 10);
+    assert!(lost.p99_ratio() > 1000.0, "what failed counts");
+    let checks = targets::checks(&raw);
+    let verdict = |scenario| {
+        let mut all = checks.iter().filter(|check| check.scenario == scenario);
+        all.next().map(|check| check.met)
+    };
+    assert_eq!(verdict("plain-1m"), Some(true));
+    assert_eq!(verdict("idle-tcp"), Some(true));
+    assert_eq!(verdict("storm"), Some(true));
+    assert_eq!(verdict("tls-64"), None);
+    let files = render::files(&raw);
+    let text = &files.last().unwrap().1;
+    for part in ["| CPU s/GB |", "(bytes.svg)", "## idle-tcp", "| 1.80 |", "| 10.00 |"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
+fn certificates_are_written() {
+    let dir = std::env::temp_dir().join(format!("ringway-perf-certs-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    certificates::write(&dir).unwrap();
+    for name in ["p256", "rsa2048"] {
+        let pem = std::fs::read_to_string(dir.join(format!("{name}.pem"))).unwrap();
+        assert!(pem.contains("BEGIN CERTIFICATE") && pem.contains("PRIVATE KEY"), "{name}");
+        assert!(dir.join(format!("{name}.crt")).is_file());
+        assert!(dir.join(format!("{name}.key")).is_file());
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

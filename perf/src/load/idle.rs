@@ -1,6 +1,7 @@
 //! Connections that have made one request and then stay idle: for measuring memory.
 
 use super::client::Client;
+use super::tally::Failure;
 use super::target::Target;
 use anyhow::{Context, Result, ensure};
 use ringway_runtime::{Chunk, Config, Runtime, sleep, spawn, timeout};
@@ -50,11 +51,11 @@ pub fn with_idle<T>(
 
 async fn open(target: Target, held: Rc<RefCell<Vec<Client>>>) -> Result<()> {
     let exchange = async {
-        let mut client = Client::open(&target.addr, None, target.method).await?;
-        client.send(&Chunk::from(target.request.clone()));
-        let answer = client.answer().await;
-        let answer = answer.map_err(|failure| anyhow::anyhow!("failed: {}", failure.name()))?;
-        ensure!(answer.status == 200, "status {}", answer.status);
+        let mut client = Client::open(&target, target.tls.as_ref(), None).await?;
+        let failed = |failure: Failure| anyhow::anyhow!("failed: {}", failure.name());
+        client.send(&Chunk::from(target.request.clone())).map_err(failed)?;
+        let answer = client.answer().await.map_err(failed)?;
+        ensure!(answer.status < 400, "status {}", answer.status);
         Ok(client)
     };
     let client = timeout(PATIENCE, exchange).await.context("no answer in time")??;

@@ -5,18 +5,24 @@
 //! [`Phase`] in the thread's [`worker::State`]; connections only look at it.
 
 mod client;
+mod echo;
+mod http1;
 pub mod idle;
+mod link;
 mod pacer;
 mod report;
+pub mod storm;
 mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod worker;
 
 pub use report::{Latency, Report, WatchedCpu};
 pub use tally::{Failure, Tally};
-pub use target::Target;
+pub use target::{Protocol, Target, Wish};
+pub use tls::{Handshake, Tls};
 
 use crate::cli::LoadArgs;
 use crate::output;
@@ -24,8 +30,8 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// A run.
@@ -55,6 +61,8 @@ pub struct Load {
     pub io_backend: String,
     /// Process whose CPU time to take.
     pub watch: Option<u32>,
+    /// Set once all connections are open.
+    pub opened: Option<Arc<AtomicBool>>,
 }
 
 /// What the threads tell the one that draws the progress bar.
@@ -117,6 +125,7 @@ impl Load {
             pin: args.pin,
             io_backend: args.io_backend.clone(),
             watch: args.watch,
+            opened: None,
         })
     }
 
@@ -136,6 +145,7 @@ impl Load {
             pin: None,
             io_backend: "auto".to_owned(),
             watch: None,
+            opened: None,
         }
     }
 

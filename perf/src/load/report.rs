@@ -32,6 +32,9 @@ pub struct Report {
     pub sent_late: Option<Latency>,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
+    /// TLS handshakes by kind, those of connections opened before the measured time included.
+    #[serde(default)]
+    pub handshakes: BTreeMap<String, u64>,
     /// Failed requests by kind.
     pub failures: BTreeMap<String, u64>,
     /// Of the process given with `--watch`.
@@ -96,6 +99,7 @@ impl Report {
             latency: Latency::of(&all.latency),
             sent_late: load.rate.map(|_| Latency::of(&all.lag)),
             statuses: all.statuses.clone(),
+            handshakes: all.handshakes.iter().map(|(h, n)| (h.name().to_owned(), *n)).collect(),
             failures: all.failures.iter().map(|(f, n)| (f.name().to_owned(), *n)).collect(),
             watched,
             curve: curve(&all.latency),

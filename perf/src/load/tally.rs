@@ -1,5 +1,6 @@
 //! What one thread has counted.
 
+use super::tls::Handshake;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Tally {
     pub bytes: u64,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
+    /// TLS handshakes, those of connections opened before the measured time included.
+    pub handshakes: BTreeMap<Handshake, u64>,
     /// Failed requests.
     pub failures: BTreeMap<Failure, u64>,
 }
@@ -72,6 +75,7 @@ impl Tally {
             answered: 0,
             bytes: 0,
             statuses: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -90,6 +94,11 @@ impl Tally {
         }
     }
 
+    /// Counts a handshake.
+    pub fn shook_hands(&mut self, how: Handshake) {
+        *self.handshakes.entry(how).or_default() += 1;
+    }
+
     /// Adds the time a request was sent late by the generator.
     pub fn sent_late(&mut self, by: Duration) {
         self.lag.saturating_record(nanos(by));
@@ -105,6 +114,9 @@ impl Tally {
         self.bytes += other.bytes;
         for (&status, count) in &other.statuses {
             *self.statuses.entry(status).or_default() += count;
+        }
+        for (&how, count) in &other.handshakes {
+            *self.handshakes.entry(how).or_default() += count;
         }
         for (&failure, count) in &other.failures {
             *self.failures.entry(failure).or_default() += count;

@@ -1,5 +1,5 @@
 use super::pacer::{Queue, Times};
-use super::{Failure, Load, Target};
+use super::{Failure, Load, Target, Wish, storm};
 use crate::upstream::Background;
 use ringway_runtime::Instant;
 use std::task::{Context, Poll, Waker};
@@ -107,11 +107,110 @@ fn failures_are_counted_by_kind() {
 
 #[test]
 fn urls() {
-    for wrong in ["", "https://a/", "127.0.0.1/", "http:///", "http://127.0.0.1?x", "http://a b/"] {
+    for wrong in [
+        "",
+        "gopher://a/",
+        "tcp://a",
+        "127.0.0.1/",
+        "http:///",
+        "http://127.0.0.1?x",
+        "http://a b/",
+    ] {
         assert!(Target::get(wrong, true).is_err(), "{wrong}");
     }
     let target = Target::get("http://127.0.0.1/a?b", true).unwrap();
     assert_eq!(target.addr.port(), 80);
     assert_eq!(target.request, b"GET /a?b HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
     assert_eq!(Target::get("http://[::1]:81", true).unwrap().addr.port(), 81);
+}
+
+#[test]
+fn messages_come_back() {
+    let upstream = Background::start(None).unwrap();
+    let urls = [format!("tcp://{}", upstream.echo), format!("ws://{}/chat", upstream.addr)];
+    for url in urls {
+        for body in [1, 125, 126, 70_000] {
+            let target = Target::wish(&Wish { body, ..Wish::get(&url) }).unwrap();
+            let load = Load { duration: Duration::from_millis(100), ..load(&url) };
+            let report = Load { target, ..load }.run(false).unwrap();
+            assert!(report.answered > 10 && report.failures.is_empty(), "{url} {body}: {report:?}");
+        }
+    }
+    // No echo.
+    let url = format!("tcp://{}", upstream.addr);
+    let silent = Load { timeout: Duration::from_millis(30), ..load(&url) }.run(false).unwrap();
+    assert!(silent.failures["timeout"] > 0, "{silent:?}");
+}
+
+/// A TLS server that closes each connection after one answer; returns its address.
+fn tls_server() -> std::net::SocketAddr {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || -> std::io::Result<()> {
+                let session = ServerConnection::new(config).map_err(std::io::Error::other)?;
+                let mut stream = StreamOwned::new(session, socket?);
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request)?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")?;
+                stream.write_all(&[b'x'; 100_000])?;
+                stream.conn.send_close_notify();
+                stream.flush()
+            });
+        }
+    });
+    addr
+}
+
+#[test]
+fn tls_with_full_and_resumed_handshakes() {
+    let url = format!("https://{}/", tls_server());
+    for resume in [false, true] {
+        let wish = Wish { keep_alive: false, resume, ..Wish::get(&url) };
+        let load = Load { keep_alive: false, connections: 2, ..load(&url) };
+        let report = Load { target: Target::wish(&wish).unwrap(), ..load }.run(false).unwrap();
+        assert!(report.answered > 5 && report.failures.is_empty(), "{report:?}");
+        let resumed = report.handshakes.get("resumed").copied().unwrap_or(0);
+        let full = report.handshakes.get("full").copied().unwrap_or(0);
+        // The first of each connection has no ticket.
+        match resume {
+            true => assert!(full == 2 && resumed > 5, "{report:?}"),
+            false => assert!(resumed == 0 && full > 5, "{report:?}"),
+        }
+    }
+}
+
+#[test]
+fn storms_of_handshakes() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let target = Target::get(&format!("https://{}/", tls_server()), true).unwrap();
+    for pace in [storm::Pace::Closed, storm::Pace::Rate(200.0)] {
+        let stop = AtomicBool::new(false);
+        let seen = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| storm::handshakes(&target, pace, None, &stop));
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+            thread.join().unwrap().unwrap()
+        });
+        assert!(seen.completed > 10 && seen.failed == 0, "{pace:?}: {seen:?}");
+        if pace != storm::Pace::Closed {
+            assert!(seen.begun <= 80, "{seen:?}");
+        }
+    }
+    let plain = Target::get("http://127.0.0.1:1/", true).unwrap();
+    let stop = AtomicBool::new(true);
+    assert!(storm::handshakes(&plain, storm::Pace::Closed, None, &stop).is_err());
 }

@@ -1,8 +1,10 @@
 //! One thread of the generator.
 
-use super::client::{Answer, Client};
+use super::client::Client;
+use super::http1::Answer;
 use super::pacer::{self, Queue, Times};
 use super::tally::{Failure, Tally};
+use super::tls::Tls;
 use super::{Load, Progress};
 use crate::proc;
 use anyhow::{Result, ensure};
@@ -122,6 +124,9 @@ impl State {
         progress: &Progress,
         tasks: Vec<Join<()>>,
     ) -> Result<Outcome> {
+        if let Some(opened) = &self.load.opened {
+            opened.store(true, Ordering::Relaxed);
+        }
         let start = precise_now();
         let (begin, end) =
             (start + self.load.warmup, start + self.load.warmup + self.load.duration);
@@ -210,18 +215,21 @@ impl State {
         }
     }
 
-    async fn open(&self) -> Result<Client, Failure> {
+    async fn open(&self, tls: Option<&Tls>) -> Result<Client, Failure> {
         let turn = self.sources.get();
         self.sources.set(turn.wrapping_add(1));
         let source = match self.load.source.len() {
             0 => None,
             len => self.load.source.get(turn % len).copied(),
         };
-        let target = &self.load.target;
-        Client::open(&target.addr, source, target.method).await.map_err(|err| {
+        let client = Client::open(&self.load.target, tls, source).await.map_err(|err| {
             *self.last_error.borrow_mut() = err.to_string();
             Failure::Connect
-        })
+        })?;
+        if let Some(handshake) = client.handshake() {
+            self.tally.borrow_mut().shook_hands(handshake);
+        }
+        Ok(client)
     }
 
     /// The next request's time, and whether this connection was free before it came.
@@ -239,14 +247,15 @@ impl State {
     async fn exchange(
         &self,
         slot: &mut Option<Client>,
+        tls: Option<&Tls>,
         due: Instant,
         waited: bool,
     ) -> Result<Answer, Failure> {
         let client = match slot {
             Some(client) => client,
-            None => slot.insert(self.open().await?),
+            None => slot.insert(self.open(tls).await?),
         };
-        client.send(&self.request);
+        client.send(&self.request)?;
         if waited && self.queue.get().is_some() && self.counts(due) {
             self.tally.borrow_mut().sent_late(precise_now().since(due));
         }
@@ -282,9 +291,11 @@ impl State {
 
 /// Sends requests on one connection, and opens another when it ends.
 async fn connection(state: Rc<State>) {
+    let tls = state.load.target.tls.as_ref().map(Tls::with_own_tickets);
+    let tls = tls.as_ref();
     let mut client = None;
     if state.load.keep_alive {
-        let opening = timeout(state.load.timeout, state.open()).await;
+        let opening = timeout(state.load.timeout, state.open(tls)).await;
         client = opening.ok().and_then(Result::ok);
         state.connected.set(state.connected.get() + usize::from(client.is_some()));
     }
@@ -292,7 +303,8 @@ async fn connection(state: Rc<State>) {
     while let Some((due, waited)) = state.next().await {
         // Closing an idle connection is the server's right.
         client = client.filter(|client: &Client| !client.is_closed());
-        let result = timeout(state.load.timeout, state.exchange(&mut client, due, waited)).await;
+        let exchange = state.exchange(&mut client, tls, due, waited);
+        let result = timeout(state.load.timeout, exchange).await;
         let result = result.unwrap_or(Err(Failure::Timeout));
         if !result.is_ok_and(|answer| answer.keep_alive && state.load.keep_alive) {
             client = None;

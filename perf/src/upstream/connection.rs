@@ -1,9 +1,11 @@
 //! One connection of the upstream.
 //!
 //! LIFECYCLE: head → (body, read and dropped) → answer → head … ; ends with the peer's FIN, a
-//! request that asks for it, or a malformed one (400).
+//! request that asks for it, or a malformed one (400). A request for WebSocket makes it an echo
+//! (`websocket.rs`).
 
 use super::reply::{Replies, Reply};
+use super::websocket;
 use ringway_runtime::{Chunk, Stream, sleep};
 use ringway_wire::http1::{BodyDecoder, HeadLimits, ParseOptions, ParsedHead, parse_request};
 use ringway_wire::{KnownName, Method, RequestHead};
@@ -12,13 +14,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Bytes queued towards a slow reader before the next answer waits.
-const QUEUED_MAX: usize = 1 << 20;
+pub(super) const QUEUED_MAX: usize = 1 << 20;
 
-/// Serves a connection to its end. What goes wrong on it concerns nobody else.
-pub(super) async fn serve(stream: Stream, replies: Rc<Replies>, delay: Duration) {
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: Stream, replies: Rc<Replies>, delay: Duration) -> io::Result<()> {
     let mut connection = Connection { stream, replies, delay, last: None, unread: Vec::new() };
-    let _ = connection.run().await;
-    let _ = connection.stream.flush().await;
+    connection.run().await?;
+    connection.stream.flush().await
 }
 
 /// The last request, to recognise its repetition.
@@ -36,6 +38,8 @@ enum Took {
     Whole,
     /// The start of one, in [`Connection::unread`].
     Part,
+    /// A request for WebSocket, with what to answer.
+    Upgrade(Chunk),
     /// No head.
     Malformed,
 }
@@ -60,6 +64,10 @@ impl Connection {
             match self.take_head(&mut rest) {
                 Took::Whole => {}
                 Took::Part => continue,
+                Took::Upgrade(answer) => {
+                    self.stream.write(answer);
+                    return websocket::serve(&self.stream, rest).await;
+                }
                 Took::Malformed => {
                     let refusal = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
                                    content-length: 0\r\n\r\n";
@@ -91,6 +99,11 @@ impl Connection {
         }
         let bytes: &[u8] = if before > 0 { &self.unread } else { input };
         match parse_request(bytes, &limits, &options, &mut head) {
+            Ok(Some(parsed)) if is_websocket(&head) => {
+                input.advance(parsed.head_len.saturating_sub(before));
+                self.unread.clear();
+                Took::Upgrade(websocket::accept(head.headers.get(KEY).unwrap_or_default()))
+            }
             Ok(Some(parsed)) => {
                 self.last = Some(Last {
                     head: bytes.get(..parsed.head_len).unwrap_or_default().to_vec(),
@@ -159,4 +172,12 @@ impl Connection {
         self.stream.queued_below(2 * QUEUED_MAX).await?;
         Ok(more)
     }
+}
+
+const KEY: &[u8] = b"sec-websocket-key";
+
+fn is_websocket(head: &RequestHead) -> bool {
+    let upgrade = head.headers.get(KnownName::Upgrade);
+    upgrade.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && head.headers.contains(KEY)
 }

@@ -1,14 +1,17 @@
-//! A static HTTP/1.1 server that costs little enough not to be the bottleneck.
+//! Servers that cost little enough not to be the bottleneck: static answers over HTTP/1.1 with a
+//! WebSocket echo, and servers of bare bytes.
 //!
 //! Answers are kept ready and shared; a request that repeats the connection's last one byte for
 //! byte, as in every benchmark, is recognised without parsing it.
 
 mod connection;
+mod raw;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
-use crate::cli::UpstreamArgs;
+use crate::cli::{Service, UpstreamArgs};
 use anyhow::{Context, Result};
 use reply::Replies;
 use ringway_runtime::{Config, ListenOptions, Listener, Runtime, SockAddr, signal, spawn};
@@ -28,11 +31,11 @@ pub fn run(args: &UpstreamArgs) -> Result<()> {
     };
     let _ = crate::proc::raise_open_files();
     let config = Config { backend: args.io_backend.parse()?, cpu: args.cpu, ..Config::default() };
-    let delay = args.delay;
+    let (service, delay) = (args.serve, args.delay);
     Runtime::new(config)?.block_on(async move {
         let listener = listen(&addr)?;
         println!("listening on {}", listener.local_addr()?);
-        spawn(serve(listener, delay));
+        spawn(serve(listener, service, delay));
         signal::wait(&[signal::SIGINT, signal::SIGTERM]).await?;
         Ok(())
     })
@@ -43,12 +46,14 @@ pub fn run(args: &UpstreamArgs) -> Result<()> {
 /// It runs until the process ends.
 #[derive(Debug)]
 pub struct Background {
-    /// Where it listens.
+    /// Where it speaks HTTP.
     pub addr: SocketAddr,
+    /// Where it sends bytes back.
+    pub echo: SocketAddr,
 }
 
 impl Background {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts one on free ports of 127.0.0.1.
     ///
     /// # Errors
     /// No port, no thread, or the core is not there.
@@ -63,32 +68,46 @@ impl Background {
                 let _ = report.send(Err(err));
             }
         })?;
-        Ok(Self { addr: receive.recv().context("the upstream thread ended")?? })
+        let (addr, echo) = receive.recv().context("the upstream thread ended")??;
+        Ok(Self { addr, echo })
     }
 }
 
-fn background(cpu: Option<usize>, send: mpsc::Sender<Result<SocketAddr>>) -> Result<()> {
+fn background(cpu: Option<usize>, send: mpsc::Sender<Result<Addresses>>) -> Result<()> {
     Runtime::new(Config { cpu, ..Config::default() })?.block_on(async move {
-        let listener = listen(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        let addr = listener.local_addr()?.as_inet().context("no IP address")?;
-        let _ = send.send(Ok(addr));
-        serve(listener, Duration::ZERO).await;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+        let (http, echo) = (listen(&any)?, listen(&any)?);
+        let addr = |listener: &Listener| listener.local_addr()?.as_inet().context("no IP address");
+        let _ = send.send(Ok((addr(&http)?, addr(&echo)?)));
+        spawn(serve(echo, Service::Echo, Duration::ZERO));
+        serve(http, Service::Http, Duration::ZERO).await;
         Ok(())
     })
 }
+
+/// Where HTTP is spoken, and where bytes are sent back.
+type Addresses = (SocketAddr, SocketAddr);
 
 fn listen(addr: &SockAddr) -> Result<Listener> {
     Listener::bind(addr, &ListenOptions::default())
         .with_context(|| format!("listening on {addr}: is the port or the file taken?"))
 }
 
-async fn serve(listener: Listener, delay: Duration) {
+async fn serve(listener: Listener, service: Service, delay: Duration) {
     let replies = Rc::new(Replies::new());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let replies = Rc::clone(&replies);
-                spawn(connection::serve(stream, replies, delay));
+                spawn(async move {
+                    // What goes wrong on a connection concerns nobody else.
+                    let _ = match service {
+                        Service::Http => connection::serve(stream, replies, delay).await,
+                        Service::Echo => raw::echo(stream).await,
+                        Service::Sink => raw::sink(stream).await,
+                        Service::Source => raw::source(stream).await,
+                    };
+                });
             }
             Err(err) => {
                 eprintln!("upstream: no longer accepting: {err}");

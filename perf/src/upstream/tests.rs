@@ -10,16 +10,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Sends `pieces` one after the other and returns all that came back.
-fn talk(pieces: &[&'static str]) -> String {
+fn talk(pieces: &[&str]) -> String {
+    let pieces: Vec<_> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+    String::from_utf8(talk_bytes(&pieces)).unwrap()
+}
+
+fn talk_bytes(pieces: &[&[u8]]) -> Vec<u8> {
     let backend = Backend::Sim(Network::new(7, Faults::default()));
     let mut runtime = Runtime::new(Config { backend, ..Config::default() }).unwrap();
-    let pieces: Vec<Chunk> = pieces.iter().map(|&piece| Chunk::from(piece)).collect();
+    let pieces: Vec<Chunk> = pieces.iter().map(|piece| Chunk::copy_from(piece)).collect();
     runtime.block_on(async move {
         let addr = SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 80)));
         let listener = Listener::bind(&addr, &ListenOptions::default()).unwrap();
         spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            connection::serve(stream, Rc::new(Replies::new()), Duration::ZERO).await;
+            let _ = connection::serve(stream, Rc::new(Replies::new()), Duration::ZERO).await;
         });
         let client = connect(&addr, &ConnectOptions::default()).await.unwrap();
         for piece in pieces {
@@ -32,7 +37,7 @@ fn talk(pieces: &[&'static str]) -> String {
         while let Ok(Some(chunk)) = client.recv().await {
             out.extend_from_slice(&chunk);
         }
-        String::from_utf8(out).unwrap()
+        out
     })
 }
 
@@ -87,4 +92,31 @@ fn large_bodies_come_whole() {
     let text = talk(&["GET /bytes/3000000 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"]);
     let (_, body) = text.split_once("\r\n\r\n").unwrap();
     assert_eq!(body.len(), 3_000_000);
+}
+
+#[test]
+fn websocket_sends_messages_back() {
+    // The handshake of RFC 6455 §1.3, then "Hello" (§5.7) in two pieces, a ping and a close.
+    let text = talk_bytes(&[
+        b"GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n\x81",
+        b"\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x81\0\0\0\0!",
+        b"\x88\x80\0\0\0\0",
+    ]);
+    let (head, frames) = text.split_at(text.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4);
+    let head = String::from_utf8_lossy(head);
+    assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
+    assert_eq!(frames, b"\x81\x05Hello\x8a\x01!\x88\x00");
+}
+
+#[test]
+fn long_websocket_messages() {
+    let mut input = b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-key: a\r\n\r\n\x82\xfe\x01\x00\x01\x02\x03\x04"
+        .to_vec();
+    input.extend_from_slice(&[0; 256]);
+    let out = talk_bytes(&[&input, b"\x82\x00"]);
+    let frame = &out[out.len() - 260..];
+    assert_eq!(frame[..4], *b"\x82\x7e\x01\x00");
+    assert_eq!(frame[4..12], *b"\x01\x02\x03\x04\x01\x02\x03\x04");
 }

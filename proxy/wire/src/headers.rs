@@ -5,7 +5,11 @@
 //! copied into the arena once; lines added later are appended to it. Changing or removing a line
 //! only touches its entry; the arena shrinks on [`HeaderMap::clear`].
 
+mod block;
+
 use std::ops::Range;
+
+pub(crate) use block::{LineRef, LineShape};
 
 use crate::chars::{breaks_line, is_token};
 use crate::names::{KnownName, Name};
@@ -17,6 +21,8 @@ const UNKNOWN: u8 = u8::MAX;
 const VERBATIM: u8 = 1;
 /// Flag: the name in its original case lies `cased_shift` further on in the arena.
 const CASED: u8 = 2;
+/// Flag: the value is not to be put into a compression table.
+const SENSITIVE: u8 = 4;
 
 /// Which known names have an entry: one bit each. In two words, because shifting a `u128` takes
 /// several instructions on every line parsed.
@@ -342,16 +348,10 @@ impl HeaderMap {
     /// Joins the lines of each marked name into its first, with commas; empty values add nothing.
     /// Each value is copied once, so that many lines cost no more than their bytes.
     pub(crate) fn join_repeated(&mut self) {
-        if self.repeated.is_empty() {
-            return;
-        }
-        let repeated = std::mem::take(&mut self.repeated);
-        for known in (0..=127).filter(|id| repeated.has(*id)).filter_map(KnownName::from_id) {
-            self.join_lines(known);
-        }
+        self.join_repeated_with(|_| Some(b","));
     }
 
-    fn join_lines(&mut self, known: KnownName) {
+    fn join_lines(&mut self, known: KnownName, delimiter: &[u8]) {
         let name = Name::Known(known);
         let Some(first) = self.position(name) else { return };
         let entries = std::mem::take(&mut self.entries);
@@ -361,7 +361,7 @@ impl HeaderMap {
         let start = self.arena.len();
         for entry in entries.iter().filter(|e| e.known == known as u8 && e.value_len > 0) {
             if self.arena.len() > start {
-                self.arena.push(b',');
+                self.arena.extend_from_slice(delimiter);
             }
             self.arena.extend_from_within(entry.value());
         }

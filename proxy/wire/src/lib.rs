@@ -1,5 +1,5 @@
-//! Bytes to messages and back: header maps, HTTP/1 heads and bodies, and the small tables around
-//! them.
+//! Bytes to messages and back: header maps, HTTP/1 heads and bodies, HTTP/2 frames and header
+//! blocks, and the small tables around them.
 //!
 //! Nothing here does I/O, reads a clock or knows the runtime: the caller owns the bytes as `&[u8]`
 //! and lends reusable scratch (a [`RequestHead`], a [`HeaderMap`]), so that a connection in its
@@ -11,6 +11,7 @@
 //! | [`names`] | [`KnownName`]: every header the proxy touches, found by a perfect hash |
 //! | [`message`] | [`Method`], [`Version`], [`RequestHead`], [`ResponseHead`] |
 //! | [`http1`] | parser, body decoder, encoder, keep-alive and hop-by-hop rules |
+//! | [`http2`] | frames, header compression, encoder |
 //! | [`error`] | who dies, whose fault it is, whether a retry is safe |
 //! | [`chars`], [`path`], [`date`], [`status`] | character classes, paths, IMF-fixdate, reasons |
 
@@ -19,6 +20,7 @@ pub mod date;
 pub mod error;
 pub mod headers;
 pub mod http1;
+pub mod http2;
 pub mod message;
 pub mod names;
 pub mod path;

@@ -258,8 +258,8 @@ impl KnownName {
 
     /// The name of an id.
     #[inline]
-    pub(crate) fn from_id(id: u8) -> Option<Self> {
-        ALL.get(usize::from(id)).copied()
+    pub(crate) const fn from_id(id: u8) -> Option<Self> {
+        if (id as usize) < ALL.len() { Some(ALL[id as usize]) } else { None }
     }
 
     /// The lower-case spelling.

@@ -1,11 +1,18 @@
 //! The language of `tests/e2e/cases/*.case`; `tests/e2e/README.md` describes it.
 
 use super::text::{self, Word};
+use crate::certs::Spec;
+use crate::h2::Line;
+use crate::tls::{ClientOptions, ServerOptions};
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod actions;
+mod options;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 /// One `.case` file: what is said of the two proxies, then the cases they run one after another.
 #[derive(Debug, Default)]
@@ -14,6 +21,12 @@ pub struct File {
     pub rules: Vec<Rule>,
     /// Further command line of the proxies.
     pub args: Vec<String>,
+    /// Certificates, in their order.
+    pub certs: Vec<Spec>,
+    /// What upstreams speak, by number; HTTP/1 or HTTP/2 without TLS when not named.
+    pub upstreams: BTreeMap<usize, UpstreamOptions>,
+    /// How clients connect when a case does not say.
+    pub client: ClientKind,
     /// In the order written.
     pub cases: Vec<Case>,
 }
@@ -27,6 +40,36 @@ pub struct Rule {
     pub path: String,
     /// What it does.
     pub script: Vec<Action>,
+}
+
+/// `upstream N …`: what a server speaks. HTTP/1 and HTTP/2 are told apart by the preface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamOptions {
+    /// Bytes, not HTTP: a script is for a connection.
+    pub raw: bool,
+    /// A PROXY protocol header comes first.
+    pub proxy: bool,
+    /// Has TLS.
+    pub tls: Option<ServerOptions>,
+    /// SETTINGS it sends as an HTTP/2 server.
+    pub settings: Vec<(u16, u32)>,
+    /// Gives no HTTP/2 windows back.
+    pub manual: bool,
+}
+
+/// `client: …` and what follows `connect LISTENER`: how a client connects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientKind {
+    /// Speaks HTTP/2 from the start.
+    pub h2: bool,
+    /// Has TLS.
+    pub tls: Option<ClientOptions>,
+    /// SETTINGS it sends as an HTTP/2 client.
+    pub settings: Vec<(u16, u32)>,
+    /// Gives no HTTP/2 windows back.
+    pub manual: bool,
+    /// Sent before everything else, TLS included.
+    pub prefix: Vec<u8>,
 }
 
 /// One case.
@@ -46,6 +89,10 @@ pub struct Case {
     pub logs: Vec<(String, usize)>,
     /// How to compare.
     pub opts: Opts,
+    /// How clients connect when the case does not say.
+    pub client: ClientKind,
+    /// How the connections it opens by name do.
+    kinds: BTreeMap<String, ClientKind>,
 }
 
 /// `opts:` of a case.
@@ -61,7 +108,7 @@ pub struct Opts {
     pub may_refuse: bool,
 }
 
-/// What an upstream does with one request.
+/// What an upstream does with one request, or one raw connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Acts when the head is there, without waiting for the body.
@@ -70,9 +117,9 @@ pub enum Action {
     Body,
     /// A whole response with `content-length`.
     Reply(u16, Vec<u8>, Vec<String>),
-    /// A chunked response: data of the chunks, header lines, trailer lines.
+    /// A response in parts: data of the chunks, header lines, trailer lines.
     Chunked(u16, Vec<Vec<u8>>, Vec<String>, Vec<String>),
-    /// These bytes.
+    /// These bytes; on HTTP/2 data.
     Send(Vec<u8>),
     /// Waits.
     Wait(Duration),
@@ -82,15 +129,31 @@ pub enum Action {
     Reset,
     /// Sends FIN, goes on reading.
     Fin,
-    /// Does nothing more on this connection until the proxy ends it.
+    /// Does nothing more until the proxy ends the connection or resets the stream.
     Hang,
+    /// A head with these lines: interim below 200, otherwise without an end.
+    Head(u16, Vec<String>),
+    /// Reads so many bytes and notes them.
+    Recv(usize),
+    /// Reads to the end of the connection or the request and notes it.
+    RecvAll,
+    /// Sends back what comes, to the end.
+    Echo,
+    /// HTTP/2: trailers, which end the stream.
+    Trailers(Vec<String>),
+    /// HTTP/2: ends the stream.
+    End,
+    /// HTTP/2: resets the stream with a code.
+    Rst(u32),
+    /// HTTP/2: GOAWAY with last stream and code.
+    Goaway(u32, u32),
 }
 
 /// What a client does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Opens a connection to a listener.
-    Connect(String, String),
+    Connect(String, String, ClientKind),
     /// Sends bytes at once.
     Send(String, Vec<u8>),
     /// Reads; the status is what the oracle has to answer, 0 for any.
@@ -109,17 +172,57 @@ pub enum Step {
     AwaitUpstream(usize, usize),
     /// Waits until a statistic has a value.
     AwaitStat(String, i64),
+    /// Does something on an HTTP/2 connection.
+    H2(String, H2Step),
+}
+
+/// What a client does on an HTTP/2 connection. Streams have labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum H2Step {
+    /// Sends a request; `end` when it is whole.
+    Open {
+        /// Name of the stream.
+        label: String,
+        /// Header lines, pseudo headers first.
+        lines: Vec<Line>,
+        /// Data.
+        body: Option<Vec<u8>>,
+        /// Trailers.
+        trailers: Vec<Line>,
+        /// Whether the request ends here.
+        end: bool,
+    },
+    /// Sends data; whether it ends the stream.
+    Data(String, Vec<u8>, bool),
+    /// Sends trailers.
+    Trailers(String, Vec<Line>),
+    /// Resets a stream.
+    Rst(String, u32),
+    /// Reads from a stream; the status is what the oracle has to answer, 0 for any.
+    Read(String, Read, u16),
+    /// Sends GOAWAY.
+    Goaway(u32),
+    /// Sends PING and waits for its acknowledgement.
+    Ping,
+    /// Sends SETTINGS.
+    Settings(Vec<(u16, u32)>),
+    /// Gives back so much of a window; `0` is the connection.
+    Window(String, u32),
+    /// Sends a frame as it is: type, flags, stream (a label or a number), payload.
+    Frame(u8, u8, String, Vec<u8>),
 }
 
 /// What a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// One response.
+    /// One response; on HTTP/2 to the end of the stream.
     Message,
-    /// One response to HEAD.
+    /// One response to HEAD; on HTTP/2 all heads to the final one.
     HeadOnly,
     /// All bytes to the end of the connection or to 400 ms of silence.
     Raw,
+    /// So many bytes.
+    Bytes(usize),
     /// Notes whether anything comes within the time.
     Nothing(Duration),
 }
@@ -145,36 +248,49 @@ impl File {
     /// How many responses the clients of all cases read.
     #[must_use]
     pub fn requests(&self) -> usize {
-        let reads = |case: &Case| {
-            case.steps.iter().filter(|s| matches!(s, Step::Read(_, r, _) if !r.is_pause())).count()
+        let is_read = |step: &&Step| match step {
+            Step::Read(_, read, _) | Step::H2(_, H2Step::Read(_, read, _)) => !read.is_pause(),
+            _ => false,
         };
-        self.cases.iter().map(reads).sum()
+        self.cases.iter().map(|case| case.steps.iter().filter(is_read).count()).sum()
     }
 
     fn line(&mut self, line: &str, number: usize) -> Result<()> {
         if let Some(name) = line.strip_prefix("case ") {
             let name = name.trim().to_owned();
-            self.cases.push(Case { name, line: number, ..Case::default() });
+            let client = self.client.clone();
+            self.cases.push(Case { name, line: number, client, ..Case::default() });
             return Ok(());
         }
-        let Some(case) = self.cases.last_mut() else {
-            return self.header_line(line);
-        };
-        case.line(line)
+        match self.cases.last_mut() {
+            Some(case) => case.line(line),
+            None => self.header_line(line),
+        }
     }
 
     fn header_line(&mut self, line: &str) -> Result<()> {
-        if let Some(args) = line.strip_prefix("args:") {
-            self.args = args.split_whitespace().map(str::to_owned).collect();
-            return Ok(());
-        }
-        let rest = line.strip_prefix("rule ").context("expected: case, rule or args:")?;
+        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
         let words = text::words(rest)?;
-        let (upstream, path) = match words.as_slice() {
-            [n, path, ..] => (n.number()?, path.text()),
-            _ => bail!("expected: rule UPSTREAM PATH ACTIONS"),
-        };
-        self.rules.push(Rule { upstream, path, script: actions(&words[2..])? });
+        match head {
+            "args:" => self.args = words.iter().map(Word::text).collect(),
+            "client:" => self.client = options::client(&words)?,
+            "cert" => {
+                let words: Vec<String> = words.iter().map(Word::text).collect();
+                self.certs.push(Spec::parse(&words)?);
+            }
+            "upstream" => {
+                let n = words.first().context("expected: upstream N …")?.number()?;
+                self.upstreams.insert(n, options::upstream(&words[1..])?);
+            }
+            "rule" => {
+                let [n, path, rest @ ..] = words.as_slice() else {
+                    bail!("expected: rule UPSTREAM PATH ACTIONS");
+                };
+                let script = actions::parse(rest)?;
+                self.rules.push(Rule { upstream: n.number()?, path: path.text(), script });
+            }
+            _ => bail!("expected: case, rule, args:, client:, cert or upstream"),
+        }
         Ok(())
     }
 }
@@ -183,245 +299,4 @@ impl Read {
     fn is_pause(self) -> bool {
         matches!(self, Self::Nothing(_))
     }
-}
-
-impl Case {
-    fn line(&mut self, line: &str) -> Result<()> {
-        let head = line.split_whitespace().next().unwrap_or_default();
-        if let Some(conn) = head.strip_suffix(">>") {
-            let rest = line[head.len()..].strip_prefix(' ').unwrap_or_default();
-            self.send(conn, text::unescape(rest)?);
-            return Ok(());
-        }
-        if let Some(conn) = head.strip_suffix('>') {
-            let rest = line[head.len()..].strip_prefix(' ').unwrap_or_default();
-            let mut bytes = text::unescape(rest)?;
-            bytes.extend_from_slice(b"\r\n");
-            self.send(conn, bytes);
-            return Ok(());
-        }
-        let words = text::words(line)?;
-        if let Some(conn) = head.strip_suffix('<') {
-            let step = read(or_default(conn), &words[1..])?;
-            self.steps.push(step);
-            return Ok(());
-        }
-        match head {
-            "up" => self.script(&words[1..]),
-            "stats" => {
-                self.stats.extend(words[1..].iter().map(Word::text));
-                Ok(())
-            }
-            "log" => self.log(&words[1..]),
-            "opts:" => self.options(&words[1..]),
-            "await" => self.wait_for(&words[1..]),
-            "wait" => {
-                self.steps.push(Step::Wait(words.get(1).context("wait how long?")?.duration()?));
-                Ok(())
-            }
-            _ => self.client_verb(&words),
-        }
-    }
-
-    fn send(&mut self, conn: &str, mut bytes: Vec<u8>) {
-        let conn = or_default(conn);
-        if let Some(Step::Send(last, sent)) = self.steps.last_mut()
-            && *last == conn
-        {
-            sent.append(&mut bytes);
-            return;
-        }
-        self.steps.push(Step::Send(conn, bytes));
-    }
-
-    /// `up N[*TIMES]: ACTIONS`.
-    fn script(&mut self, words: &[Word]) -> Result<()> {
-        let target = words.first().context("expected: up N: ACTIONS")?.text();
-        let target = target.strip_suffix(':').context("expected: up N: ACTIONS")?;
-        let (n, times) = target.split_once('*').unwrap_or((target, "1"));
-        let script = actions(&words[1..])?;
-        for _ in 0..times.parse()? {
-            self.scripts.push((n.parse()?, script.clone()));
-        }
-        Ok(())
-    }
-
-    fn log(&mut self, words: &[Word]) -> Result<()> {
-        let lines = words.first().context("expected: log LINES [FILE]")?.number()?;
-        let file = words.get(1).map_or_else(|| "access.log".to_owned(), Word::text);
-        self.logs.push((file, lines));
-        Ok(())
-    }
-
-    fn options(&mut self, words: &[Word]) -> Result<()> {
-        for word in words {
-            match word.text().as_str() {
-                "any-order" => self.opts.any_order = true,
-                "sort-up" => self.opts.sort_up = true,
-                "merge-up" => self.opts.merge_up = true,
-                "may-refuse" => self.opts.may_refuse = true,
-                other => {
-                    bail!("unknown option {other} (any-order, sort-up, merge-up, may-refuse)")
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_for(&mut self, words: &[Word]) -> Result<()> {
-        let [what, name, value] = words else {
-            bail!("expected: await up N COUNT, or await stat NAME VALUE");
-        };
-        self.steps.push(match what.text().as_str() {
-            "up" => Step::AwaitUpstream(name.number()?, value.number()?),
-            "stat" => Step::AwaitStat(name.text(), value.text().parse()?),
-            other => bail!("cannot await {other}"),
-        });
-        Ok(())
-    }
-
-    /// `[CONN] VERB …`.
-    fn client_verb(&mut self, words: &[Word]) -> Result<()> {
-        let first = words[0].text();
-        let (conn, verb, rest) = if is_verb(&first) {
-            ("c".to_owned(), first, &words[1..])
-        } else {
-            let verb = words.get(1).map(Word::text).unwrap_or_default();
-            ensure!(is_verb(&verb), "neither a verb nor a connection with a verb");
-            (first, verb, &words[2..])
-        };
-        match verb.as_str() {
-            "connect" => {
-                let target = rest.first().context("connect to which listener?")?.text();
-                self.steps.push(Step::Connect(conn, target));
-            }
-            "state" => self.steps.push(Step::State(conn)),
-            "fin" => self.steps.push(Step::Fin(conn)),
-            "reset" => self.steps.push(Step::Reset(conn)),
-            "close" => self.steps.push(Step::Close(conn)),
-            "req" => {
-                let method = rest.first().context("req METHOD PATH")?.text();
-                self.request(conn, &method, &rest[1..])?;
-            }
-            method => self.request(conn, &method.to_ascii_uppercase(), rest)?,
-        }
-        Ok(())
-    }
-
-    /// `PATH [@HOST] ["h: v" …] [= "body"] [-> STATUS]`: sends a request, reads the response.
-    fn request(&mut self, conn: String, method: &str, words: &[Word]) -> Result<()> {
-        let path = words.first().context("which path?")?.text();
-        let mut host = "test.example".to_owned();
-        let mut lines = String::new();
-        let mut body = None;
-        let mut status = 0;
-        let mut rest = words[1..].iter();
-        while let Some(word) = rest.next() {
-            match word {
-                Word::Bare(w) if w.starts_with('@') => host = w[1..].to_owned(),
-                Word::Bare(w) if w == "=" => body = rest.next().map(Word::bytes),
-                Word::Bare(w) if w == "->" => {
-                    status = rest.next().context("-> which status?")?.number()? as u16;
-                }
-                Word::Bare(w) => bail!("unexpected {w}: quote header lines"),
-                Word::Quoted(_) => lines.push_str(&format!("{}\r\n", word.text())),
-            }
-        }
-        if let Some(body) = &body {
-            lines.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n");
-        let mut bytes = head.into_bytes();
-        bytes.extend(body.unwrap_or_default());
-        self.send(&conn, bytes);
-        let how = if method == "HEAD" { Read::HeadOnly } else { Read::Message };
-        self.steps.push(Step::Read(conn, how, status));
-        Ok(())
-    }
-}
-
-fn or_default(conn: &str) -> String {
-    if conn.is_empty() { "c".to_owned() } else { conn.to_owned() }
-}
-
-fn is_verb(word: &str) -> bool {
-    matches!(
-        word,
-        "connect"
-            | "state"
-            | "fin"
-            | "reset"
-            | "close"
-            | "req"
-            | "get"
-            | "head"
-            | "post"
-            | "put"
-            | "delete"
-            | "options"
-    )
-}
-
-/// `CONN< [head|raw|none DURATION] [STATUS]`.
-fn read(conn: String, words: &[Word]) -> Result<Step> {
-    let mut how = Read::Message;
-    let mut status = 0;
-    let mut rest = words.iter();
-    while let Some(word) = rest.next() {
-        match word.text().as_str() {
-            "head" => how = Read::HeadOnly,
-            "raw" => how = Read::Raw,
-            "none" => how = Read::Nothing(rest.next().context("none for how long?")?.duration()?),
-            _ => status = word.number()? as u16,
-        }
-    }
-    Ok(Step::Read(conn, how, status))
-}
-
-/// Actions separated by `;`.
-fn actions(words: &[Word]) -> Result<Vec<Action>> {
-    words
-        .split(|word| matches!(word, Word::Bare(w) if w == ";"))
-        .filter(|part| !part.is_empty())
-        .map(action)
-        .collect()
-}
-
-fn action(words: &[Word]) -> Result<Action> {
-    let rest = &words[1..];
-    let argument = || rest.first().context("an argument is missing");
-    Ok(match words[0].text().as_str() {
-        "early" => Action::Early,
-        "body" => Action::Body,
-        "close" => Action::Close,
-        "reset" => Action::Reset,
-        "fin" => Action::Fin,
-        "hang" => Action::Hang,
-        "wait" => Action::Wait(argument()?.duration()?),
-        "send" => Action::Send(argument()?.bytes()),
-        "reply" => {
-            let body = rest.get(1).map(Word::bytes).unwrap_or_default();
-            let headers = rest.iter().skip(2).map(Word::text).collect();
-            Action::Reply(argument()?.number()? as u16, body, headers)
-        }
-        "chunked" => chunked(argument()?.number()? as u16, &rest[1..])?,
-        other => bail!("unknown action {other}"),
-    })
-}
-
-/// `chunked STATUS "data" … [headers "h: v" …] [trailers "h: v" …]`.
-fn chunked(status: u16, words: &[Word]) -> Result<Action> {
-    let (mut data, mut headers, mut trailers) = (Vec::new(), Vec::new(), Vec::new());
-    let mut part = 0;
-    for word in words {
-        match word {
-            Word::Bare(w) if w == "headers" => part = 1,
-            Word::Bare(w) if w == "trailers" => part = 2,
-            Word::Bare(w) => bail!("unexpected {w}"),
-            Word::Quoted(bytes) if part == 0 => data.push(bytes.clone()),
-            Word::Quoted(_) if part == 1 => headers.push(word.text()),
-            Word::Quoted(_) => trailers.push(word.text()),
-        }
-    }
-    Ok(Action::Chunked(status, data, headers, trailers))
 }

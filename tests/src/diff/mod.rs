@@ -14,6 +14,7 @@ pub mod text;
 pub mod upstream;
 
 use crate::bins;
+use crate::certs::Store;
 use crate::proxy::Kind;
 use anyhow::{Context, Result};
 use case::{Case, File};
@@ -21,6 +22,7 @@ use client::Clients;
 use report::Transcript;
 use side::{Before, Side};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long late statistics and log lines are waited for.
@@ -71,9 +73,10 @@ pub fn load(name: &str) -> Result<(File, String)> {
 /// The text lists every case that differs, with both sides.
 pub fn run(name: &str, subject: Kind) -> Result<()> {
     let (file, template) = load(name)?;
+    let certs = Arc::new(Store::make(&file.certs)?);
     let (oracle, subject) = std::thread::scope(|scope| {
-        let oracle = scope.spawn(|| Side::start(Kind::Envoy, &template, &file));
-        let subject = Side::start(subject, &template, &file);
+        let oracle = scope.spawn(|| Side::start(Kind::Envoy, &template, &file, &certs));
+        let subject = Side::start(subject, &template, &file, &certs);
         (oracle.join().unwrap_or_else(|_| panic!("the thread of the oracle panicked")), subject)
     });
     let (mut oracle, mut subject) = (oracle?, subject?);

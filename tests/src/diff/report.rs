@@ -21,17 +21,20 @@ impl Transcript {
         self.sections.iter().map(section).collect()
     }
 
-    /// Whether the first answer a client got refuses what was sent, and the connection is not
-    /// left open after a refusal of a request.
+    /// Whether the first answer a client got refuses what was sent: a status that says so, or on
+    /// HTTP/2 a reset or the end of the connection.
     #[must_use]
     pub fn refuses(&self) -> bool {
         const STATUSES: [&str; 5] = ["400", "431", "501", "502", "503"];
         let answers = self.sections.first().map(|(_, lines)| lines.as_slice()).unwrap_or_default();
-        answers
-            .iter()
-            .find_map(|line| line.split_once("HTTP/1.").map(|(_, rest)| rest))
-            .and_then(|rest| rest.split(' ').nth(1))
-            .is_some_and(|status| STATUSES.contains(&status))
+        let status = answers.iter().find_map(|line| {
+            let h1 = line.split_once("HTTP/1.").and_then(|(_, rest)| rest.split(' ').nth(1));
+            h1.or_else(|| line.split_once(":status: ").map(|(_, status)| status))
+        });
+        match status {
+            Some(status) => STATUSES.contains(&status),
+            None => answers.iter().any(|line| line.contains("reset") || line.contains("closed")),
+        }
     }
 }
 

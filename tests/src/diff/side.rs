@@ -5,12 +5,14 @@ use super::client::Clients;
 use super::normal::Names;
 use super::report::Transcript;
 use super::upstream::{BlackHole, Seen, Upstream};
+use crate::certs::Store;
 use crate::ports;
 use crate::proxy::{self, Kind, Proxy};
 use crate::wire::Peer;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A proxy, what is behind it, and how its ports are called.
@@ -23,6 +25,7 @@ pub struct Side {
     _holes: Vec<BlackHole>,
     listeners: BTreeMap<String, u16>,
     names: Names,
+    certs: Arc<Store>,
 }
 
 /// What a case began with.
@@ -35,11 +38,12 @@ pub struct Before {
 impl Side {
     /// Starts upstreams and proxy for a configuration template. Placeholders: `{{admin}}`,
     /// `{{listener_N}}`, `{{upstream_N}}`, `{{dead_N}}` (nobody listens), `{{hole_N}}` (no SYN is
-    /// answered) are ports on 127.0.0.1; `{{dir}}` is the folder of the proxy.
+    /// answered) are ports on 127.0.0.1; `{{dir}}` is the folder of the proxy; `{{cert:NAME}}`,
+    /// `{{key:NAME}}`, `{{ca:NAME}}` and so on are made of the file's certificates.
     ///
     /// # Errors
     /// An unknown placeholder, or the proxy does not start.
-    pub fn start(kind: Kind, template: &str, file: &File) -> Result<Self> {
+    pub fn start(kind: Kind, template: &str, file: &File, certs: &Arc<Store>) -> Result<Self> {
         let dir = proxy::new_dir()?;
         let mut upstreams = BTreeMap::new();
         let mut holes = Vec::new();
@@ -53,7 +57,10 @@ impl Side {
             if let Some(port) = listeners.get(name) {
                 return Some(port.to_string());
             }
-            match new_port(name, file, &mut upstreams, &mut holes) {
+            if name.contains(':') {
+                return certs.placeholder(name, &dir).map_err(|error| failure = Some(error)).ok();
+            }
+            match new_port(name, file, certs, &mut upstreams, &mut holes) {
                 Ok(port) => {
                     listeners.insert(name.to_owned(), port);
                     names.ports.insert(port, name.to_owned());
@@ -70,13 +77,20 @@ impl Side {
         }
         let admin = *listeners.get("admin").context("the configuration has no {{admin}}")?;
         let proxy = Proxy::start(kind, dir, &config?, admin, &file.args)?;
-        Ok(Self { proxy, kind, upstreams, _holes: holes, listeners, names })
+        let certs = Arc::clone(certs);
+        Ok(Self { proxy, kind, upstreams, _holes: holes, listeners, names, certs })
     }
 
     /// Which proxy this is.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The certificates of the case file.
+    #[must_use]
+    pub fn certs(&self) -> Arc<Store> {
+        Arc::clone(&self.certs)
     }
 
     /// Connects to a listener: its name in the configuration, or `FILE.sock` in the folder.
@@ -196,13 +210,15 @@ impl Side {
 fn new_port(
     name: &str,
     file: &File,
+    certs: &Arc<Store>,
     upstreams: &mut BTreeMap<usize, Upstream>,
     holes: &mut Vec<BlackHole>,
 ) -> Result<u16> {
     if let Some(n) = name.strip_prefix("upstream_") {
         let n: usize = n.parse()?;
         let rules = file.rules.iter().filter(|rule| rule.upstream == n).cloned().collect();
-        let upstream = Upstream::start(rules)?;
+        let options = file.upstreams.get(&n).cloned().unwrap_or_default();
+        let upstream = Upstream::start(rules, options, certs)?;
         let port = upstream.port;
         upstreams.insert(n, upstream);
         return Ok(port);

@@ -1,19 +1,29 @@
 //! The scripted server behind a proxy: it reads requests whole, notes exactly what it got, and does
 //! what the case told it to do with the next request (200 `ok` when it told nothing).
 //!
-//! LIFECYCLE of a connection: accepted → (request read → noted → script acted out)* → ended by the
-//! script or by the proxy. One thread each; the listener lives as long as the process of the test.
+//! LIFECYCLE of a connection: accepted → PROXY header and TLS as the case file says → HTTP/2 when the
+//! preface comes, otherwise HTTP/1: (request read → noted → script acted out)* → ended by the script
+//! or by the proxy. One thread each; the listener lives as long as the process of the test.
 
-use super::case::{Action, Rule};
+use super::case::{Action, Rule, UpstreamOptions};
 use super::text;
-use crate::wire::{Body, End, Head, Peer, escape_latin};
+use crate::certs::Store;
+use crate::h2::PREFACE;
+use crate::tls;
+use crate::wire::{Body, End, Peer, escape_latin};
 use anyhow::{Context, Result};
+use rustls::ServerConfig;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+mod h1;
+mod h2;
+mod proxied;
+mod raw;
 
 /// A listening scripted server.
 #[derive(Debug)]
@@ -30,6 +40,9 @@ struct Shared {
     /// The open connections.
     open: Mutex<BTreeMap<usize, Socket>>,
     rules: Vec<Rule>,
+    options: UpstreamOptions,
+    tls: Option<Arc<ServerConfig>>,
+    certs: Arc<Store>,
     /// Counts the cases, so that what comes late is not taken for part of the next one.
     case: AtomicUsize,
 }
@@ -51,11 +64,12 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Upstream {
-    /// Starts one; `rules` are those of this upstream.
+    /// Starts one; `rules` and `options` are those of this upstream.
     ///
     /// # Errors
-    /// It cannot listen.
-    pub fn start(rules: Vec<Rule>) -> Result<Self> {
+    /// It cannot listen, or has no such certificate.
+    pub fn start(rules: Vec<Rule>, options: UpstreamOptions, certs: &Arc<Store>) -> Result<Self> {
+        let tls = options.tls.as_ref().map(|tls| tls.config(certs)).transpose()?;
         let listener = TcpListener::bind("127.0.0.1:0").context("an upstream cannot listen")?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
@@ -63,6 +77,9 @@ impl Upstream {
             seen: Mutex::default(),
             open: Mutex::default(),
             rules,
+            options,
+            tls,
+            certs: Arc::clone(certs),
             case: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&shared);
@@ -120,37 +137,89 @@ impl Upstream {
     }
 }
 
+/// What one connection notes.
+#[derive(Clone, Copy)]
+struct Notes<'a> {
+    shared: &'a Shared,
+    connection: usize,
+    case: usize,
+}
+
+impl Notes<'_> {
+    fn add(&self, lines: Vec<String>, request: bool) {
+        let (connection, case) = (self.connection, self.case);
+        locked(&self.shared.seen).push(Seen { connection, lines, case, request });
+    }
+}
+
 impl Shared {
     /// Serves a connection to its end and gives it back, to be closed.
     fn serve(&self, connection: usize, mut peer: Peer) -> Peer {
-        loop {
-            let head = peer.head(far());
-            let case = self.case.load(Ordering::SeqCst);
-            let note = |lines: Vec<String>, request: bool| {
-                locked(&self.seen).push(Seen { connection, lines, case, request });
-            };
-            let head = match head {
-                Ok(head) => head,
-                Err(_) if peer.buf.is_empty() => return peer,
-                Err(_) => {
-                    let raw = escape_latin(&peer.buf);
-                    note(vec![format!("incomplete head {raw:?}")], true);
-                    return peer;
-                }
-            };
-            let path = head.start.split(' ').nth(1).unwrap_or_default();
-            if let Some(rule) = self.rules.iter().find(|rule| rule.path == path) {
-                if !act(&mut peer, &head, &rule.script, &|_, _| {}) {
-                    return peer;
-                }
-                continue;
+        let notes = self.notes(connection);
+        if let Err(why) = self.begin(&mut peer, &notes) {
+            if let Some(why) = why {
+                notes.add(vec![why], false);
             }
-            let next = locked(&self.scripts).pop_front();
-            let script = next.unwrap_or_else(|| vec![Action::Reply(200, b"ok".to_vec(), vec![])]);
-            if !exchange(&mut peer, &head, &script, &note) {
-                return peer;
+            return peer;
+        }
+        if self.options.raw {
+            return self.serve_raw(connection, peer);
+        }
+        while peer.buf.len() < PREFACE.len() && PREFACE.starts_with(&peer.buf) {
+            if peer.fill(far()).is_err() {
+                return if peer.buf.is_empty() { peer } else { self.serve_h1(connection, peer) };
             }
         }
+        if !peer.buf.starts_with(PREFACE) {
+            return self.serve_h1(connection, peer);
+        }
+        peer.buf.drain(..PREFACE.len());
+        self.serve_h2(connection, peer)
+    }
+
+    /// What comes before the bytes of HTTP: a PROXY header, TLS.
+    fn begin(&self, peer: &mut Peer, notes: &Notes<'_>) -> Result<(), Option<String>> {
+        if self.options.proxy {
+            let header = proxied::take(peer, far()).map_err(|end| {
+                let came = escape_latin(&peer.buf);
+                (end != End::Closed || !came.is_empty())
+                    .then(|| format!("no PROXY header: {}, after {came:?}", end.word()))
+            })?;
+            notes.add(vec![header], false);
+        }
+        let Some(config) = &self.tls else { return Ok(()) };
+        if peer.buf.is_empty() && peer.fill(far()).is_err() {
+            return Err(None);
+        }
+        if peer.buf.first() != Some(&22) {
+            notes.add(vec!["no TLS".to_owned()], false);
+            return Ok(());
+        }
+        let secured = tls::accept(Arc::clone(config))
+            .map_err(|_| End::Garbage)
+            .and_then(|connection| peer.secure(connection, far()));
+        secured.map_err(|_| Some("tls failed".to_owned()))?;
+        let facts = peer.tls().map(|link| link.facts(&self.certs)).unwrap_or_default();
+        notes.add(vec![format!("tls {facts}")], false);
+        Ok(())
+    }
+
+    fn notes(&self, connection: usize) -> Notes<'_> {
+        Notes { shared: self, connection, case: self.case.load(Ordering::SeqCst) }
+    }
+
+    fn rule(&self, path: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.path == path)
+    }
+
+    fn next_script(&self) -> Option<Vec<Action>> {
+        locked(&self.scripts).pop_front()
+    }
+}
+
+impl std::fmt::Debug for Notes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notes").field("connection", &self.connection).finish()
     }
 }
 
@@ -158,88 +227,14 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(300)
 }
 
-/// Reads the rest of a request, notes it, acts. False: the connection is over.
-fn exchange(
-    peer: &mut Peer,
-    head: &Head,
-    script: &[Action],
-    note: &dyn Fn(Vec<String>, bool),
-) -> bool {
-    let mut lines = head_lines(head);
-    if script.first() == Some(&Action::Early) {
-        lines.push("(body not waited for)".into());
-        note(lines, true);
-        return act(peer, head, &script[1..], note);
-    }
-    match peer.request_body(head, far()) {
-        Ok(body) => {
-            lines.extend(body_lines(&body));
-            note(lines, true);
-            act(peer, head, script, note)
-        }
-        Err((end, part)) => {
-            lines.extend(body_lines(&part));
-            lines.push(ending("incomplete", end));
-            note(lines, true);
-            false
-        }
-    }
-}
-
-fn act(peer: &mut Peer, head: &Head, script: &[Action], note: &dyn Fn(Vec<String>, bool)) -> bool {
-    for action in script {
-        match action {
-            Action::Early => {}
-            Action::Body => {
-                let lines = match peer.request_body(head, far()) {
-                    Ok(body) => body_lines(&body),
-                    Err((end, part)) => {
-                        let mut lines = body_lines(&part);
-                        lines.push(ending("incomplete", end));
-                        lines
-                    }
-                };
-                note(lines, false);
-            }
-            Action::Reply(status, body, headers) => {
-                peer.send(&reply(*status, body, headers, head.start.starts_with("HEAD ")));
-            }
-            Action::Chunked(status, data, headers, trailers) => {
-                send_chunked(peer, *status, data, headers, trailers);
-            }
-            Action::Send(bytes) => peer.send(bytes),
-            Action::Wait(time) => std::thread::sleep(*time),
-            Action::Fin => peer.fin(),
-            Action::Close => return false,
-            Action::Reset => {
-                if let Ok(socket) = peer.try_clone_socket() {
-                    socket.set_linger(Some(Duration::ZERO)).ok();
-                }
-                return false;
-            }
-            Action::Hang => {
-                peer.to_end(far());
-                let extra = text::body(&peer.buf);
-                note(vec![format!("the proxy ended the connection, after {extra}")], false);
-                return false;
-            }
-        }
-    }
-    true
-}
-
 fn ending(what: &str, end: End) -> String {
     match end {
         End::Garbage => format!("({what}: not HTTP/1)"),
         End::Timeout => format!("({what}: no more came)"),
+        End::Alert => format!("({what}: TLS failed)"),
         // FIN or RST is decided by what lies unread in the kernel: no choice of the proxy.
-        End::Closed | End::Reset => format!("({what}: the proxy ended the connection)"),
+        End::Closed | End::Reset | End::Cut => format!("({what}: the proxy ended the connection)"),
     }
-}
-
-fn head_lines(head: &Head) -> Vec<String> {
-    let headers = head.headers.iter().map(|(name, value)| format!("{name}: {value}"));
-    std::iter::once(head.start.clone()).chain(headers).collect()
 }
 
 /// A body as lines of a transcript: how it was framed, what it held.
@@ -255,45 +250,6 @@ pub fn body_lines(body: &Body) -> Vec<String> {
             lines
         }
     }
-}
-
-fn reply(status: u16, body: &[u8], headers: &[String], to_head: bool) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
-    if !matches!(status, 100..200 | 204 | 304) {
-        head.push_str(&format!("content-length: {}\r\n", body.len()));
-    }
-    for line in headers {
-        head.push_str(line);
-        head.push_str("\r\n");
-    }
-    head.push_str("\r\n");
-    let mut bytes = head.into_bytes();
-    if !to_head {
-        bytes.extend_from_slice(body);
-    }
-    bytes
-}
-
-fn send_chunked(
-    peer: &mut Peer,
-    status: u16,
-    data: &[Vec<u8>],
-    headers: &[String],
-    trailers: &[String],
-) {
-    let lines = |lines: &[String]| lines.iter().map(|l| format!("{l}\r\n")).collect::<String>();
-    let head = format!(
-        "HTTP/1.1 {status} Scripted\r\ntransfer-encoding: chunked\r\n{}\r\n",
-        lines(headers)
-    );
-    peer.send(head.as_bytes());
-    for chunk in data {
-        let mut bytes = format!("{:x}\r\n", chunk.len()).into_bytes();
-        bytes.extend_from_slice(chunk);
-        bytes.extend_from_slice(b"\r\n");
-        peer.send(&bytes);
-    }
-    peer.send(format!("0\r\n{}\r\n", lines(trailers)).as_bytes());
 }
 
 /// An address that answers no SYN: its queue is full. The sockets keep it full.

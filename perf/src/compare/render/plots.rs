@@ -2,18 +2,51 @@
 
 use super::super::data::Raw;
 use super::super::peer::Kind;
-use super::super::scenario::TRAFFIC;
+use super::super::scenario::{Scenario, Suite};
 use super::{median, tables, values};
 use crate::output::{Bar, COLORS, Color, Curve, bars, curves};
 
 /// Name and content of every plot there are figures for.
 pub(super) fn all(raw: &Raw) -> Vec<(&'static str, String)> {
     let mut plots = Vec::new();
-    plots.extend(cpu(raw));
-    for (key, name) in [("rate", "rate.svg"), ("half", "half.svg")] {
-        plots.extend(latency(raw, key).map(|plot| (name, plot)));
+    for (name, title, scenarios) in charts(raw.suite) {
+        plots.extend(cpu(raw, title, &scenarios).map(|plot| (name, plot)));
+    }
+    if raw.suite == Suite::Http1 {
+        for (key, name) in [("rate", "rate.svg"), ("half", "half.svg")] {
+            plots.extend(latency(raw, key).map(|plot| (name, plot)));
+        }
     }
     plots
+}
+
+type Chart = (&'static str, &'static str, Vec<&'static Scenario>);
+
+/// Bars of CPU time: file, title, scenarios of about the same cost, lest some dwarf the others.
+fn charts(suite: Suite) -> Vec<Chart> {
+    let pick = |wanted: &dyn Fn(&Scenario) -> bool| -> Vec<_> {
+        suite.traffic().iter().filter(|scenario| wanted(scenario)).collect()
+    };
+    let cpu = "CPU time of the proxy per request (median; the line is the range)";
+    match suite {
+        Suite::Http1 => vec![("cpu.svg", cpu, pick(&|scenario| scenario.key != "l16"))],
+        Suite::Protocols => {
+            let small = |scenario: &Scenario| scenario.keep_alive() && scenario.bytes == 0;
+            vec![
+                ("cpu.svg", cpu, pick(&small)),
+                (
+                    "connections.svg",
+                    "CPU time of the proxy per connection with one request",
+                    pick(&|scenario| !scenario.keep_alive()),
+                ),
+                (
+                    "bytes.svg",
+                    "CPU time of the proxy per 64 KB chunk or 1 MB body",
+                    pick(&|scenario| scenario.bytes > 0),
+                ),
+            ]
+        }
+    }
 }
 
 fn color(kind: Kind) -> Color {
@@ -21,11 +54,10 @@ fn color(kind: Kind) -> Color {
     COLORS[at % COLORS.len()]
 }
 
-/// CPU per request of all scenarios but the one with large bodies, which would dwarf the others.
-fn cpu(raw: &Raw) -> Option<(&'static str, String)> {
-    let groups: Vec<_> = TRAFFIC
+/// CPU per request.
+fn cpu(raw: &Raw, title: &str, scenarios: &[&Scenario]) -> Option<String> {
+    let groups: Vec<_> = scenarios
         .iter()
-        .filter(|scenario| scenario.key != "l16")
         .filter_map(|scenario| {
             let group: Vec<_> = raw
                 .peers
@@ -49,13 +81,12 @@ fn cpu(raw: &Raw) -> Option<(&'static str, String)> {
     if groups.is_empty() {
         return None;
     }
-    let title = "CPU time of the proxy per request (median; the line is the range)";
-    Some(("cpu.svg", bars(title, "µs", &groups)))
+    Some(bars(title, "µs", &groups))
 }
 
 /// Latency by percentile, of each peer the run whose p99 is in the middle.
 fn latency(raw: &Raw, key: &str) -> Option<String> {
-    let scenario = TRAFFIC.iter().find(|scenario| scenario.key == key)?;
+    let scenario = raw.suite.find(key)?;
     let curve = |kind: Kind| {
         let runs = raw.traffic.iter().filter(|run| run.peer == kind && run.scenario == key);
         let mut runs: Vec<_> = runs.filter(|run| !run.report.curve.is_empty()).collect();

@@ -1,87 +1,128 @@
 //! Tables of the report.
 
-use super::super::data::{IdleRun, Raw, RoutesRun, TrafficRun};
+use super::super::data::{IdleRun, Raw, RoutesRun, StormRun, TrafficRun};
 use super::super::peer::Kind;
+use super::super::scenario::Scenario;
 use super::median;
-use crate::load::Report;
+use crate::load::{Handshake, Latency, Report};
 use crate::units;
 use std::fmt::Write;
 
-/// One scenario; empty when it did not run.
-pub(super) fn traffic(raw: &Raw, scenario: &str, wrk: bool) -> String {
+/// One scenario; empty when it did not run. `second`: by the second generator.
+pub(super) fn traffic(raw: &Raw, scenario: &Scenario, second: bool) -> String {
     let runs = |kind| -> Vec<&TrafficRun> {
-        let all = raw.traffic.iter().filter(|run| run.wrk == wrk && run.peer == kind);
-        all.filter(|run| run.scenario == scenario).collect()
+        let all = raw.traffic.iter().filter(|run| run.second == second && run.peer == kind);
+        all.filter(|run| run.scenario == scenario.key).collect()
     };
+    let all: Vec<_> = raw.peers.iter().flat_map(|peer| runs(peer.kind)).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let columns = columns(scenario, second, &all);
     let envoy = median(&each(&runs(Kind::Envoy), |run| cpu(&run.report)));
-    let open = raw.traffic.iter().any(|run| run.scenario == scenario && run.report.rate.is_some());
-    let tail = if wrk { "" } else { " p99.9 |" };
-    let late = if open { " sent late p50, p99 |" } else { "" };
-    let mut out = format!(
-        "| | CPU µs/request | ÷ Envoy | requests/s | p50 | p99 |{tail} RSS | failed |{late} \
-         generator core | others |\n|---|"
-    );
-    let columns = 9 + usize::from(!wrk) + usize::from(open);
-    out += &"---|".repeat(columns);
-    out.push('\n');
-    let mut rows = 0;
+    let mut out =
+        format!("| |{}", columns.iter().map(|(name, _)| format!(" {name} |")).collect::<String>());
+    out += &format!("\n|---|{}\n", "---|".repeat(columns.len()));
     for peer in &raw.peers {
         let runs = runs(peer.kind);
         if runs.is_empty() {
             continue;
         }
-        rows += 1;
-        let cpus = each(&runs, |run| cpu(&run.report));
-        let latency = |value: fn(&Report) -> f64| {
-            spread(&each(&runs, |run| value(&run.report)), units::micros)
-        };
-        let of = |value: &dyn Fn(&TrafficRun) -> f64| median(&each(&runs, value)).unwrap_or(0.0);
-        let _ = write!(
-            out,
-            "| {} | {} | {} | {} | {} | {} |",
-            peer.kind.title(),
-            spread(&cpus, |us| format!("{us:.1}")),
-            share(median(&cpus), envoy),
-            spread(&each(&runs, |run| run.report.requests_per_second), units::grouped),
-            latency(|report| report.latency.p50),
-            latency(|report| report.latency.p99),
-        );
-        if !wrk {
-            let _ = write!(out, " {} |", latency(|report| report.latency.p99_9));
-        }
-        let memory = of(&|run| resident(&run.report));
-        let failed: u64 = runs.iter().map(|run| run.report.failed()).sum();
-        let _ = write!(out, " {} | {failed} |", units::bytes(memory));
-        if open {
-            let late = |value: fn(&crate::load::Latency) -> f64| {
-                // All connections were busy all the time: the generator was never free to be late.
-                let all = runs.iter().filter_map(|run| run.report.sent_late.as_ref());
-                let all: Vec<_> = all.filter(|late| late.max > 0.0).map(value).collect();
-                median(&all).map_or_else(|| "–".to_owned(), units::micros)
-            };
-            let _ = write!(out, " {}, {} |", late(|late| late.p50), late(|late| late.p99));
-        }
-        let percent = |value: f64| format!("{:.0} %", value * 100.0);
-        let (busy, others) = (of(&|run| run.load_core), of(&|run| run.foreign));
-        let _ = writeln!(out, " {} | {} |", percent(busy), percent(others));
+        let cells = columns.iter().map(|(_, show)| format!(" {} |", show(&runs, envoy)));
+        let _ = writeln!(out, "| {} |{}", peer.kind.title(), cells.collect::<String>());
     }
-    if rows == 0 { String::new() } else { out }
+    out
+}
+
+/// A cell: from the runs of one peer and Envoy's CPU per request.
+type Cell = Box<dyn Fn(&[&TrafficRun], Option<f64>) -> String>;
+
+fn columns(scenario: &Scenario, second: bool, all: &[&TrafficRun]) -> Vec<(String, Cell)> {
+    let (unit, bytes) = (scenario.unit, scenario.bytes as f64);
+    let mut columns: Vec<(String, Cell)> = vec![
+        (format!("CPU µs/{unit}"), over(|run| cpu(&run.report), |us| format!("{us:.1}"))),
+        (
+            "÷ Envoy".to_owned(),
+            Box::new(|runs, envoy| share(median(&each(runs, |run| cpu(&run.report))), envoy)),
+        ),
+    ];
+    if scenario.bytes > 0 {
+        let per_gb = move |run: &TrafficRun| cpu(&run.report) / 1e6 / (bytes / 1e9);
+        columns.push(("CPU s/GB".to_owned(), over(per_gb, |s| format!("{s:.3}"))));
+        let rate = move |run: &TrafficRun| run.report.requests_per_second * bytes / 1e9;
+        columns.push(("GB/s".to_owned(), over(rate, |rate| format!("{rate:.2}"))));
+    }
+    let rate = over(|run| run.report.requests_per_second, units::grouped);
+    columns.push((format!("{unit}s/s"), rate));
+    let latency =
+        |value: fn(&Latency) -> f64| over(move |run| value(&run.report.latency), units::micros);
+    columns.push(("p50".to_owned(), latency(|latency| latency.p50)));
+    columns.push(("p99".to_owned(), latency(|latency| latency.p99)));
+    if !second {
+        columns.push(("p99.9".to_owned(), latency(|latency| latency.p99_9)));
+    }
+    let middle = |value: fn(&TrafficRun) -> f64, show: fn(f64) -> String| -> Cell {
+        Box::new(move |runs, _| show(median(&each(runs, value)).unwrap_or(0.0)))
+    };
+    columns.push(("RSS".to_owned(), middle(|run| resident(&run.report), units::bytes)));
+    columns.push((
+        "failed".to_owned(),
+        Box::new(|runs, _| runs.iter().map(|run| run.report.failed()).sum::<u64>().to_string()),
+    ));
+    if all.iter().any(|run| !run.report.handshakes.is_empty()) && !scenario.keep_alive() {
+        columns.push(("resumed".to_owned(), middle(|run| resumed(&run.report), percent)));
+    }
+    if all.iter().any(|run| run.report.rate.is_some()) {
+        columns.push(("sent late p50, p99".to_owned(), Box::new(|runs, _| late(runs))));
+    }
+    columns.push(("generator core".to_owned(), middle(|run| run.load_core, percent)));
+    columns.push(("others".to_owned(), middle(|run| run.foreign, percent)));
+    columns
+}
+
+/// Median and range of a value.
+fn over(
+    value: impl Fn(&TrafficRun) -> f64 + 'static,
+    show: impl Fn(f64) -> String + 'static,
+) -> Cell {
+    Box::new(move |runs, _| spread(&each(runs, &value), &show))
+}
+
+fn late(runs: &[&TrafficRun]) -> String {
+    let of = |value: fn(&Latency) -> f64| {
+        // All connections were busy all the time: the generator was never free to be late.
+        let all = runs.iter().filter_map(|run| run.report.sent_late.as_ref());
+        let all: Vec<_> = all.filter(|late| late.max > 0.0).map(value).collect();
+        median(&all).map_or_else(|| "–".to_owned(), units::micros)
+    };
+    format!("{}, {}", of(|late| late.p50), of(|late| late.p99))
+}
+
+/// Share of the handshakes that used a ticket.
+fn resumed(report: &Report) -> f64 {
+    let all: u64 = report.handshakes.values().sum();
+    let resumed = report.handshakes.get(Handshake::Resumed.name()).copied().unwrap_or(0);
+    resumed as f64 / all.max(1) as f64
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
 }
 
 /// Memory of idle connections, with its heading.
-pub(super) fn idle(raw: &Raw) -> String {
-    if raw.idle.is_empty() {
-        return String::new();
-    }
-    let connections = raw.idle.iter().map(|run| run.connections).max().unwrap_or(0);
+pub(super) fn idle(raw: &Raw, scenario: &Scenario) -> String {
+    let all = || raw.idle.iter().filter(|run| run.scenario == scenario.key);
+    let Some(connections) = all().map(|run| run.connections).max() else { return String::new() };
     let mut out = format!(
-        "\n## idle: memory, {} idle connections after one request each\n\n\
+        "\n## {}: memory, {} idle connections: {}\n\n\
          | | process, no connection | all connections open | per idle connection |\n\
          |---|---|---|---|\n",
-        units::grouped(connections as f64)
+        scenario.key,
+        units::grouped(connections as f64),
+        scenario.title,
     );
     for peer in &raw.peers {
-        let runs: Vec<_> = raw.idle.iter().filter(|run| run.peer == peer.kind).collect();
+        let runs: Vec<_> = all().filter(|run| run.peer == peer.kind).collect();
         if runs.is_empty() {
             continue;
         }
@@ -96,6 +137,48 @@ pub(super) fn idle(raw: &Raw) -> String {
             column(&|run| run.process as f64),
             column(&|run| run.connected as f64),
             column(&IdleRun::per_connection),
+        );
+    }
+    out
+}
+
+/// Storms, with their heading.
+pub(super) fn storm(raw: &Raw) -> String {
+    let Some(first) = raw.storms.first() else { return String::new() };
+    let mut out = format!(
+        "\n## storm: {} requests/s on {} live TLS connections, while 500 new ones per second more \
+         come than the proxy can take\n\n\
+         | | p99 without | p99 within | within ÷ without | live, failed | handshakes/s it can do | \
+         asked for in the storm | completed | failed or left out |\n|---|{}\n",
+        units::grouped(first.calm.rate.unwrap_or(0.0)),
+        first.calm.connections,
+        "---|".repeat(8),
+    );
+    for peer in &raw.peers {
+        let runs: Vec<_> = raw.storms.iter().filter(|run| run.peer == peer.kind).collect();
+        if runs.is_empty() {
+            continue;
+        }
+        let column = |value: &dyn Fn(&StormRun) -> f64, show: fn(f64) -> String| {
+            spread(&runs.iter().map(|run| value(run)).collect::<Vec<_>>(), show)
+        };
+        let lost = |run: &StormRun| {
+            let seconds = run.handshakes.seconds.max(1e-9);
+            (run.handshakes.failed + run.handshakes.left_out) as f64 / seconds
+        };
+        let failed = |run: &StormRun| (run.calm.failed() + run.stormy.failed()) as f64;
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {}/s | {}/s | {}/s |",
+            peer.kind.title(),
+            column(&|run| StormRun::p99(&run.calm), units::micros),
+            column(&|run| StormRun::p99(&run.stormy), units::micros),
+            column(&StormRun::p99_ratio, |ratio| format!("{ratio:.2}")),
+            column(&failed, units::grouped),
+            column(&|run| run.capacity, units::grouped),
+            column(&|run| run.rate, units::grouped),
+            column(&|run| run.handshakes.per_second(), units::grouped),
+            column(&lost, units::grouped),
         );
     }
     out

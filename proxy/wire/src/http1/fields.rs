@@ -1,11 +1,11 @@
 //! What is special about single header fields.
 
-use super::lines::Side;
+pub(crate) use super::lines::Side;
 use crate::names::KnownName;
 
 /// Fields that frame, route or authenticate a message mean nothing after its body and are dropped
 /// there (RFC 9110 section 6.5.1).
-pub(super) fn may_be_trailer(known: KnownName) -> bool {
+pub(crate) fn may_be_trailer(known: KnownName) -> bool {
     !matches!(
         known,
         KnownName::Host
@@ -33,7 +33,7 @@ pub(super) fn may_be_trailer(known: KnownName) -> bool {
 /// Whether Envoy joins several lines of this name into one, with a comma: the headers its maps
 /// keep in fixed slots, which differ between requests and responses. What reads one of them then
 /// sees every line, so that a second line cannot hide from a check. Found by asking Envoy 1.40.
-pub(super) fn is_joined(known: KnownName, side: Side) -> bool {
+pub(crate) fn is_joined(known: KnownName, side: Side) -> bool {
     use KnownName as K;
     let in_both = matches!(
         known,

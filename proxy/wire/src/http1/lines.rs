@@ -193,7 +193,7 @@ impl Splitter<'_> {
 
 /// Which message the lines belong to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Request,
     Response,
     Trailers,

@@ -8,7 +8,7 @@
 mod body;
 mod encode;
 mod error;
-mod fields;
+pub(crate) mod fields;
 mod lines;
 mod options;
 mod request;

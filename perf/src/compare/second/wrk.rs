@@ -1,9 +1,8 @@
-//! wrk as an independent second generator.
+//! wrk: HTTP/1.1 by an independent generator.
 
-use super::peer::version_in;
-use crate::load::{Latency, Report, WatchedCpu};
-use crate::proc;
-use anyhow::{Context, Result, bail, ensure};
+use super::super::peer::version_in;
+use crate::load::{Latency, Report};
+use anyhow::{Context, Result, bail};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,56 +10,24 @@ use std::time::Duration;
 ///
 /// # Errors
 /// It is not installed.
-pub(super) fn version() -> Result<String> {
+pub(in super::super) fn version() -> Result<String> {
     // Its exit code for --version is 1.
     let output = Command::new("wrk").arg("--version").output().context("wrk is not installed")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split_whitespace().nth(1).map_or_else(|| version_in(&text), str::to_owned))
+    let version = text.split_whitespace().nth(1);
+    Ok(format!("wrk {}", version.map_or_else(|| version_in(&text), str::to_owned)))
 }
 
-/// One run; `pid` is the proxy.
-///
-/// # Errors
-/// wrk fails or prints what cannot be read.
-pub(super) fn run(
-    url: &str,
-    connections: usize,
-    duration: Duration,
-    core: usize,
-    pid: u32,
-) -> Result<Report> {
-    let seconds = duration.as_secs().max(1);
-    let before = proc::cpu_time(pid)?;
-    let url = url.to_owned();
-    let arguments = [
-        "-t1".to_owned(),
-        format!("-c{connections}"),
-        format!("-d{seconds}s"),
-        "--latency".to_owned(),
-        url.clone(),
-    ];
-    let thread = std::thread::spawn(move || -> Result<_> {
-        proc::pin(core)?;
-        Ok(Command::new("wrk").args(arguments).output()?)
-    });
-    let output = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let cpu = proc::cpu_time(pid)?.saturating_sub(before);
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "wrk: {text}{}", String::from_utf8_lossy(&output.stderr));
-    let mut report = parse(&text).with_context(|| format!("cannot read what wrk says: {text}"))?;
-    report.url = url;
-    report.connections = connections;
-    report.watched = Some(WatchedCpu {
-        pid,
-        micros_per_request: cpu.as_secs_f64() * 1e6 / report.answered.max(1) as f64,
-        cores: cpu.as_secs_f64() / report.seconds,
-        resident_bytes: proc::resident(pid)?,
-    });
-    Ok(report)
+/// What to start.
+pub(in super::super) fn command(url: &str, connections: usize, duration: Duration) -> Command {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", "--latency", &format!("-c{connections}")]);
+    command.arg(format!("-d{}s", duration.as_secs().max(1))).arg(url);
+    command
 }
 
 /// Reads wrk's output.
-pub(super) fn parse(text: &str) -> Result<Report> {
+pub(in super::super) fn parse(text: &str) -> Result<Report> {
     let mut report = Report::default();
     for line in text.lines().map(str::trim) {
         let words: Vec<_> = line.split_whitespace().collect();
