@@ -6,6 +6,7 @@ use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, Version};
 
 use super::conn::{After, Conn, Work};
 use super::info::Info;
+use super::reply::is_grpc;
 use crate::filters::router::retry::Retry;
 use crate::filters::router::{self, Exchange};
 use crate::observe::format::{
@@ -72,7 +73,7 @@ pub(crate) fn body_refused(conn: &Conn) {
 
 /// A response was taken back for another attempt.
 pub(crate) fn retried(exchange: &Exchange<'_>, work: &Work, status: u16) {
-    exchange.cluster.charge(work.info.host.as_deref(), status, Variant::Retry);
+    exchange.cluster.charge(work.info.host.as_deref(), status, Variant::Retry, false);
 }
 
 /// The upstream's response head is accepted: what it tells of the upstream goes into the head.
@@ -143,7 +144,8 @@ fn charge_cluster(conn: &Conn, work: &Work) {
     let Some(cluster) = &info.cluster else { return };
     let variant = variant(info);
     if info.code != 0 {
-        cluster.charge(info.host.as_deref(), info.code, variant);
+        let quiet = conn.manager.plan.router.suppress_grpc_failure_stats && is_grpc(&work.request);
+        cluster.charge(info.host.as_deref(), info.code, variant, quiet);
     }
     if let (Some(end), Some(_)) = (info.request_end, info.upstream_rx)
         && info.response_complete

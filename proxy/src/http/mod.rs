@@ -10,6 +10,7 @@ pub(crate) mod down;
 pub(crate) mod http1;
 pub(crate) mod info;
 pub(crate) mod manager;
+pub(crate) mod mutate;
 pub(crate) mod normalise;
 pub(crate) mod reply;
 pub(crate) mod respond;

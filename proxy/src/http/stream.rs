@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error, ParsedHead};
 use ringway_wire::{KnownName as K, Method, Name, RequestHead, Scheme, Version};
 
-use super::account;
+use super::{account, mutate};
 use super::conn::{self, After, Conn, Work};
 use super::normalise::{self, Normalised};
 use super::reply::{self, LocalReply};
@@ -86,6 +86,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
+    mutate::request(conn, work, &plan.early_mutations);
     if parsed.upgrade
         && work.request.method != Method::Connect
         && !is_ignored_upgrade(&work.request)

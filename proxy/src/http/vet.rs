@@ -89,6 +89,11 @@ pub(crate) fn vet(
     let internal = client.may_be_internal && is_internal_client(client.address, &rules.internal);
     let edge = !internal && rules.use_remote_address;
     mark_origin(head, internal, edge, client.address, rules);
+    if !internal {
+        for name in &manager.routes.internal_only_headers {
+            head.headers.remove(Name::from(&**name));
+        }
+    }
     if manager.add_user_agent {
         name_ourselves(head, local);
     }

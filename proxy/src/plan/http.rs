@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mutation::HeaderMutation;
 use super::reply::LocalReplies;
 use super::route::RouteTable;
 use crate::observe::accesslog::AccessLog;
@@ -40,6 +41,8 @@ pub struct HttpManager {
     pub forwarding: Forwarding,
     /// `forward_client_cert_details`, `set_current_client_cert_details`.
     pub client_cert: ClientCertRules,
+    /// `early_header_mutation_extensions`: before the route is chosen.
+    pub early_mutations: Vec<HeaderMutation>,
     /// x-request-id rules.
     pub request_id: RequestId,
     /// Path and host normalisation.

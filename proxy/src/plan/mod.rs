@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod host_page;
 pub mod http;
 pub mod listener;
+pub mod mutation;
 pub mod reply;
 pub mod route;
 pub mod tcp;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringway_xds::api::envoy::config::common::mutation_rules::v3 as mutation_rules;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::route::v3 as route;
 use ringway_xds::api::envoy::r#type::v3 as types;
@@ -10,6 +11,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{regex, string_match};
 use crate::observe::format::{Extensions, Format};
+use crate::plan::mutation::HeaderMutation;
 use crate::plan::route::{
     AppendAction, CaseSensitivity, HeaderAdd, HeaderMatcher, HeaderRules, QueryMatch, QueryMatcher,
     StringMatch, ValueMatch,
@@ -53,6 +55,22 @@ pub(crate) fn additions(
 }
 
 fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> Option<HeaderAdd> {
+    if let Some(core::HeaderValue { key, .. }) = &option.header
+        && !is_modifiable(&key.to_ascii_lowercase())
+    {
+        let message = ":-prefixed or host headers may not be modified";
+        cx.invalid(&at.field("header").field("key"), message);
+        return None;
+    }
+    any_addition(cx, at, option)
+}
+
+/// As [`addition`], pseudo headers and the host among the names.
+fn any_addition(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    option: &core::HeaderValueOption,
+) -> Option<HeaderAdd> {
     let core::HeaderValueOption { header, append, append_action, keep_empty_value } = option;
     let Some(core::HeaderValue { key, value, raw_value }) = header else {
         cx.invalid(&at.field("header"), "value is required");
@@ -60,11 +78,6 @@ fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> O
     };
     let header_at = at.field("header");
     let name = key.to_ascii_lowercase();
-    if !is_modifiable(&name) {
-        let message = ":-prefixed or host headers may not be modified";
-        cx.invalid(&header_at.field("key"), message);
-        return None;
-    }
     // Where both are there the text counts, as in Envoy.
     let text = if value.is_empty() {
         let raw = str::from_utf8(raw_value).map_err(|_| "raw_value is not UTF-8");
@@ -82,6 +95,50 @@ fn addition(cx: &mut Cx<'_>, at: &At<'_>, option: &core::HeaderValueOption) -> O
     let value = cx.ok(&header_at.field("value"), format)?;
     let action = append_action_of(cx, at, *append, *append_action);
     Some(HeaderAdd { name: Arc::from(name), value, action, keep_empty: *keep_empty_value })
+}
+
+/// A list of `HeaderMutation`.
+pub(crate) fn mutations(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    list: &[mutation_rules::HeaderMutation],
+) -> Vec<HeaderMutation> {
+    let each = list.iter().enumerate();
+    each.filter_map(|(index, config)| mutation(cx, &at.index(index), config)).collect()
+}
+
+fn mutation(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &mutation_rules::HeaderMutation,
+) -> Option<HeaderMutation> {
+    use mutation_rules::header_mutation::{Action, RemoveOnMatch};
+    let mutation_rules::HeaderMutation { action } = config;
+    match action {
+        Some(Action::Append(option)) => {
+            any_addition(cx, &at.field("append"), option).map(HeaderMutation::Append)
+        }
+        Some(Action::Remove(name)) => {
+            Some(HeaderMutation::Remove(Arc::from(name.to_ascii_lowercase())))
+        }
+        Some(Action::RemoveOnMatch(RemoveOnMatch { key_matcher })) => {
+            let at = at.field("remove_on_match");
+            let at = at.field("key_matcher");
+            match key_matcher {
+                Some(matcher) => {
+                    string_match(cx, &at, matcher).map(HeaderMutation::RemoveOnMatch)
+                }
+                None => {
+                    cx.invalid(&at, "value is required");
+                    None
+                }
+            }
+        }
+        None => {
+            cx.invalid_allowed(at, "an action is required", "append, remove, remove_on_match");
+            None
+        }
+    }
 }
 
 /// `append_action`, or what the deprecated `append` means.

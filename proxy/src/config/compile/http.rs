@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3 as api;
+use ringway_xds::api::envoy::extensions::http::early_header_mutation::header_mutation::v3 as early;
 use ringway_xds::api::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use super::{access_log, forwarding, http_filters, http1, local_reply, route_table};
+use super::listener::missing_type;
+use super::{access_log, forwarding, headers, http_filters, http1, local_reply, route_table};
 use crate::observe::stats::{Http1CodecStats, HttpStats};
 use crate::plan::http::{
     EscapedSlashes, HttpManager, Normalise, RequestId, Scheme, ServerHeader, StripPort, Timeouts,
 };
+use crate::plan::mutation::HeaderMutation;
 use crate::plan::route::RouteTable;
 
 /// Compiles a connection manager; `None` where there is no route table or no router to run.
@@ -61,6 +64,7 @@ pub(crate) fn compile(
         add_user_agent: add_user_agent.unwrap_or_default(),
         forwarding: forwarding::compile(cx, at, config),
         client_cert: forwarding::client_cert(cx, at, config),
+        early_mutations: early_mutations(cx, at, config),
         request_id: request_id(cx, at, config),
         normalise: normalise(cx, at, config),
         timeouts,
@@ -82,7 +86,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
         http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
         access_log_flush_interval, flush_access_log_on_new_request,
-        early_header_mutation_extensions,
         forward_client_cert_matcher, upgrade_configs, stream_error_on_invalid_http_message,
         path_normalization_options, proxy_status_config, typed_header_validation_config,
         forward_proto_config,
@@ -96,6 +99,8 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         // Read by `timeouts`.
         stream_idle_timeout: _, request_timeout: _, request_headers_timeout: _, drain_timeout: _,
         delayed_close_timeout: _,
+        // Read in `early_mutations`.
+        early_header_mutation_extensions: _,
         // Read in `forwarding`.
         forward_client_cert_details: _, set_current_client_cert_details: _,
         original_ip_detection_extensions: _, use_remote_address: _, xff_num_trusted_hops: _, skip_xff_append: _,
@@ -117,7 +122,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
     refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
     refuse!(cx, at, flush_access_log_on_new_request);
-    refuse!(cx, at, early_header_mutation_extensions, forward_client_cert_matcher);
+    refuse!(cx, at, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
     refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
     refuse!(cx, at, stream_error_on_invalid_http_message);
@@ -234,6 +239,34 @@ fn timeouts(
         max_connection: read("max_connection_duration", common.max_connection_duration, zero),
         max_stream: read("max_stream_duration", common.max_stream_duration, zero),
     }
+}
+
+/// `early_header_mutation_extensions`, one behind the other.
+fn early_mutations(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::HttpConnectionManager,
+) -> Vec<HeaderMutation> {
+    const TYPE: &str = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+    let mut out = Vec::new();
+    for (index, extension) in config.early_header_mutation_extensions.iter().enumerate() {
+        let at = at.field("early_header_mutation_extensions");
+        let at = at.index(index);
+        let core::TypedExtensionConfig { name, typed_config } = extension;
+        let Some(any) = typed_config else {
+            missing_type(cx, &at, name);
+            continue;
+        };
+        let at = at.field("typed_config");
+        if type_name(&any.type_url) != TYPE {
+            cx.unsupported_allowed(&at, type_name(&any.type_url), TYPE);
+            continue;
+        }
+        let Some(config) = cx.unpack::<early::HeaderMutation>(&at, any) else { continue };
+        let early::HeaderMutation { mutations } = config;
+        out.extend(headers::mutations(cx, &at.field("mutations"), &mutations));
+    }
+    out
 }
 
 fn request_id(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) -> RequestId {

@@ -90,7 +90,7 @@ fn router_options(cx: &mut Cx<'_>, at: &At<'_>, config: &router::Router) -> Rout
     } = config;
     let reject_connect_request_early_data = reject_connect_request_early_data.unwrap_or_default();
     refuse!(cx, at, start_child_span, upstream_log_options, reject_connect_request_early_data);
-    refuse!(cx, at, upstream_log, strict_check_headers, suppress_grpc_request_failure_code_stats);
+    refuse!(cx, at, upstream_log);
     codec_only(cx, &at.field("upstream_http_filters"), upstream_http_filters);
     RouterOptions {
         dynamic_stats: dynamic_stats.unwrap_or(true),

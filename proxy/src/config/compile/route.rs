@@ -13,7 +13,8 @@ use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
 use super::{access_log, redirect, retry, route_match, weighted};
 use crate::plan::route::{
-    Action, ClusterChoice, DirectResponse, Forward, HostRewrite, PathMatch, PathRewrite, Route,
+    Action, ClusterChoice, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathMatch,
+    PathRewrite, Route,
 };
 
 /// Compiles one route; `None` where an error was recorded that leaves nothing to match or to do.
@@ -174,7 +175,7 @@ fn forward(
     } = action;
     refuse!(cx, at, metadata_match, path_rewrite_policy, path_rewrite, flush_timeout);
     refuse!(cx, at, early_data_policy, retry_policy_typed_config, request_mirror_policies);
-    refuse!(cx, at, rate_limits, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs);
+    refuse!(cx, at, rate_limits, cors, upgrade_configs);
     refuse!(cx, at, internal_redirect_policy, internal_redirect_action, max_internal_redirects);
     refuse!(cx, at, hedge_policy);
     let cluster = cluster_choice(cx, at, cluster_specifier.as_ref(), inherited);
@@ -186,7 +187,13 @@ fn forward(
     };
     let idle_timeout = optional_duration(cx, &at.field("idle_timeout"), *idle_timeout);
     let timeout = duration(cx, &at.field("timeout"), *timeout, Duration::from_secs(15));
-    let max_stream_duration = max_stream(cx, at, max_stream_duration.as_ref());
+    let grpc_offset = duration(
+        cx,
+        &at.field("grpc_timeout_offset"),
+        *grpc_timeout_offset,
+        Duration::ZERO,
+    );
+    let max_grpc = optional_duration(cx, &at.field("max_grpc_timeout"), *max_grpc_timeout);
     Some(Forward {
         cluster: cluster?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code),
@@ -197,7 +204,8 @@ fn forward(
         idle_timeout,
         retry,
         priority: u8::try_from(*priority).unwrap_or_default(),
-        max_stream_duration,
+        max_stream: max_stream(cx, at, max_stream_duration.as_ref()),
+        max_grpc_timeout: max_grpc.map(|max| (max, grpc_offset)),
     })
 }
 
@@ -306,15 +314,20 @@ fn max_stream(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     value: Option<&api::route_action::MaxStreamDuration>,
-) -> Option<Duration> {
+) -> Option<MaxStreamDuration> {
     let api::route_action::MaxStreamDuration {
         max_stream_duration,
         grpc_timeout_header_max,
         grpc_timeout_header_offset,
     } = value?;
     let at = at.field("max_stream_duration");
-    refuse!(cx, &at, grpc_timeout_header_max, grpc_timeout_header_offset);
-    optional_duration(cx, &at.field("max_stream_duration"), *max_stream_duration)
+    let mut read = |name, value| optional_duration(cx, &at.field(name), value);
+    Some(MaxStreamDuration {
+        duration: read("max_stream_duration", *max_stream_duration),
+        grpc_max: read("grpc_timeout_header_max", *grpc_timeout_header_max),
+        grpc_offset: read("grpc_timeout_header_offset", *grpc_timeout_header_offset)
+            .unwrap_or_default(),
+    })
 }
 
 /// Used by weighted clusters too: names in lower case.

@@ -52,7 +52,7 @@ pub(crate) fn compile(
         route_specifiers,
     } = config;
     refuse!(cx, at, vhds, cluster_specifier_plugins, request_mirror_policies, vhost_header);
-    refuse!(cx, at, typed_per_filter_config, route_specifiers, internal_only_headers);
+    refuse!(cx, at, typed_per_filter_config, route_specifiers);
     let rules = Rules {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,

@@ -79,7 +79,10 @@ pub(crate) fn expired(limit: Expired, complete: bool) -> LocalReply {
         Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
         Expired::Stream => {
             let status = if complete { 504 } else { 408 };
-            LocalReply::new(status, "downstream duration timeout", "max_duration_timeout")
+            let reply =
+                LocalReply::new(status, "downstream duration timeout", "max_duration_timeout");
+            // DEADLINE_EXCEEDED
+            LocalReply { grpc_status: Some(4), ..reply }
         }
     }
 }

@@ -121,7 +121,7 @@ fn evaluate_response(
 }
 
 /// `host` and pseudo headers live outside the map.
-fn put_request(head: &mut RequestHead, add: &HeaderAdd, value: &[u8]) {
+pub(crate) fn put_request(head: &mut RequestHead, add: &HeaderAdd, value: &[u8]) {
     let target = match &*add.name {
         "host" | ":authority" => &mut head.authority,
         ":path" => &mut head.path,

@@ -13,6 +13,7 @@ pub(crate) mod pump;
 pub(crate) mod redirect;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
+mod strict;
 pub(crate) mod timeouts;
 mod up;
 
@@ -55,11 +56,11 @@ pub(crate) async fn forward(
 ) -> Result<(), Stop> {
     let cluster = choose(conn, work, forward, random)?;
     work.info.cluster = Some(Rc::clone(&cluster));
+    strict::check(&work.request, &conn.manager.plan.router.strict_check_headers)?;
     let timeouts = Timeouts::new(conn, work, forward);
     let mut retry = Retry::new(conn, work, forward);
-    if !conn.manager.plan.router.suppress_envoy_headers {
-        timeouts.announce(&mut work.request, &retry);
-    }
+    let envoy_headers = !conn.manager.plan.router.suppress_envoy_headers;
+    timeouts.announce(&mut work.request, &retry, envoy_headers);
     prepare(conn, work, matched, forward);
     let buffer_limit = u64::from(conn.listener.plan.buffer_limit);
     let exchange = Exchange {

@@ -8,7 +8,8 @@ use ringway_wire::{KnownName as K, RequestHead};
 
 use super::retry::Retry;
 use crate::http::conn::{Conn, Work, deadline};
-use crate::plan::route::Forward;
+use crate::http::reply::is_grpc;
+use crate::plan::route::{Forward, MaxStreamDuration};
 
 /// Limits in force; zero is none.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub(crate) struct Timeouts {
     pub stream: Duration,
     /// `x-envoy-upstream-rq-timeout-alt-response`: a timeout is answered with 204.
     pub alt_response: bool,
+    /// `grpc-timeout` is rewritten.
+    tells_grpc: bool,
 }
 
 /// A limit that ran out.
@@ -47,7 +50,19 @@ impl Timeouts {
     /// took it off the others) overrides the route's.
     pub(crate) fn new(conn: &Conn, work: &mut Work, forward: &Forward) -> Self {
         let plan = &conn.manager.plan.timeouts;
-        let mut global = forward.timeout;
+        let grpc = is_grpc(&work.request);
+        let told = grpc_timeout(&work.request);
+        let max_grpc = forward.max_grpc_timeout.filter(|_| grpc && forward.max_stream.is_none());
+        let mut global = match (forward.max_stream, max_grpc) {
+            // The newer field takes the place of the route's timeout.
+            (Some(_), _) => Duration::ZERO,
+            (None, Some((max, offset))) => {
+                let told = told.unwrap_or_default();
+                let told = if offset < told { told - offset } else { told };
+                at_most(told, max)
+            }
+            (None, None) => forward.timeout,
+        };
         if let Some(ms) = take_millis(&mut work.request, K::XEnvoyUpstreamRqTimeoutMs) {
             global = ms;
         } else if conn.manager.plan.router.respect_expected_timeout
@@ -57,25 +72,34 @@ impl Timeouts {
         }
         let alt = K::XEnvoyUpstreamRqTimeoutAltResponse;
         let alt_response = work.request.headers.remove(alt) > 0;
+        let rules = forward.max_stream.unwrap_or_default();
         Self {
             alt_response,
             global,
             idle: forward.idle_timeout.unwrap_or(plan.stream_idle),
             request: plan.request,
-            stream: forward.max_stream_duration.unwrap_or(plan.max_stream),
+            stream: stream_limit(&rules, told).unwrap_or(plan.max_stream),
+            tells_grpc: max_grpc.is_some(),
         }
     }
 
-    /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`).
-    pub(crate) fn announce(&self, head: &mut RequestHead, retry: &Retry<'_>) {
+    /// Tells the upstream how long it has: `x-envoy-expected-rq-timeout-ms` where Envoy's headers
+    /// are wanted, and `grpc-timeout` where `max_grpc_timeout` rules.
+    pub(crate) fn announce(&self, head: &mut RequestHead, retry: &Retry<'_>, envoy_headers: bool) {
         let per_try = retry.per_try_timeout();
         let mut expected = if per_try.is_zero() { self.global } else { per_try };
         if !self.global.is_zero() {
             expected = expected.min(self.global);
         }
-        if !expected.is_zero() {
+        if expected.is_zero() {
+            return;
+        }
+        if envoy_headers {
             let text = Decimal::new(expected.as_millis() as u64);
             head.headers.set(K::XEnvoyExpectedRqTimeoutMs, text.as_bytes());
+        }
+        if self.tells_grpc {
+            head.headers.set(K::GrpcTimeout, grpc_timeout_text(expected).as_bytes());
         }
     }
 
@@ -121,6 +145,57 @@ impl Clock {
     }
 }
 
+/// `max_stream_duration` of a route, with what the request says in `grpc-timeout`.
+fn stream_limit(rules: &MaxStreamDuration, told: Option<Duration>) -> Option<Duration> {
+    let (Some(told), Some(max)) = (told, rules.grpc_max) else { return rules.duration };
+    let limit = at_most(told, max);
+    // Zero is "no limit" to us; a request that says 0 has none left.
+    Some(limit.saturating_sub(rules.grpc_offset).max(Duration::from_nanos(1)))
+}
+
+/// The lesser of two limits of which zero is none.
+fn at_most(limit: Duration, max: Duration) -> Duration {
+    match (limit.is_zero(), max.is_zero()) {
+        (_, true) => limit,
+        (true, false) => max,
+        (false, false) => limit.min(max),
+    }
+}
+
+/// `grpc-timeout` (PROTOCOL-HTTP2.md): at most 8 digits and a unit; in whole milliseconds, rounded
+/// up.
+pub(crate) fn grpc_timeout(head: &RequestHead) -> Option<Duration> {
+    let text = std::str::from_utf8(head.headers.get(K::GrpcTimeout)?).ok()?;
+    let digits = text.get(..text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    let ms = match text.as_bytes().last()? {
+        b'H' => n * 3_600_000,
+        b'M' => n * 60_000,
+        b'S' => n * 1000,
+        b'm' => n,
+        b'u' => n.div_ceil(1000),
+        b'n' => n.div_ceil(1_000_000),
+        _ => return None,
+    };
+    Some(Duration::from_millis(ms))
+}
+
+/// As `grpc-timeout` says it: in the smallest unit that leaves 8 digits.
+fn grpc_timeout_text(limit: Duration) -> String {
+    const MOST: u64 = 99_999_999;
+    let mut n = limit.as_millis() as u64;
+    for (unit, next) in [('m', 1000), ('S', 60), ('M', 60)] {
+        if n <= MOST {
+            return format!("{n}{unit}");
+        }
+        n /= next;
+    }
+    format!("{}H", n.min(MOST))
+}
+
 /// Reads a header of milliseconds and takes it off the request.
 pub(crate) fn take_millis(head: &mut RequestHead, name: K) -> Option<Duration> {
     let value = head.headers.get(name)?;
@@ -128,3 +203,6 @@ pub(crate) fn take_millis(head: &mut RequestHead, name: K) -> Option<Duration> {
     head.headers.remove(name);
     ms.map(Duration::from_millis)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ pub struct ShardStats {
 }
 
 impl ShardStats {
+    /// A code that is counted as completed, and under no code or class.
+    pub const NO_CODE: u16 = 0;
+
     pub(super) fn new(page: Arc<Page>) -> Self {
         Self { page, _one_thread: PhantomData }
     }

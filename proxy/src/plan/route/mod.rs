@@ -54,8 +54,22 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `priority`: 0 default, 1 high.
     pub priority: u8,
-    /// `max_stream_duration.max_stream_duration`.
-    pub max_stream_duration: Option<Duration>,
+    /// `max_stream_duration`, which takes the place of `timeout`.
+    pub max_stream: Option<MaxStreamDuration>,
+    /// `max_grpc_timeout`, `grpc_timeout_offset`: gRPC requests say themselves how long they may
+    /// take, up to the first, less the second.
+    pub max_grpc_timeout: Option<(Duration, Duration)>,
+}
+
+/// `RouteAction.MaxStreamDuration`; a duration of zero is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MaxStreamDuration {
+    /// `max_stream_duration`; `None` means the manager's.
+    pub duration: Option<Duration>,
+    /// `grpc_timeout_header_max`: the request's `grpc-timeout` counts, up to this.
+    pub grpc_max: Option<Duration>,
+    /// `grpc_timeout_header_offset`, taken off what the request says.
+    pub grpc_offset: Duration,
 }
 
 /// How a cluster is chosen.

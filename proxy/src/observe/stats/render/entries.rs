@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::observe::stats::def::{Kind, Show};
 use crate::observe::stats::directory::Scope;
 use crate::observe::stats::merge::{HistogramView, View};
-use crate::observe::stats::writer::split_key;
+use crate::observe::stats::writer::{ShardStats, split_key};
 
 /// One listed statistic of a scope.
 #[derive(Debug, Clone)]
@@ -117,6 +117,8 @@ impl CodeName {
     fn all(code: u16) -> [Option<Self>; 3] {
         if (100..600).contains(&code) {
             [Some(Self::Code(code)), Some(Self::Class(code / 100)), Some(Self::Completed)]
+        } else if code == ShardStats::NO_CODE {
+            [Some(Self::Completed), None, None]
         } else {
             [Some(Self::Unknown), Some(Self::Completed), None]
         }
