@@ -11,6 +11,7 @@ use ringway_wire::HeaderMap;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
 
 use crate::transport::Stream;
+use crate::transport::tls::TlsInfo;
 
 /// Where a request comes from and its response goes to.
 pub(crate) enum Downstream {
@@ -54,6 +55,13 @@ impl Downstream {
     pub(crate) fn http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),
+        }
+    }
+
+    /// Facts of the TLS session it came over.
+    pub(crate) fn tls(&self) -> Option<&TlsInfo> {
+        match self {
+            Self::Http1(http1) => http1.stream.tls().map(|tls| &**tls),
         }
     }
 

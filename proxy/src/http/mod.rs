@@ -17,3 +17,4 @@ pub(crate) mod respond;
 pub(crate) mod stream;
 pub(crate) mod uuid;
 pub(crate) mod vet;
+mod xfcc;

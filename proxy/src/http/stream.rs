@@ -7,12 +7,12 @@ use std::sync::Arc;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error, ParsedHead};
 use ringway_wire::{KnownName as K, Method, Name, RequestHead, Scheme, Version};
 
-use super::{account, mutate};
 use super::conn::{self, After, Conn, Work};
 use super::normalise::{self, Normalised};
 use super::reply::{self, LocalReply};
 use super::respond;
 use super::vet::{self, Ends};
+use super::{account, mutate};
 use crate::filters::router;
 use crate::observe::format::ResponseFlag;
 use crate::plan::http::HttpManager;
@@ -81,8 +81,11 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
         redirect_to_normal_form(conn, work);
         return Ok(());
     }
-    let ends =
-        Ends { peer: conn.meta.remote().ip(), local_port: conn.meta.local().port(), tls: false };
+    let ends = Ends {
+        peer: conn.meta.remote().ip(),
+        local_port: conn.meta.local().port(),
+        tls: conn.down.tls(),
+    };
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);

@@ -10,17 +10,19 @@ use ringway_wire::chars::Decimal;
 use ringway_wire::{KnownName as K, Name, RequestHead};
 
 use super::uuid::Uuid;
-use crate::plan::http::{ClientCertMode, Forwarding, HttpManager, InternalAddresses, IpDetection};
+use super::xfcc;
+use crate::plan::http::{Forwarding, HttpManager, InternalAddresses, IpDetection};
+use crate::transport::tls::TlsInfo;
 
 /// The two ends of the downstream connection, as far as vetting needs them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
+pub(crate) struct Ends<'t> {
     /// The peer; `None` on unix sockets.
     pub peer: Option<IpAddr>,
     /// Port of our end; 0 on unix sockets.
     pub local_port: u16,
-    /// Whether the connection is TLS.
-    pub tls: bool,
+    /// Facts of the TLS session, where there is one.
+    pub tls: Option<&'t TlsInfo>,
 }
 
 /// Who this process is: `node` of the bootstrap and the address peers see.
@@ -75,7 +77,7 @@ pub(crate) struct Unidentified {
 pub(crate) fn vet(
     head: &mut RequestHead,
     manager: &HttpManager,
-    ends: Ends,
+    ends: Ends<'_>,
     local: &LocalInfo,
     random: impl FnOnce() -> u128,
 ) -> Result<Vetted, Unidentified> {
@@ -85,7 +87,7 @@ pub(crate) fn vet(
         append_forwarded_for(head, rules, ends.peer, local);
     }
     tell_origin(head, manager, ends);
-    settle_scheme(head, manager, ends.tls);
+    settle_scheme(head, manager, ends.tls.is_some());
     let internal = client.may_be_internal && is_internal_client(client.address, &rules.internal);
     let edge = !internal && rules.use_remote_address;
     mark_origin(head, internal, edge, client.address, rules);
@@ -97,10 +99,7 @@ pub(crate) fn vet(
     if manager.add_user_agent {
         name_ourselves(head, local);
     }
-    // Plain text shows no certificate, and then only this mode keeps the header.
-    if manager.client_cert.mode != ClientCertMode::AlwaysForwardOnly {
-        head.headers.remove(K::XForwardedClientCert);
-    }
+    xfcc::settle(head, &manager.client_cert, ends.tls);
     if let Some(via) = &manager.via {
         head.headers.append_joined(K::Via, via.as_bytes());
     }
@@ -109,13 +108,13 @@ pub(crate) fn vet(
 }
 
 /// `x-forwarded-proto` and `x-forwarded-port`.
-fn tell_origin(head: &mut RequestHead, manager: &HttpManager, ends: Ends) {
+fn tell_origin(head: &mut RequestHead, manager: &HttpManager, ends: Ends<'_>) {
     let rules = &manager.forwarding;
     // An edge believes nobody; behind trusted hops, what the first of them saw counts.
     let anew = rules.use_remote_address && rules.xff_trusted_hops == 0;
     let headers = &mut head.headers;
     if anew || !headers.contains(K::XForwardedProto) {
-        headers.set(K::XForwardedProto, scheme_text(ends.tls));
+        headers.set(K::XForwardedProto, scheme_text(ends.tls.is_some()));
     }
     if manager.append_x_forwarded_port && (anew || !headers.contains(K::XForwardedPort)) {
         let port = Decimal::new(u64::from(ends.local_port));

@@ -125,9 +125,7 @@ fn mutation(
             let at = at.field("remove_on_match");
             let at = at.field("key_matcher");
             match key_matcher {
-                Some(matcher) => {
-                    string_match(cx, &at, matcher).map(HeaderMutation::RemoveOnMatch)
-                }
+                Some(matcher) => string_match(cx, &at, matcher).map(HeaderMutation::RemoveOnMatch),
                 None => {
                     cx.invalid(&at, "value is required");
                     None

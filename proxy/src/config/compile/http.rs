@@ -10,9 +10,9 @@ use ringway_xds::api::envoy::extensions::request_id::uuid::v3::UuidRequestIdConf
 
 use super::at::At;
 use super::cx::Cx;
+use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use super::listener::missing_type;
 use super::{access_log, forwarding, headers, http_filters, http1, local_reply, route_table};
 use crate::observe::stats::{Http1CodecStats, HttpStats};
 use crate::plan::http::{
@@ -247,7 +247,8 @@ fn early_mutations(
     at: &At<'_>,
     config: &api::HttpConnectionManager,
 ) -> Vec<HeaderMutation> {
-    const TYPE: &str = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+    const TYPE: &str =
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
     let mut out = Vec::new();
     for (index, extension) in config.early_header_mutation_extensions.iter().enumerate() {
         let at = at.field("early_header_mutation_extensions");

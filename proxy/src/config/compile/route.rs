@@ -187,12 +187,8 @@ fn forward(
     };
     let idle_timeout = optional_duration(cx, &at.field("idle_timeout"), *idle_timeout);
     let timeout = duration(cx, &at.field("timeout"), *timeout, Duration::from_secs(15));
-    let grpc_offset = duration(
-        cx,
-        &at.field("grpc_timeout_offset"),
-        *grpc_timeout_offset,
-        Duration::ZERO,
-    );
+    let grpc_offset =
+        duration(cx, &at.field("grpc_timeout_offset"), *grpc_timeout_offset, Duration::ZERO);
     let max_grpc = optional_duration(cx, &at.field("max_grpc_timeout"), *max_grpc_timeout);
     Some(Forward {
         cluster: cluster?,

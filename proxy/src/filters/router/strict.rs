@@ -16,8 +16,9 @@ pub(crate) fn check(head: &RequestHead, names: &[Arc<str>]) -> Result<(), LocalR
             let value = String::from_utf8_lossy(value);
             let body = format!("invalid header '{name}' with value '{value}'");
             let details = format!("request_headers_failed_strict_check{{{name}}}");
-            return Err(LocalReply::new(400, body, details)
-                .flag(ResponseFlag::InvalidEnvoyRequestHeaders));
+            return Err(
+                LocalReply::new(400, body, details).flag(ResponseFlag::InvalidEnvoyRequestHeaders)
+            );
         }
     }
     Ok(())
@@ -27,9 +28,7 @@ fn is_sound(name: Name<'_>, value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     match name {
         Name::Known(
-            K::XEnvoyUpstreamRqTimeoutMs
-            | K::XEnvoyUpstreamRqPerTryTimeoutMs
-            | K::XEnvoyMaxRetries,
+            K::XEnvoyUpstreamRqTimeoutMs | K::XEnvoyUpstreamRqPerTryTimeoutMs | K::XEnvoyMaxRetries,
         ) => text.trim().parse::<u64>().is_ok(),
         Name::Known(K::XEnvoyRetryOn) => {
             conditions(text).all(|bit| bit.is_some_and(|bit| bit & RetryOn::GRPC == 0))
