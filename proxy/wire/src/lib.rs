@@ -12,6 +12,8 @@
 //! | [`message`] | [`Method`], [`Version`], [`RequestHead`], [`ResponseHead`] |
 //! | [`http1`] | parser, body decoder, encoder, keep-alive and hop-by-hop rules |
 //! | [`http2`] | frames, header compression, encoder |
+//! | [`tls`] | a look at a ClientHello |
+//! | [`proxy_protocol`] | the PROXY protocol, read and written |
 //! | [`error`] | who dies, whose fault it is, whether a retry is safe |
 //! | [`chars`], [`path`], [`date`], [`status`] | character classes, paths, IMF-fixdate, reasons |
 
@@ -24,8 +26,10 @@ pub mod http2;
 pub mod message;
 pub mod names;
 pub mod path;
+pub mod proxy_protocol;
 pub mod status;
 mod swar;
+pub mod tls;
 
 pub use error::{Blame, Blast, RetrySafety, Scope};
 pub use headers::HeaderMap;
