@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub(crate) mod filters;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod listener;
 pub(crate) mod network;
 pub mod observe;

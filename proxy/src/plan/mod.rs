@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod host_page;
 pub mod http;
+pub mod http2;
 pub mod listener;
 pub mod mutation;
 pub mod reply;

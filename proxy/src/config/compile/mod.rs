@@ -24,6 +24,7 @@ mod headers;
 mod health;
 mod http;
 mod http1;
+mod http2;
 mod http_filters;
 mod lb;
 mod listener;

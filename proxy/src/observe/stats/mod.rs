@@ -29,7 +29,7 @@ mod tests;
 
 pub use blocks::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, DnsStats, FilesystemStats,
-    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, HttpStats,
+    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats, HttpStats,
     ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     OutlierDetectionStats, OverloadActionStats, OverloadStats, RouteStats, RouterStats,
     RuntimeStats, ServerStats, TcpStats, ThreadLocalClusterStats, TracingStats, WatchdogStats,

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod http;
+mod http2;
 mod listener;
 mod process;
 mod route;
@@ -13,6 +14,7 @@ pub use cluster::{
     OutlierDetectionStats, ThreadLocalClusterStats,
 };
 pub use http::{HcmStats, Http1CodecSlots, Http1CodecStats, HttpStats, RouterStats, TracingStats};
+pub use http2::Http2CodecStats;
 pub use listener::{
     ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     WorkerListenerStats,

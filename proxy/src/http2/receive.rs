@@ -1,0 +1,627 @@
+//! From the connection to the streams: what each frame does (RFC 9113 sections 5 and 6).
+
+use ringway_runtime::{Chunk, Instant};
+use ringway_wire::http2::{
+    ConnectionError, ErrorCode, Event, H2Rule, HeaderBlock, Role, SettingsChange, StreamError, frame,
+};
+use ringway_wire::{HeaderMap, Method};
+
+use super::StreamEnd;
+use super::closed::How;
+use super::state::{Fail, Setup, State};
+use super::stream::{Key, StreamState};
+
+/// Interim responses that may wait for their reader.
+const INTERIM_MAX: usize = 16;
+/// Above this a leftover is copied out of its buffer rather than keeping the buffer.
+const PINNED_MAX: usize = 4;
+
+type Outcome = Result<(), Fail>;
+
+const STREAM_CLOSED: Fail =
+    Fail::violation(ErrorCode::STREAM_CLOSED, "a frame for a stream that was closed before");
+const IDLE: Fail =
+    Fail::violation(ErrorCode::PROTOCOL_ERROR, "a frame for a stream that was never opened");
+
+impl From<ConnectionError> for Fail {
+    fn from(error: ConnectionError) -> Self {
+        Self::violation(error.code, error.reason)
+    }
+}
+
+impl State {
+    /// Takes in what was received.
+    pub(super) fn received(&mut self, setup: &Setup, chunk: Chunk, now: Instant) -> Outcome {
+        self.rx_bytes += chunk.len() as u64;
+        self.timers.heard(now);
+        let begun = std::mem::take(&mut self.inbox);
+        let mut input = crate::http::down::join(begun, chunk);
+        let heads = std::rc::Rc::clone(&setup.env.heads);
+        let mut block = heads.block.borrow_mut();
+        while let Some(step) = self.decoder.decode(&input, &mut block)? {
+            match step.event {
+                Event::Data { stream, data, flow, frame, first, end } => {
+                    let piece = Piece { data: input.slice(data), flow, first, end };
+                    if first && !self.guard.payload(&setup.options, payload(&piece, frame), end) {
+                        return Err(empty_flood(setup));
+                    }
+                    self.data(setup, stream, piece)?;
+                }
+                event => self.event(setup, event, &mut block, now)?,
+            }
+            input.advance(step.consumed);
+            if let Some(fail) = self.failure.take() {
+                return Err(fail);
+            }
+            self.check_outbound(setup)?;
+        }
+        drop(block);
+        // A few bytes must not keep a large buffer.
+        let keep = input.capacity_held() <= input.len().saturating_mul(PINNED_MAX);
+        self.inbox = if keep { input } else { Chunk::copy_from(&input) };
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        setup: &Setup,
+        event: Event,
+        block: &mut HeaderBlock,
+        now: Instant,
+    ) -> Outcome {
+        match event {
+            Event::Fragment { len, .. } => {
+                let fits = self.guard.payload(&setup.options, len, false);
+                fits.then_some(()).ok_or_else(|| empty_flood(setup))
+            }
+            Event::Headers { stream, end, len, verdict } => {
+                if !self.guard.payload(&setup.options, len, end) {
+                    return Err(empty_flood(setup));
+                }
+                self.headers(setup, Arrived { id: stream, end, verdict, now }, block)
+            }
+            Event::Priority { .. } => self.priority(setup),
+            Event::Reset { stream, code } => self.peer_reset(setup, stream, code, now),
+            Event::Settings(change) => self.settings(setup, &change),
+            Event::SettingsAck => {
+                self.settings_acknowledged(setup);
+                Ok(())
+            }
+            Event::Ping { ack: true, payload } => {
+                self.pong(setup, payload, now);
+                Ok(())
+            }
+            Event::Ping { ack: false, payload } => {
+                self.out.count_control();
+                frame::ping(payload, true, &mut self.out);
+                Ok(())
+            }
+            Event::GoAway { last, .. } => {
+                self.peer_goes_away(setup, last);
+                Ok(())
+            }
+            Event::WindowUpdate { stream, increment } => {
+                self.window_update(setup, stream, increment)
+            }
+            Event::Malformed { stream, error } => self.malformed(setup, stream, error),
+            Event::Data { .. } | Event::Nothing | Event::Unknown { .. } => Ok(()),
+        }
+    }
+
+    /// Replies pile up for a peer that asks for them and does not read them.
+    fn check_outbound(&self, setup: &Setup) -> Outcome {
+        let ((sent, sent_control), (new, new_control)) = (self.backlog.counts(), self.out.counts());
+        let codec = &setup.env.codec;
+        if sent_control + new_control > setup.options.max_outbound_control_frames {
+            setup.env.stats.inc(codec.outbound_control_flood());
+            return Err(Fail::flood("http2.outbound_control_flood"));
+        }
+        if sent + new > setup.options.max_outbound_frames {
+            setup.env.stats.inc(codec.outbound_flood());
+            return Err(Fail::flood("http2.outbound_frames_flood"));
+        }
+        Ok(())
+    }
+
+    // --- DATA ---
+
+    fn data(&mut self, setup: &Setup, id: u32, piece: Piece) -> Outcome {
+        if !self.recv.take(piece.flow) {
+            let reason = "more DATA than the connection's window had room for";
+            return Err(Fail::violation(ErrorCode::FLOW_CONTROL_ERROR, reason));
+        }
+        let Some(key) = self.streams.find(id) else {
+            self.give_connection(piece.flow);
+            return self.data_astray(setup, id, &piece);
+        };
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let len = piece.data.len() as u32;
+        stream.wire_received += u64::from(piece.flow);
+        let wrong = if stream.remote_ended {
+            Some((ErrorCode::STREAM_CLOSED, "http2.violation.of.messaging.rule"))
+        } else if !stream.recv.take(piece.flow) {
+            Some((ErrorCode::FLOW_CONTROL_ERROR, "http2.violation.of.messaging.rule"))
+        } else {
+            check_length(stream, u64::from(len), piece.end)
+                .then_some((ErrorCode::PROTOCOL_ERROR, "http2.violation.of.messaging.rule"))
+        };
+        if let Some((code, details)) = wrong {
+            self.give_connection(piece.flow);
+            return self.break_rule(setup, key, code, details);
+        }
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let forsaken = !stream.held;
+        if piece.end {
+            stream.remote_ended = true;
+        }
+        if !forsaken {
+            stream.inbox.push(piece.data);
+            stream.wake_reader();
+        }
+        // Padding is consumed by arriving, and so is what nobody is left to read.
+        let consumed = if forsaken { piece.flow } else { piece.flow - len };
+        self.give_connection(consumed);
+        self.give_stream(key, consumed);
+        if piece.end {
+            self.ended_there(setup, key);
+        }
+        Ok(())
+    }
+
+    /// DATA for a stream that is not open.
+    fn data_astray(&mut self, setup: &Setup, id: u32, piece: &Piece) -> Outcome {
+        if self.is_idle_id(setup, id) {
+            return Err(IDLE);
+        }
+        if self.recent.find(id) != Some(How::ResetHere) && piece.first && id <= self.last_allowed {
+            self.write_reset(setup, id, ErrorCode::STREAM_CLOSED);
+        }
+        Ok(())
+    }
+
+    /// The peer has ended the stream for its side.
+    fn ended_there(&mut self, setup: &Setup, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.remote_ended = true;
+        stream.wake_reader();
+        if stream.local_ended {
+            self.stream_closed(setup, key, How::ByPeer, false);
+        }
+    }
+
+    /// Ends a stream, or by `override_stream_error_on_invalid_http_message: false` the connection.
+    fn break_rule(
+        &mut self,
+        setup: &Setup,
+        key: Key,
+        code: ErrorCode,
+        details: &'static str,
+    ) -> Outcome {
+        if code == ErrorCode::PROTOCOL_ERROR {
+            setup.env.stats.inc(setup.env.codec.rx_messaging_error());
+            if setup.options.close_on_invalid_message {
+                return Err(Fail::violation(code, details));
+            }
+        }
+        self.reset(setup, key, code, StreamEnd::Violation(details));
+        Ok(())
+    }
+
+    // --- heads and trailers ---
+
+    fn headers(
+        &mut self,
+        setup: &Setup,
+        arrived: Arrived,
+        block: &mut HeaderBlock,
+    ) -> Outcome {
+        if let Err(error) = arrived.verdict {
+            self.count_refusal(setup, error);
+        }
+        if block.dropped_underscores() > 0 {
+            let dropped = setup.env.codec.dropped_headers_with_underscores();
+            setup.env.stats.add(dropped, u64::from(block.dropped_underscores()));
+        }
+        match self.streams.find(arrived.id) {
+            Some(key) => self.more_headers(setup, key, arrived, block),
+            None if setup.role == Role::Server => self.request(setup, arrived, block),
+            None if self.is_idle_id(setup, arrived.id) => Err(IDLE),
+            None => Ok(()),
+        }
+    }
+
+    /// What Envoy counts of blocks it does not take.
+    fn count_refusal(&self, setup: &Setup, error: StreamError) {
+        let codec = &setup.env.codec;
+        let counter = match error.rule {
+            H2Rule::HeadersTooLarge => {
+                setup.env.stats.inc(codec.header_list_size_too_large());
+                codec.header_overflow()
+            }
+            H2Rule::TooManyHeaders => codec.header_overflow(),
+            H2Rule::Underscore => codec.requests_rejected_with_underscores_in_headers(),
+            _ if error.is_messaging() => codec.rx_messaging_error(),
+            _ => return,
+        };
+        setup.env.stats.inc(counter);
+    }
+
+    /// HEADERS of a stream the client opens.
+    fn request(&mut self, setup: &Setup, arrived: Arrived, block: &mut HeaderBlock) -> Outcome {
+        let id = arrived.id;
+        if id.is_multiple_of(2) {
+            let reason = "a client's streams have odd numbers";
+            return Err(Fail::violation(ErrorCode::PROTOCOL_ERROR, reason));
+        }
+        if id <= self.last_peer {
+            return match self.recent.find(id) {
+                Some(How::ResetHere) => Ok(()),
+                Some(How::ByPeer) => Err(STREAM_CLOSED),
+                None => {
+                    let reason = "the number of a new stream must be higher than all before";
+                    Err(Fail::violation(ErrorCode::PROTOCOL_ERROR, reason))
+                }
+            };
+        }
+        if id > self.last_allowed {
+            // The final GOAWAY has said that it would not be answered.
+            return Ok(());
+        }
+        self.last_peer = id;
+        if self.active >= setup.options.max_concurrent_streams {
+            return self.refuse(setup, id);
+        }
+        self.accept_request(setup, arrived, block)
+    }
+
+    fn refuse(&mut self, setup: &Setup, id: u32) -> Outcome {
+        setup.env.stats.inc(setup.env.codec.stream_refused_errors());
+        self.recent.push(id, How::ResetHere);
+        self.write_reset(setup, id, ErrorCode::REFUSED_STREAM);
+        // One that knows the limit makes work on purpose.
+        let early = self.acknowledged;
+        if !self.guard.stream_ended(&setup.options, early, std::time::Duration::ZERO) {
+            let reason = "too many streams beyond MAX_CONCURRENT_STREAMS";
+            let code = ErrorCode::ENHANCE_YOUR_CALM;
+            return Err(Fail { code, reason, ended: super::Ended::PrematureResets });
+        }
+        Ok(())
+    }
+
+    fn accept_request(
+        &mut self,
+        setup: &Setup,
+        arrived: Arrived,
+        block: &mut HeaderBlock,
+    ) -> Outcome {
+        let (protocol, expected) = (block.protocol().map(Box::from), block.content_length());
+        let mut head = setup.env.heads.request();
+        let verdict = arrived
+            .verdict
+            .and_then(|()| block.into_request(&mut head))
+            .and_then(|()| check_fields(setup, &head.headers));
+        if let (Ok(()), Err(error)) = (arrived.verdict, verdict) {
+            self.count_refusal(setup, error);
+        }
+        if let Err(error) = verdict
+            && error.is_messaging()
+            && setup.options.close_on_invalid_message
+        {
+            setup.env.heads.put_request(head);
+            return Err(Fail::violation(error.code(), error.details()));
+        }
+        let key = self.streams.insert(arrived.id);
+        self.active += 1;
+        self.stream_opened(setup, key);
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        stream.held = true;
+        stream.began = arrived.now;
+        stream.request = Some(head);
+        stream.refusal = verdict.err();
+        stream.protocol = protocol;
+        stream.has_body = !arrived.end;
+        stream.head_received = true;
+        stream.expected = expected;
+        stream.remote_ended = arrived.end;
+        self.accept.push_back(key);
+        match verdict {
+            Err(error) if error.status().is_none() => {
+                self.reset(setup, key, error.code(), StreamEnd::Violation(error.details()));
+                Ok(())
+            }
+            _ if arrived.end && expected.is_some_and(|bytes| bytes > 0) => {
+                let details = "http2.violation.of.messaging.rule";
+                self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// HEADERS on a stream that is open: a response, or trailers.
+    fn more_headers(
+        &mut self,
+        setup: &Setup,
+        key: Key,
+        arrived: Arrived,
+        block: &mut HeaderBlock,
+    ) -> Outcome {
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        if stream.remote_ended {
+            let details = "http2.violation.of.messaging.rule";
+            return self.break_rule(setup, key, ErrorCode::STREAM_CLOSED, details);
+        }
+        let verdict = match (arrived.verdict, stream.head_received) {
+            (Err(error), _) => Err(error),
+            (Ok(()), true) => {
+                let mut map = setup.env.heads.trailers();
+                let verdict = block.into_trailers(&mut map);
+                stream.trailers = Some(map);
+                setup.env.stats.inc(setup.env.codec.trailers());
+                verdict
+            }
+            (Ok(()), false) => return self.response(setup, key, arrived, block),
+        };
+        if let Err(error) = verdict {
+            return self.invalid(setup, key, error, arrived.verdict.is_ok());
+        }
+        if !arrived.end || check_length(stream, 0, true) {
+            let details = "http2.violation.of.messaging.rule";
+            return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details);
+        }
+        self.ended_there(setup, key);
+        Ok(())
+    }
+
+    fn response(
+        &mut self,
+        setup: &Setup,
+        key: Key,
+        arrived: Arrived,
+        block: &mut HeaderBlock,
+    ) -> Outcome {
+        let (interim, expected) = (block.is_interim(), block.content_length());
+        let mut head = setup.env.heads.response();
+        let taken = block.into_response(&mut head, arrived.end);
+        let verdict = taken.and_then(|()| check_fields(setup, &head.headers));
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        if let Err(error) = verdict {
+            setup.env.heads.put_response(head);
+            return self.invalid(setup, key, error, true);
+        }
+        let code = head.status;
+        stream.responses.push_back(head);
+        stream.wake_reader();
+        if interim {
+            if stream.responses.len() > INTERIM_MAX {
+                let end = StreamEnd::Violation("http2.violation.of.messaging.rule");
+                self.reset(setup, key, ErrorCode::ENHANCE_YOUR_CALM, end);
+            }
+            return Ok(());
+        }
+        stream.head_received = true;
+        let bodiless = stream.bodiless || matches!(code, 204 | 304);
+        stream.expected = expected.filter(|_| !bodiless);
+        if arrived.end {
+            if check_length(stream, 0, true) {
+                let details = "http2.violation.of.messaging.rule";
+                return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details);
+            }
+            self.ended_there(setup, key);
+        }
+        Ok(())
+    }
+
+    /// An open stream got a block that breaks a rule.
+    fn invalid(
+        &mut self,
+        setup: &Setup,
+        key: Key,
+        error: StreamError,
+        uncounted: bool,
+    ) -> Outcome {
+        if uncounted {
+            self.count_refusal(setup, error);
+        }
+        if error.is_messaging() && setup.options.close_on_invalid_message {
+            return Err(Fail::violation(error.code(), error.details()));
+        }
+        self.reset(setup, key, error.code(), StreamEnd::Violation(error.details()));
+        Ok(())
+    }
+
+    // --- the rest ---
+
+    fn priority(&mut self, setup: &Setup) -> Outcome {
+        if self.guard.priority(&setup.options) {
+            return Ok(());
+        }
+        setup.env.stats.inc(setup.env.codec.inbound_priority_frames_flood());
+        Err(Fail::flood("http2.inbound_priority_frames_flood"))
+    }
+
+    fn peer_reset(&mut self, setup: &Setup, id: u32, code: ErrorCode, now: Instant) -> Outcome {
+        if !self.guard.reset(&setup.options, now) {
+            let reason = "too many RST_STREAM frames in a short time";
+            return Err(Fail::violation(ErrorCode::ENHANCE_YOUR_CALM, reason));
+        }
+        let Some(key) = self.streams.find(id) else {
+            return if self.is_idle_id(setup, id) { Err(IDLE) } else { Ok(()) };
+        };
+        setup.env.stats.inc(setup.env.codec.rx_reset());
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let refused = setup.role == Role::Client && code == ErrorCode::REFUSED_STREAM;
+        let end = if refused { StreamEnd::Refused } else { StreamEnd::Reset(code) };
+        let early = !stream.head_sent;
+        stream.end.get_or_insert(end);
+        stream.wake();
+        self.stream_closed(setup, key, How::ByPeer, early);
+        Ok(())
+    }
+
+    fn settings(&mut self, setup: &Setup, change: &SettingsChange) -> Outcome {
+        let window = i64::from(self.peer.initial_window_size);
+        self.peer.apply(change);
+        self.peer_known = true;
+        if let (Some(least), Some(last)) = (change.header_table_size_min, change.header_table_size)
+        {
+            let max = setup.options.hpack_table_size;
+            self.encoder.set_peer_table_size(least.min(max), last.min(max));
+        }
+        let difference = i64::from(self.peer.initial_window_size) - window;
+        for key in self.streams.keys() {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if difference == 0 || !stream.open {
+                continue;
+            }
+            if !stream.send.add(difference) {
+                let reason = "INITIAL_WINDOW_SIZE makes the window of a stream too large";
+                return Err(Fail::violation(ErrorCode::FLOW_CONTROL_ERROR, reason));
+            }
+            self.schedule(key);
+        }
+        self.out.count_control();
+        frame::settings_ack(&mut self.out);
+        Ok(())
+    }
+
+    fn settings_acknowledged(&mut self, setup: &Setup) {
+        if std::mem::replace(&mut self.acknowledged, true) {
+            return;
+        }
+        self.decoder.set_header_table_size(setup.options.hpack_table_size);
+        self.stream_window = setup.options.initial_stream_window;
+        for key in self.streams.keys() {
+            let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.open) else {
+                continue;
+            };
+            let increment = stream.recv.resize(self.stream_window);
+            if let Some(increment) = increment.filter(|_| !stream.remote_ended) {
+                self.out.count_frame();
+                frame::window_update(stream.id, increment, &mut self.out);
+            }
+        }
+    }
+
+    fn peer_goes_away(&mut self, setup: &Setup, last: u32) {
+        if setup.role == Role::Server {
+            // It takes no pushed streams, which we never send.
+            return;
+        }
+        self.draining = true;
+        for key in self.streams.keys() {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if stream.open && stream.id > last {
+                stream.end.get_or_insert(StreamEnd::Refused);
+                stream.wake();
+                self.stream_closed(setup, key, How::ByPeer, false);
+            }
+        }
+    }
+
+    fn window_update(&mut self, setup: &Setup, id: u32, increment: u32) -> Outcome {
+        if !self.guard.window_update(&setup.options) {
+            setup.env.stats.inc(setup.env.codec.inbound_window_update_frames_flood());
+            return Err(Fail::flood("http2.inbound_window_update_frames_flood"));
+        }
+        if id == 0 {
+            if !self.send.add(i64::from(increment)) {
+                let reason = "WINDOW_UPDATE makes the connection's window larger than 2147483647";
+                return Err(Fail::violation(ErrorCode::FLOW_CONTROL_ERROR, reason));
+            }
+            return Ok(());
+        }
+        let Some(key) = self.streams.find(id) else {
+            return if self.is_idle_id(setup, id) { Err(IDLE) } else { Ok(()) };
+        };
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        if !stream.send.add(i64::from(increment)) {
+            let details = "http2.violation.of.messaging.rule";
+            let code = ErrorCode::FLOW_CONTROL_ERROR;
+            return self.break_rule(setup, key, code, details);
+        }
+        self.schedule(key);
+        Ok(())
+    }
+
+    /// A frame that is wrong for its stream only.
+    fn malformed(&mut self, setup: &Setup, id: u32, error: StreamError) -> Outcome {
+        if let Some(key) = self.streams.find(id) {
+            self.reset(setup, key, error.code(), StreamEnd::Violation(error.details()));
+            return Ok(());
+        }
+        // PRIORITY may name streams that do not exist yet; a reset of those is an error itself.
+        if self.is_idle_id(setup, id) {
+            return Err(Fail::violation(error.code(), error.rule.text()));
+        }
+        Ok(())
+    }
+
+    /// Whether no stream of this number was ever opened.
+    fn is_idle_id(&self, setup: &Setup, id: u32) -> bool {
+        match (setup.role, id.is_multiple_of(2)) {
+            (Role::Client, false) => id >= self.next_id,
+            (Role::Server, false) => id > self.last_peer,
+            // Streams a server opens: there are none.
+            (_, true) => true,
+        }
+    }
+}
+
+/// A piece of a DATA frame.
+struct Piece {
+    data: Chunk,
+    flow: u32,
+    first: bool,
+    end: bool,
+}
+
+/// A header block that has come.
+struct Arrived {
+    id: u32,
+    end: bool,
+    verdict: Result<(), StreamError>,
+    now: Instant,
+}
+
+/// Body bytes a DATA frame promises; of padding only, it is as good as empty.
+fn payload(piece: &Piece, frame: u32) -> u32 {
+    // A frame that is here whole shows what it has; one that is not has more to come.
+    if piece.flow >= frame { piece.data.len() as u32 } else { frame }
+}
+
+fn empty_flood(setup: &Setup) -> Fail {
+    setup.env.stats.inc(setup.env.codec.inbound_empty_frames_flood());
+    Fail::flood("http2.inbound_empty_frames_flood")
+}
+
+/// Counts body bytes against `content-length`: true if there are too many, or at the end too few.
+fn check_length(stream: &mut StreamState, bytes: u64, end: bool) -> bool {
+    let early = !stream.head_received;
+    let Some(expected) = &mut stream.expected else { return early };
+    match expected.checked_sub(bytes) {
+        Some(left) => {
+            *expected = left;
+            early || (end && left > 0)
+        }
+        None => true,
+    }
+}
+
+/// Limits of single fields, which few messages come near to.
+fn check_fields(setup: &Setup, headers: &HeaderMap) -> Result<(), StreamError> {
+    let max = setup.options.max_header_field_bytes as usize;
+    if headers.byte_size() > max
+        && headers.iter().any(|(name, value)| name.len() + value.len() > max)
+    {
+        return Err(StreamError { rule: H2Rule::HeadersTooLarge });
+    }
+    if setup.options.disallow_obs_text && headers.iter().any(|(_, value)| !value.is_ascii()) {
+        return Err(StreamError { rule: H2Rule::HeaderValue });
+    }
+    Ok(())
+}
+
+/// What a client's own request says about the answer.
+pub(super) fn is_bodiless(method: Method) -> bool {
+    method == Method::Head
+}
