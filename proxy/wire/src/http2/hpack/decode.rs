@@ -21,7 +21,7 @@ pub(in crate::http2) trait Target {
 /// The decoding half of a connection's compression state.
 #[derive(Debug)]
 pub(in crate::http2) struct Decoder {
-    table: Table<()>,
+    table: Table,
     /// Most the encoder may make the table: what our SETTINGS said.
     limit: usize,
     /// The limit went below the table's size: the next block has to begin with a size update.
@@ -96,8 +96,7 @@ impl Decoder {
         if index <= STATIC_LEN {
             return statics::row(index);
         }
-        let (line, field, ()) = self.table.get(index - STATIC_LEN - 1)?;
-        Some((line, field))
+        self.table.get(index - STATIC_LEN - 1)
     }
 
     fn update_size(&mut self, rest: &mut &[u8]) -> Result<(), ConnectionError> {
@@ -141,7 +140,7 @@ impl Decoder {
             None => Field::of(name, value, never),
         };
         if indexed {
-            self.table.insert(name, value, field, ());
+            self.table.insert(name, value, field);
         }
         lines.extend_from_slice(b"\r\n");
         block.add_written(at, field);

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use super::Field;
 
-/// Lines, the newest at the back. `T` is kept beside each.
+/// Lines, the newest at the back.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub(super) struct Table {
     /// The lines of all entries in a row; dead ones before the first.
     lines: Vec<u8>,
-    entries: VecDeque<Entry<T>>,
+    entries: VecDeque<Entry>,
     /// Position of the first byte of `lines`, counting all bytes ever added; wraps.
     base: u32,
     /// Size of all entries, as the RFC counts.
@@ -19,17 +19,16 @@ pub(super) struct Table<T> {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct Entry {
     /// Position of the line, counting like `base`.
     at: u32,
     field: Field,
-    extra: T,
 }
 
 /// Dead bytes before the first line that are worth a move.
 const DEAD_BYTES_MIN: usize = 256;
 
-impl<T> Table<T> {
+impl Table {
     pub(super) fn new(size_max: usize) -> Self {
         Self { lines: Vec::new(), entries: VecDeque::new(), base: 0, size: 0, size_max }
     }
@@ -51,16 +50,16 @@ impl<T> Table<T> {
 
     /// The entry that is `age` younger ones away from the newest.
     #[inline]
-    pub(super) fn get(&self, age: usize) -> Option<(&[u8], Field, &T)> {
+    pub(super) fn get(&self, age: usize) -> Option<(&[u8], Field)> {
         let entry = self.entries.get(self.entries.len().checked_sub(age + 1)?)?;
         let start = entry.at.wrapping_sub(self.base) as usize;
         let line = self.lines.get(start..start + entry.field.line_len())?;
-        Some((line, entry.field, &entry.extra))
+        Some((line, entry.field))
     }
 
     /// Adds an entry and drops old ones until there is room. One that is larger than the table
     /// empties it and is not added: `false`.
-    pub(super) fn insert(&mut self, name: &[u8], value: &[u8], field: Field, extra: T) -> bool {
+    pub(super) fn insert(&mut self, name: &[u8], value: &[u8], field: Field) -> bool {
         debug_assert_eq!(name.len() + value.len(), field.bytes(), "the shape of a line");
         let size = field.size();
         let Some(room) = self.size_max.checked_sub(size) else {
@@ -73,7 +72,7 @@ impl<T> Table<T> {
         for part in [name, b": ", value, b"\r\n"] {
             self.lines.extend_from_slice(part);
         }
-        self.entries.push_back(Entry { at, field, extra });
+        self.entries.push_back(Entry { at, field });
         self.size += size;
         true
     }

@@ -20,7 +20,7 @@ const LINE_SHARE: usize = 4;
 /// again, whatever its name. Names whose values always change enter once, for their name.
 #[derive(Debug)]
 pub(in crate::http2) struct Encoder {
-    table: Table<u32>,
+    table: Table,
     /// Where to find what is in the table; made with the first entry.
     index: Option<Box<Index>>,
     /// How many entries were ever added, wrapping: the number of the next.
@@ -29,19 +29,54 @@ pub(in crate::http2) struct Encoder {
     updates: Option<(usize, usize)>,
 }
 
-const SLOTS: usize = 128;
-const SEEN: usize = 64;
+/// Places for lines with the same few bits of hash.
+const WAYS: usize = 4;
+const LINE_SETS: usize = 32;
+const SEEN_SETS: usize = 16;
 
-/// Hash tables without chains: a later entry takes the place of an earlier one, which then is not
-/// found any more. Numbers of entries that have left the table are told by their age.
+/// Small hash tables: a set holds the newest few of the lines whose hashes fall into it. Numbers of
+/// entries that have left the table are told by their age.
 #[derive(Debug)]
 struct Index {
-    /// By hash of the line: the number of an entry.
-    lines: [u16; SLOTS],
+    /// By hash of the line: entries of the table.
+    lines: [[Place; WAYS]; LINE_SETS],
     /// By known name: the number of the newest entry of that name.
     names: [u16; KnownName::COUNT],
-    /// By hash: more of the hash of a line seen and not added.
-    seen: [u16; SEEN],
+    /// By hash: more of the hashes of lines seen and not added.
+    seen: [[u16; WAYS]; SEEN_SETS],
+}
+
+/// An entry of the table, by its number and more of its hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    number: u16,
+    tag: u16,
+}
+
+impl Index {
+    /// Whether a line was seen; it is from now on.
+    fn see(&mut self, hash: u32) -> bool {
+        let set = &mut self.seen[hash as usize % SEEN_SETS];
+        let tag = tag(hash);
+        if set.contains(&tag) {
+            return true;
+        }
+        set.rotate_right(1);
+        set[0] = tag;
+        false
+    }
+
+    /// Notes an entry in the place of the oldest of its set.
+    fn note(&mut self, hash: u32, number: u16) {
+        let set = &mut self.lines[hash as usize % LINE_SETS];
+        set.rotate_right(1);
+        set[0] = Place { number, tag: tag(hash) };
+    }
+}
+
+/// Bits of a hash besides those that choose a set.
+const fn tag(hash: u32) -> u16 {
+    (hash >> 16) as u16
 }
 
 /// What is done with lines of a name.
@@ -174,13 +209,9 @@ impl Encoder {
         if !self.fits(line) {
             return self.literal(PASSING, line, out);
         }
-        let index = self.index.get_or_insert_default();
-        let mark = (hash >> 16) as u16;
-        let place = &mut index.seen[hash as usize % SEEN];
-        if *place == mark {
+        if self.index.get_or_insert_default().see(hash) {
             self.add(line, hash, out);
         } else {
-            *place = mark;
             self.literal(PASSING, line, out);
         }
     }
@@ -194,14 +225,30 @@ impl Encoder {
     /// How old the entry with this line is.
     #[inline]
     fn find(&self, line: &LineRef<'_>, hash: u32) -> Option<usize> {
-        let number = self.index.as_ref()?.lines[hash as usize % SLOTS];
-        let age = usize::from(self.added.wrapping_sub(1).wrapping_sub(number));
-        let (entry, field, known_hash) = self.table.get(age)?;
-        if *known_hash != hash || field.known != line.known || field.value(entry) != line.value {
-            return None;
-        }
-        let same_name = line.known.is_some() || entry.get(..line.name.len()) == Some(line.name);
-        (same_name && field.name_len as usize == line.name.len()).then_some(age)
+        let set = &self.index.as_ref()?.lines[hash as usize % LINE_SETS];
+        let tag = tag(hash);
+        let places = set.iter().filter(|place| place.tag == tag);
+        places.map(|place| self.age(place.number)).find(|age| self.is_entry(*age, line))
+    }
+
+    /// How many entries were added after that number.
+    #[inline]
+    fn age(&self, number: u16) -> usize {
+        usize::from(self.added.wrapping_sub(1).wrapping_sub(number))
+    }
+
+    #[inline]
+    fn is_entry(&self, age: usize, line: &LineRef<'_>) -> bool {
+        let Some((entry, field)) = self.table.get(age) else { return false };
+        let same_name = match line.known {
+            Some(known) => field.known == Some(known),
+            None => {
+                field.known.is_none()
+                    && field.name_len as usize == line.name.len()
+                    && entry.get(..line.name.len()) == Some(line.name)
+            }
+        };
+        same_name && field.value(entry) == line.value
     }
 
     /// Writes a line and adds it to the table.
@@ -215,11 +262,11 @@ impl Encoder {
             underscore: false,
             sensitive: false,
         };
-        if !self.table.insert(line.name, line.value, field, hash) {
+        if !self.table.insert(line.name, line.value, field) {
             return;
         }
         let index = self.index.get_or_insert_default();
-        index.lines[hash as usize % SLOTS] = self.added;
+        index.note(hash, self.added);
         if let Some(known) = line.known {
             index.names[known as usize] = self.added;
         }
@@ -246,9 +293,9 @@ impl Encoder {
             return row;
         }
         let Some(index) = &self.index else { return 0 };
-        let age = self.added.wrapping_sub(1).wrapping_sub(index.names[known as usize]);
-        match self.table.get(usize::from(age)) {
-            Some((_, field, _)) if field.known == Some(known) => STATIC_LEN + 1 + usize::from(age),
+        let age = self.age(index.names[known as usize]);
+        match self.table.get(age) {
+            Some((_, field)) if field.known == Some(known) => STATIC_LEN + 1 + age,
             _ => 0,
         }
     }
@@ -256,7 +303,7 @@ impl Encoder {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { lines: [0; SLOTS], names: [0; KnownName::COUNT], seen: [0; SEEN] }
+        Self { lines: Default::default(), names: [0; KnownName::COUNT], seen: Default::default() }
     }
 }
 
