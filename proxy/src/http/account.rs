@@ -20,9 +20,24 @@ pub(crate) fn connection_opened(conn: &Conn) {
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_total());
     stats.gauge_add(hcm.downstream_cx_active(), 1);
-    stats.inc(hcm.downstream_cx_http1_total());
-    stats.gauge_add(hcm.downstream_cx_http1_active(), 1);
-    conn.manager.plan.codec_stats.open(stats);
+}
+
+/// It is known what the connection speaks.
+pub(crate) fn codec_chosen(conn: &mut Conn, codec: Version) {
+    if conn.codec.is_some() {
+        return;
+    }
+    conn.codec = Some(codec);
+    let stats = &conn.shard.stats;
+    let hcm = &conn.manager.plan.stats.hcm;
+    if codec == Version::Http2 {
+        stats.inc(hcm.downstream_cx_http2_total());
+        stats.gauge_add(hcm.downstream_cx_http2_active(), 1);
+    } else {
+        stats.inc(hcm.downstream_cx_http1_total());
+        stats.gauge_add(hcm.downstream_cx_http1_active(), 1);
+        conn.manager.plan.codec_stats.open(stats);
+    }
 }
 
 /// It is gone.
@@ -39,7 +54,11 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
         hcm.downstream_cx_destroy_local()
     });
     stats.gauge_sub(hcm.downstream_cx_active(), 1);
-    stats.gauge_sub(hcm.downstream_cx_http1_active(), 1);
+    match conn.codec {
+        Some(Version::Http2) => stats.gauge_sub(hcm.downstream_cx_http2_active(), 1),
+        Some(_) => stats.gauge_sub(hcm.downstream_cx_http1_active(), 1),
+        None => {}
+    }
     stats.record(hcm.downstream_cx_length_ms(), age);
     stats.add(hcm.downstream_cx_rx_bytes_total(), received);
 }
@@ -49,7 +68,11 @@ pub(crate) fn request_began(conn: &mut Conn) {
     let stats = &conn.shard.stats;
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_rq_total());
-    stats.inc(hcm.downstream_rq_http1_total());
+    if conn.down.is_http2() {
+        stats.inc(hcm.downstream_rq_http2_total());
+    } else {
+        stats.inc(hcm.downstream_rq_http1_total());
+    }
     stats.gauge_add(hcm.downstream_rq_active(), 1);
 }
 
@@ -110,8 +133,10 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
     let took = (now - work.info.start).as_millis() as u64;
     stats.record(hcm.downstream_rq_time(), took);
     stats.add(hcm.downstream_cx_rx_bytes_total(), received);
-    let sent = work.info.response_head_bytes + work.info.response_body_bytes;
-    stats.add(hcm.downstream_cx_tx_bytes_total(), sent);
+    if !conn.down.is_http2() {
+        let sent = work.info.response_head_bytes + work.info.response_body_bytes;
+        stats.add(hcm.downstream_cx_tx_bytes_total(), sent);
+    }
     let code = work.info.code;
     if code != 0 {
         charge_code(conn, work, code);

@@ -7,18 +7,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_runtime::{Chain, Instant, Sleep, sleep_until};
-use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
+use ringway_wire::{HeaderMap, RequestHead, ResponseHead, Version};
 
 use super::down::{Downstream, Http1};
-use super::http1;
 use super::info::Info;
 use super::manager::Manager;
 use super::reply::{self, LocalReply};
 use super::respond::BodyForm;
+use super::{http1, http2};
 use crate::listener::{ActiveListener, Admitted, Meta};
+use crate::plan::http::CodecType;
 use crate::plan::route::RouteId;
 use crate::shard::Shard;
 use crate::transport::Stream;
+use crate::transport::tls::TlsInfo;
 use crate::upstream::RetryPermit;
 
 /// Bytes received ahead of their reader at the most, whatever the buffer limit.
@@ -33,7 +35,7 @@ pub(crate) struct Conn {
     /// Who the client is and where it wanted to go.
     pub meta: Rc<Meta>,
     /// Counts it as open on its listener.
-    pub link: Admitted,
+    pub link: Rc<Admitted>,
     /// When it was accepted.
     pub opened: Instant,
     /// Requests begun on it.
@@ -42,6 +44,10 @@ pub(crate) struct Conn {
     pub timer: Sleep,
     /// `drain_timeout` after `max_connection_duration`, or a drain of the shard, asks to close.
     pub aged: bool,
+    /// Facts of the TLS session it came over.
+    pub tls: Option<Rc<TlsInfo>>,
+    /// The version its codec speaks, once that is known.
+    pub codec: Option<Version>,
 }
 
 /// State of the request under way; reused from request to request.
@@ -83,6 +89,8 @@ pub(crate) enum After {
     CloseDelayed,
     /// The client is gone.
     Gone,
+    /// It turned out to be HTTP/2.
+    Http2,
 }
 
 /// Serves a connection to its end.
@@ -90,9 +98,26 @@ pub(crate) async fn serve(mut conn: Box<Conn>) {
     let shard = Rc::clone(&conn.shard);
     let key = shard.connections.enter(&conn.listener).await;
     super::account::connection_opened(&conn);
-    let after = http1::run(&mut conn).await;
+    let after = match first_codec(&conn) {
+        Version::Http2 => http2::run(&mut conn).await,
+        _ => match http1::run(&mut conn).await {
+            After::Http2 => http2::run(&mut conn).await,
+            after => after,
+        },
+    };
     super::account::connection_closed(&mut conn, after);
     shard.connections.leave(key, &conn.listener);
+}
+
+/// What to begin with: what the configuration or the TLS handshake says, else HTTP/1, which looks
+/// out for the preface of HTTP/2.
+fn first_codec(conn: &Conn) -> Version {
+    match conn.manager.plan.codec {
+        CodecType::Http1 => Version::Http11,
+        CodecType::Http2 => Version::Http2,
+        CodecType::Auto if conn.alpn() == Some(b"h2") => Version::Http2,
+        CodecType::Auto => Version::Http11,
+    }
 }
 
 impl Conn {
@@ -106,14 +131,48 @@ impl Conn {
             shard,
             listener,
             manager,
+            tls: stream.tls().cloned(),
             down: Downstream::Http1(Http1::new(stream)),
             meta: Rc::clone(&link.meta),
-            link,
+            link: Rc::new(link),
             opened,
             served: 0,
             timer: sleep_until(opened + Duration::from_secs(3600)),
             aged: false,
+            codec: None,
         })
+    }
+
+    /// What a request on one of its HTTP/2 streams sees of it.
+    pub(super) fn stream(&self, down: Downstream) -> Self {
+        Self {
+            shard: Rc::clone(&self.shard),
+            listener: Rc::clone(&self.listener),
+            manager: Rc::clone(&self.manager),
+            down,
+            meta: Rc::clone(&self.meta),
+            link: Rc::clone(&self.link),
+            opened: self.opened,
+            // The connection's own task counts.
+            served: 0,
+            timer: sleep_until(Instant::FAR_FUTURE),
+            aged: self.aged,
+            tls: self.tls.clone(),
+            codec: Some(Version::Http2),
+        }
+    }
+
+    /// The protocol the TLS handshake agreed on.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.alpn.as_deref()
+    }
+
+    /// May the first bytes turn out to be HTTP/2?
+    pub(super) fn looks_for_http2(&self) -> bool {
+        self.served == 0
+            && self.codec.is_none()
+            && self.manager.plan.codec == CodecType::Auto
+            && self.alpn().is_none()
     }
 
     /// Should the response under way carry `connection: close`?

@@ -2,7 +2,7 @@
 //!
 //! LIFECYCLE of a request on an HTTP/1 connection: `begin` (head parsed) → `poll_body` until
 //! [`Frame::End`] → the response is written → `is_complete` says whether the connection can carry
-//! another.
+//! another. An HTTP/2 stream carries one request only.
 
 use std::task::{Context, Poll, ready};
 
@@ -10,13 +10,27 @@ use ringway_runtime::{BufMut, Chunk};
 use ringway_wire::HeaderMap;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
 
+use crate::http2::StreamHandle;
 use crate::transport::Stream;
-use crate::transport::tls::TlsInfo;
 
 /// Where a request comes from and its response goes to.
 pub(crate) enum Downstream {
     /// An HTTP/1 connection, which carries one request at a time.
     Http1(Http1),
+    /// A stream of an HTTP/2 connection.
+    Http2(Http2),
+    /// An HTTP/2 connection itself: its streams carry the requests.
+    Session,
+}
+
+/// A stream of an HTTP/2 connection.
+pub(crate) struct Http2 {
+    /// The stream.
+    pub stream: StreamHandle,
+    /// The request has been read to its end.
+    complete: bool,
+    /// Body bytes received.
+    body_bytes: u64,
 }
 
 /// An HTTP/1 connection, read piece by piece.
@@ -55,13 +69,7 @@ impl Downstream {
     pub(crate) fn http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),
-        }
-    }
-
-    /// Facts of the TLS session it came over.
-    pub(crate) fn tls(&self) -> Option<&TlsInfo> {
-        match self {
-            Self::Http1(http1) => http1.stream.tls().map(|tls| &**tls),
+            Self::Http2(_) | Self::Session => None,
         }
     }
 
@@ -69,6 +77,8 @@ impl Downstream {
     pub(crate) fn uncounted_rx(&mut self) -> u64 {
         match self {
             Self::Http1(http1) => std::mem::take(&mut http1.received),
+            // Its driver counts.
+            Self::Http2(_) | Self::Session => 0,
         }
     }
 
@@ -76,6 +86,8 @@ impl Downstream {
     pub(crate) fn body_bytes(&self) -> u64 {
         match self {
             Self::Http1(http1) => http1.body_bytes,
+            Self::Http2(http2) => http2.body_bytes,
+            Self::Session => 0,
         }
     }
 
@@ -83,6 +95,8 @@ impl Downstream {
     pub(crate) fn is_complete(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.body.is_none(),
+            Self::Http2(http2) => http2.complete || http2.stream.is_complete(),
+            Self::Session => true,
         }
     }
 
@@ -90,6 +104,10 @@ impl Downstream {
     pub(crate) fn has_unread(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.body.is_some() && !http1.inbox.is_empty(),
+            Self::Http2(http2) => {
+                !http2.complete && (http2.stream.unread() > 0 || http2.stream.is_complete())
+            }
+            Self::Session => false,
         }
     }
 
@@ -101,6 +119,8 @@ impl Downstream {
     ) -> Poll<Result<Frame, BodyError>> {
         match self {
             Self::Http1(http1) => http1.poll_body(cx, trailers),
+            Self::Http2(http2) => http2.poll_body(cx, trailers),
+            Self::Session => Poll::Ready(Ok(Frame::End)),
         }
     }
 
@@ -108,6 +128,8 @@ impl Downstream {
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http1(http1) => http1.poll_gone(cx),
+            Self::Http2(http2) => http2.stream.poll_gone(cx).map(|_| ()),
+            Self::Session => Poll::Pending,
         }
     }
 
@@ -115,6 +137,8 @@ impl Downstream {
     pub(crate) fn queued(&self) -> usize {
         match self {
             Self::Http1(http1) => http1.stream.queued(),
+            Self::Http2(http2) => http2.stream.queued(),
+            Self::Session => 0,
         }
     }
 
@@ -131,6 +155,10 @@ impl Downstream {
             Self::Http1(http1) => {
                 http1.stream.poll_queued_below(cx, below).map_err(|_| BodyError::Gone)
             }
+            Self::Http2(http2) => {
+                http2.stream.poll_queued_below(cx, below).map_err(|_| BodyError::Gone)
+            }
+            Self::Session => Poll::Ready(Ok(())),
         }
     }
 
@@ -138,6 +166,8 @@ impl Downstream {
     pub(crate) fn write_failed(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.stream.write_error().is_some(),
+            Self::Http2(http2) => http2.stream.end().is_some(),
+            Self::Session => false,
         }
     }
 
@@ -145,13 +175,47 @@ impl Downstream {
     pub(crate) fn readable_closed(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.stream.readable_closed(),
+            Self::Http2(_) | Self::Session => false,
         }
+    }
+
+    /// How the request came.
+    pub(crate) fn is_http2(&self) -> bool {
+        !matches!(self, Self::Http1(_))
+    }
+}
+
+impl Http2 {
+    /// A stream whose head was taken; `has_body`: more than the head comes.
+    pub(crate) fn new(stream: StreamHandle, has_body: bool) -> Self {
+        Self { stream, complete: !has_body, body_bytes: 0 }
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<Frame, BodyError>> {
+        if self.complete {
+            return Poll::Ready(Ok(Frame::End));
+        }
+        let frame = ready!(self.stream.poll_body(cx, trailers)).map_err(|_| BodyError::Gone)?;
+        match &frame {
+            Frame::Data(data) => self.body_bytes += data.len() as u64,
+            Frame::End => self.complete = true,
+        }
+        Poll::Ready(Ok(frame))
     }
 }
 
 impl Http1 {
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0 }
+    }
+
+    /// The connection and what was read of it.
+    pub(crate) fn into_parts(self) -> (Stream, Chunk) {
+        (self.stream, self.inbox)
     }
 
     /// A head was parsed: its bytes are consumed, the body starts.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use ringway_wire::Version;
 use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
 
 use super::conn::{After, Conn, Work, deadline, earlier};
@@ -93,9 +94,14 @@ async fn idle(conn: &mut Conn) -> Heard {
 /// becomes of the connection.
 async fn active(conn: &mut Conn, mut work: Box<Work>) -> (Option<After>, Box<Work>) {
     loop {
-        let after = match read_head(conn, &mut work).await {
+        let read = read_head(conn, &mut work).await;
+        if let Read::Http2 = read {
+            return (Some(After::Http2), work);
+        }
+        super::account::codec_chosen(conn, Version::Http11);
+        let after = match read {
             Read::Head(parsed) => stream::serve(conn, &mut work, parsed).await,
-            Read::Closed => After::Gone,
+            Read::Closed | Read::Http2 => After::Gone,
             Read::Bad(error) => stream::refuse_malformed(conn, &mut work, &error),
             Read::Late => stream::refuse_late(conn, &mut work),
         };
@@ -114,16 +120,23 @@ enum Read {
     Closed,
     Bad(H1Error),
     Late,
+    /// It is the preface of HTTP/2.
+    Http2,
 }
 
 /// Reads one request head. The clock of `request_headers_timeout` starts with its first byte.
 async fn read_head(conn: &mut Conn, work: &mut Work) -> Read {
     let began = ringway_runtime::now();
     let mut armed = false;
+    let looks_for_http2 = conn.looks_for_http2();
     poll_fn(|cx| {
         let Some(http1) = conn.down.http1() else { return Poll::Ready(Read::Closed) };
         loop {
-            if !http1.inbox.is_empty() {
+            let begins = looks_for_http2.then(|| preface(&http1.inbox)).flatten();
+            if begins == Some(true) {
+                return Poll::Ready(Read::Http2);
+            }
+            if !http1.inbox.is_empty() && begins.is_none() {
                 let manager = &conn.manager;
                 match parse_request(
                     &http1.inbox,
@@ -189,6 +202,16 @@ async fn close(conn: &mut Conn, after: After) {
     if timed_out {
         conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_delayed_close_timeout());
     }
+}
+
+/// Whether these are the first bytes of HTTP/2; `Some(false)`: too few to tell.
+fn preface(bytes: &[u8]) -> Option<bool> {
+    /// Enough of the preface that no HTTP/1 request begins like it (Envoy decides by as much).
+    const BEGINNING: &[u8] = b"PRI * HTTP/2";
+    if bytes.starts_with(BEGINNING) {
+        return Some(true);
+    }
+    (!bytes.is_empty() && BEGINNING.starts_with(bytes)).then_some(false)
 }
 
 /// Is something of a next request here already?

@@ -8,6 +8,7 @@ pub(crate) mod account;
 pub(crate) mod conn;
 pub(crate) mod down;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod info;
 pub(crate) mod manager;
 pub(crate) mod mutate;

@@ -1,6 +1,7 @@
 //! The way back: what the connection manager does to a response head, and how it is written.
 
 mod http1;
+mod http2;
 
 use ringway_runtime::Chunk;
 use ringway_wire::http1::strip_response_hop_by_hop;
@@ -29,6 +30,8 @@ pub(crate) fn send_head(conn: &mut Conn, work: &mut Work) {
     begin(conn, work);
     match &conn.down {
         Downstream::Http1(down) => http1::head(conn, work, &down.stream),
+        Downstream::Http2(down) => http2::head(conn, work, &down.stream, true),
+        Downstream::Session => {}
     }
 }
 
@@ -37,6 +40,8 @@ pub(crate) fn send_head_and_body(conn: &mut Conn, work: &mut Work, body: &[u8]) 
     begin(conn, work);
     match &conn.down {
         Downstream::Http1(down) => http1::head_and_body(conn, work, &down.stream, body),
+        Downstream::Http2(down) => http2::head_and_body(conn, work, &down.stream, body),
+        Downstream::Session => {}
     }
 }
 
@@ -54,6 +59,10 @@ pub(crate) fn send_head_and_data(
         Downstream::Http1(down) => {
             http1::head_and_data(conn, work, &down.stream, data, ends, bodiless);
         }
+        Downstream::Http2(down) => {
+            http2::head_and_data(conn, work, &down.stream, data, ends, bodiless);
+        }
+        Downstream::Session => {}
     }
 }
 
@@ -66,6 +75,8 @@ pub(crate) fn send_data(conn: &Conn, work: &mut Work, data: Chunk) {
     work.info.sent_downstream(ringway_runtime::now());
     match &conn.down {
         Downstream::Http1(down) => http1::data(work, &down.stream, data),
+        Downstream::Http2(down) => down.stream.send_data(data, false),
+        Downstream::Session => {}
     }
 }
 
@@ -73,6 +84,8 @@ pub(crate) fn send_data(conn: &Conn, work: &mut Work, data: Chunk) {
 pub(crate) fn send_end(conn: &Conn, work: &mut Work) {
     match &conn.down {
         Downstream::Http1(down) => http1::end(conn, work, &down.stream),
+        Downstream::Http2(down) => http2::end(work, &down.stream),
+        Downstream::Session => {}
     }
     work.form = BodyForm::None;
     work.info.response_complete = true;
@@ -84,6 +97,8 @@ pub(crate) fn send_continue(conn: &Conn) {
         Downstream::Http1(down) => {
             down.stream.write(Chunk::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
+        Downstream::Http2(down) => http2::go_on(&down.stream),
+        Downstream::Session => {}
     }
 }
 
@@ -95,6 +110,8 @@ pub(crate) fn send_interim(conn: &Conn, work: &mut Work) {
     strip_response_hop_by_hop(&mut work.response.headers, false);
     match &conn.down {
         Downstream::Http1(down) => http1::interim(conn, work, &down.stream),
+        Downstream::Http2(down) => down.stream.send_response(&work.response, false),
+        Downstream::Session => {}
     }
 }
 

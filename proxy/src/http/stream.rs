@@ -5,15 +5,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error, ParsedHead};
+use ringway_wire::http2::{ErrorCode, StreamError};
 use ringway_wire::{KnownName as K, Method, Name, RequestHead, Scheme, Version};
 
 use super::conn::{self, After, Conn, Work};
+use super::down::{Downstream, Http2};
 use super::normalise::{self, Normalised};
 use super::reply::{self, LocalReply};
 use super::respond;
 use super::vet::{self, Ends};
 use super::{account, mutate};
 use crate::filters::router;
+use crate::http2::{StreamEnd, StreamHandle};
 use crate::observe::format::ResponseFlag;
 use crate::plan::http::HttpManager;
 use crate::plan::route::{Action, Lookup, Route, RouteRequest, RouteTable, VirtualHost};
@@ -21,7 +24,7 @@ use crate::plan::route::{Action, Lookup, Route, RouteRequest, RouteTable, Virtua
 /// Serves the request whose head is in `work.request`.
 pub(crate) async fn serve(conn: &mut Conn, work: &mut Work, parsed: ParsedHead) -> After {
     begin(conn, work, &parsed);
-    match answer(conn, work, &parsed).await {
+    match answer(conn, work, parsed.upgrade).await {
         Ok(()) => {}
         Err(Stop::Reply(reply)) => reply::send(conn, work, *reply),
         Err(Stop::Gone) => return abandon(conn, work),
@@ -34,6 +37,53 @@ pub(crate) async fn serve(conn: &mut Conn, work: &mut Work, parsed: ParsedHead) 
     work.info.response_complete = true;
     account::finished(conn, work);
     after(conn, work)
+}
+
+/// Serves the request on a stream of an HTTP/2 connection.
+pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: StreamHandle) {
+    work.begin();
+    let taken = handle.take_request(&mut work.request);
+    work.has_body = taken.unwrap_or(false);
+    work.info.request_head_bytes = handle.wire_bytes().1;
+    conn.down = Downstream::Http2(Http2::new(handle, work.has_body));
+    if !work.has_body {
+        work.info.request_end = Some(work.info.start);
+    }
+    account::request_began(conn);
+    let answered = match taken {
+        Ok(_) => answer(conn, work, false).await,
+        Err(error) => Err(refused(work, &error)),
+    };
+    match answered {
+        Ok(()) => {}
+        Err(Stop::Reply(reply)) => reply::send(conn, work, *reply),
+        Err(Stop::Gone) => {
+            abandon(conn, work);
+            return;
+        }
+        Err(Stop::Broken) => {
+            if let Downstream::Http2(down) = &conn.down {
+                down.stream.reset(ErrorCode::INTERNAL_ERROR);
+            }
+            conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_tx_reset());
+            account::finished(conn, work);
+            return;
+        }
+    }
+    work.info.response_complete = true;
+    account::finished(conn, work);
+}
+
+/// A head that broke a rule: an answer where there is one to give, else its stream is gone.
+fn refused(work: &mut Work, error: &StreamError) -> Stop {
+    match error.status() {
+        Some(status) => LocalReply::new(status, "", error.details()).into(),
+        None => {
+            work.info.details = Cow::Borrowed(error.details());
+            work.info.flags.insert(ResponseFlag::DownstreamProtocolError);
+            Stop::Gone
+        }
+    }
 }
 
 /// Why the ordinary way ended early.
@@ -71,7 +121,7 @@ fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     account::request_began(conn);
 }
 
-async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result<(), Stop> {
+async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), Stop> {
     let manager = Rc::clone(&conn.manager);
     let plan = &*manager.plan;
     acknowledge_expect(conn, work, plan);
@@ -84,16 +134,13 @@ async fn answer(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) -> Result
     let ends = Ends {
         peer: conn.meta.remote().ip(),
         local_port: conn.meta.local().port(),
-        tls: conn.down.tls(),
+        tls: conn.tls.as_deref(),
     };
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
     mutate::request(conn, work, &plan.early_mutations);
-    if parsed.upgrade
-        && work.request.method != Method::Connect
-        && !is_ignored_upgrade(&work.request)
-    {
+    if upgrade && work.request.method != Method::Connect && !is_ignored_upgrade(&work.request) {
         work.close = true;
         return Err(LocalReply::new(403, "", "upgrade_failed").into());
     }
@@ -153,7 +200,7 @@ fn no_route() -> Stop {
 
 /// The proxy answers `100-continue` itself (Envoy's default) and the upstream never sees it.
 fn acknowledge_expect(conn: &Conn, work: &mut Work, plan: &HttpManager) {
-    if plan.proxy_100_continue || work.request.version != Version::Http11 {
+    if plan.proxy_100_continue || work.request.version == Version::Http10 {
         return;
     }
     let expects = work
@@ -227,16 +274,35 @@ fn after(conn: &Conn, work: &Work) -> After {
 
 /// The client went away while its request was served.
 fn abandon(conn: &mut Conn, work: &mut Work) -> After {
+    let hcm = &conn.manager.plan.stats.hcm;
+    conn.shard.stats.inc(hcm.downstream_rq_rx_reset());
+    if let Downstream::Http2(down) = &conn.down
+        && let Some(StreamEnd::Reset(_) | StreamEnd::Refused | StreamEnd::Violation(_)) =
+            down.stream.end()
+    {
+        why_reset(work, down.stream.end());
+        account::finished(conn, work);
+        return After::Gone;
+    }
     work.info.flags.insert(ResponseFlag::DownstreamConnectionTermination);
     if work.info.details.is_empty() {
         work.info.details = Cow::Borrowed("downstream_remote_disconnect");
     }
-    let hcm = &conn.manager.plan.stats.hcm;
-    conn.shard.stats.inc(hcm.downstream_rq_rx_reset());
     conn.shard.stats.inc(hcm.downstream_cx_destroy_active_rq());
     conn.shard.stats.inc(hcm.downstream_cx_destroy_remote_active_rq());
     account::finished(conn, work);
     After::Gone
+}
+
+/// A stream ended while its connection goes on: what logs say of it.
+fn why_reset(work: &mut Work, end: Option<StreamEnd>) {
+    let (flag, details) = match end {
+        Some(StreamEnd::Violation(details)) => (ResponseFlag::DownstreamProtocolError, details),
+        Some(StreamEnd::Refused) => (ResponseFlag::DownstreamRemoteReset, "http2.remote_refuse"),
+        _ => (ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+    };
+    work.info.flags.insert(flag);
+    work.info.details = Cow::Borrowed(details);
 }
 
 /// Answers a request the parser refused, with Envoy's status and details.

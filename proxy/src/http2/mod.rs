@@ -21,7 +21,11 @@
 //! in their stream, and streams with waiting bytes take turns, a frame each.
 //!
 //! Windows are given back as a stream's reader takes bytes, in halves of a window.
-#![allow(dead_code, unused_imports, reason = "its callers, connection manager and pools, are the next step")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "its callers, connection manager and pools, are the next step"
+)]
 
 mod backlog;
 mod closed;

@@ -2,7 +2,8 @@
 
 use ringway_runtime::{Chunk, Instant};
 use ringway_wire::http2::{
-    ConnectionError, ErrorCode, Event, H2Rule, HeaderBlock, Role, SettingsChange, StreamError, frame,
+    ConnectionError, ErrorCode, Event, H2Rule, HeaderBlock, Role, SettingsChange, StreamError,
+    frame,
 };
 use ringway_wire::{HeaderMap, Method};
 
@@ -209,12 +210,7 @@ impl State {
 
     // --- heads and trailers ---
 
-    fn headers(
-        &mut self,
-        setup: &Setup,
-        arrived: Arrived,
-        block: &mut HeaderBlock,
-    ) -> Outcome {
+    fn headers(&mut self, setup: &Setup, arrived: Arrived, block: &mut HeaderBlock) -> Outcome {
         if let Err(error) = arrived.verdict {
             self.count_refusal(setup, error);
         }
@@ -412,13 +408,7 @@ impl State {
     }
 
     /// An open stream got a block that breaks a rule.
-    fn invalid(
-        &mut self,
-        setup: &Setup,
-        key: Key,
-        error: StreamError,
-        uncounted: bool,
-    ) -> Outcome {
+    fn invalid(&mut self, setup: &Setup, key: Key, error: StreamError, uncounted: bool) -> Outcome {
         if uncounted {
             self.count_refusal(setup, error);
         }

@@ -44,11 +44,7 @@ impl Fail {
     }
 
     pub(super) const fn flood(details: &'static str) -> Self {
-        Self {
-            code: ErrorCode::ENHANCE_YOUR_CALM,
-            reason: details,
-            ended: Ended::Flood(details),
-        }
+        Self { code: ErrorCode::ENHANCE_YOUR_CALM, reason: details, ended: Ended::Flood(details) }
     }
 }
 
@@ -259,13 +255,7 @@ impl State {
     }
 
     /// Resets a stream and tells its task why.
-    pub(super) fn reset(
-        &mut self,
-        setup: &Setup,
-        key: Key,
-        code: ErrorCode,
-        end: StreamEnd,
-    ) {
+    pub(super) fn reset(&mut self, setup: &Setup, key: Key, code: ErrorCode, end: StreamEnd) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if !stream.open {
             return;

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::http2::Http2Options;
 use super::mutation::HeaderMutation;
 use super::reply::LocalReplies;
 use super::route::RouteTable;
 use crate::observe::accesslog::AccessLog;
-use crate::observe::stats::{Http1CodecSlots, HttpStats};
+use crate::observe::stats::{Http1CodecSlots, Http2CodecStats, HttpStats};
 
 /// One HTTP connection manager. A duration of zero means "no limit", as in Envoy.
 #[derive(Debug)]
@@ -19,6 +20,12 @@ pub struct HttpManager {
     pub stats: HttpStats,
     /// `http1.*`: the same slots in every manager.
     pub codec_stats: Http1CodecSlots,
+    /// `codec_type`.
+    pub codec: CodecType,
+    /// Options of the HTTP/2 codec.
+    pub http2: Arc<Http2Options>,
+    /// `http2.*`: the same slots in every manager.
+    pub http2_stats: Http2CodecStats,
     /// The route table (inline `route_config`).
     pub routes: Arc<RouteTable>,
     /// Options of the HTTP/1 codec.
@@ -62,6 +69,18 @@ pub struct HttpManager {
     pub local_replies: Option<Box<LocalReplies>>,
     /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
+}
+
+/// `codec_type`: what is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CodecType {
+    /// What ALPN agreed on; without it HTTP/2 if the connection begins with its preface.
+    #[default]
+    Auto,
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// Options of the HTTP/1 codec (`http_protocol_options`, `common_http_protocol_options`).

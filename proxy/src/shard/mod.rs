@@ -20,6 +20,7 @@ use ringway_runtime::mesh::MeshEnd;
 use crate::control::message::{Drain, DrainKind, DrainStrategy, ListenSocket, Message};
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
+use crate::http2::Heads;
 use crate::listener::ActiveListener;
 use crate::observe::stats::ShardStats;
 use crate::plan::Plan;
@@ -59,6 +60,8 @@ pub(crate) struct Shard {
     pub local: LocalInfo,
     pub connections: Connections,
     pub works: Works,
+    /// Spare heads of HTTP/2 sessions.
+    pub heads: Rc<Heads>,
     pub logs: ShardLogs,
     shards: usize,
     outbox: Rc<MeshOutbox>,
@@ -120,6 +123,7 @@ impl Shard {
             outbox,
             connections: Connections::default(),
             works: Works::default(),
+            heads: Rc::default(),
             view: RefCell::default(),
             listeners: RefCell::default(),
             sockets: RefCell::default(),

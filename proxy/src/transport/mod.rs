@@ -73,6 +73,13 @@ impl Stream {
         self.raw().id()
     }
 
+    /// Puts plain bytes back in front of what is received next.
+    pub(crate) fn unread(&self, chunk: Chunk) {
+        match self {
+            Self::Plain(stream) => stream.unread(chunk),
+        }
+    }
+
     /// What is here already; never waits.
     pub(crate) fn try_recv(&self) -> Option<io::Result<Option<Chunk>>> {
         match self {

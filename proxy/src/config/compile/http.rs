@@ -13,11 +13,15 @@ use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use super::{access_log, forwarding, headers, http_filters, http1, local_reply, route_table};
-use crate::observe::stats::{Http1CodecStats, HttpStats};
-use crate::plan::http::{
-    EscapedSlashes, HttpManager, Normalise, RequestId, Scheme, ServerHeader, StripPort, Timeouts,
+use super::{
+    access_log, forwarding, headers, http_filters, http1, http2, local_reply, route_table,
 };
+use crate::observe::stats::{Http1CodecStats, Http2CodecStats, HttpStats};
+use crate::plan::http::{
+    CodecType, EscapedSlashes, Http1Options, HttpManager, Normalise, RequestId, Scheme,
+    ServerHeader, StripPort, Timeouts,
+};
+use crate::plan::http2::Http2Options;
 use crate::plan::mutation::HeaderMutation;
 use crate::plan::route::RouteTable;
 
@@ -31,13 +35,12 @@ pub(crate) fn compile(
     #[rustfmt::skip]
     let api::HttpConnectionManager {
         codec_type, stat_prefix, http_filters, add_user_agent, common_http_protocol_options,
-        http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
+        http_protocol_options, server_name, server_header_transformation,
         scheme_header_transformation, max_request_headers_kb, access_log, access_log_options, via,
         proxy_100_continue, local_reply_config,
         append_x_forwarded_port, route_specifier,
         ..
     } = config;
-    codec(cx, at, *codec_type, http2_protocol_options.is_some());
     access_log_options_of(cx, at, access_log_options.as_ref());
     let replies_at = at.field("local_reply_config");
     let local_replies = local_reply::compile(cx, &replies_at, local_reply_config.as_ref());
@@ -45,6 +48,7 @@ pub(crate) fn compile(
     let http1 = http_protocol_options.clone().unwrap_or_default();
     let limit = max_request_headers_kb.unwrap_or(60).saturating_mul(1024);
     let http1 = http1::downstream(cx, at, &http1, &common, limit);
+    let http2 = http2_of(cx, at, config, &http1);
     let timeouts = timeouts(cx, at, config, &common);
     let router = http_filters::compile(cx, &at.field("http_filters"), http_filters);
     let routes = routes(cx, at, route_specifier.as_ref());
@@ -53,7 +57,10 @@ pub(crate) fn compile(
         (scheme(cx, at, scheme_header_transformation.as_ref()), *server_header_transformation);
     Some(HttpManager {
         stats: HttpStats::new(cx.registry, stat_prefix),
+        codec: codec(cx, at, *codec_type),
         codec_stats: Http1CodecStats::new(cx.registry).slots(),
+        http2,
+        http2_stats: Http2CodecStats::new(cx.registry, ""),
         stat_prefix: Arc::from(stat_prefix.as_str()),
         http1,
         access_logs,
@@ -128,18 +135,37 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
     refuse!(cx, at, stream_error_on_invalid_http_message);
 }
 
-/// `AUTO` is HTTP/1 here: HTTP/2 is a later step, and a client that speaks it gets an error.
-fn codec(cx: &mut Cx<'_>, at: &At<'_>, codec_type: i32, http2_options: bool) {
-    use api::http_connection_manager::CodecType;
-    let http1 = codec_type == CodecType::Http1 as i32;
-    if codec_type == CodecType::Http2 as i32 || codec_type == CodecType::Http3 as i32 {
-        let allowed = "AUTO, HTTP1";
-        cx.unsupported_allowed(&at.field("codec_type"), "a codec other than HTTP/1", allowed);
+/// What the codec of new connections speaks.
+fn codec(cx: &mut Cx<'_>, at: &At<'_>, codec_type: i32) -> CodecType {
+    use api::http_connection_manager::CodecType as Api;
+    match Api::try_from(codec_type) {
+        Ok(Api::Http1) => CodecType::Http1,
+        Ok(Api::Http2) => CodecType::Http2,
+        Ok(Api::Http3) => {
+            let allowed = "AUTO, HTTP1, HTTP2";
+            cx.unsupported_allowed(&at.field("codec_type"), "HTTP3", allowed);
+            CodecType::Auto
+        }
+        _ => CodecType::Auto,
     }
-    // With HTTP1 nobody reads them.
-    if http2_options && !http1 {
-        cx.unsupported(&at.field("http2_protocol_options"));
-    }
+}
+
+/// Options of HTTP/2 connections, with what the manager says of heads.
+fn http2_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::HttpConnectionManager,
+    http1: &Http1Options,
+) -> Arc<Http2Options> {
+    let heads = http2::Heads {
+        bytes_max: http1.max_headers_bytes,
+        count_max: Some(http1.max_headers_count),
+        underscores: http1.underscores,
+    };
+    let at = at.field("http2_protocol_options");
+    let options = config.http2_protocol_options.clone().unwrap_or_default();
+    let stream_error = config.stream_error_on_invalid_http_message;
+    Arc::new(http2::downstream(cx, &at, &options, &heads, stream_error))
 }
 
 fn access_log_options_of(

@@ -117,7 +117,8 @@ fn frames_on_closed_streams_that_may_be_late_are_ignored() {
         assert_eq!(error, Some((1, ErrorCode::INTERNAL_ERROR)), "nobody wanted it");
         talk.peer.data(1, b"sent before", false).window_update(1, 5).reset(1);
         talk.peer.ping(b"--here--").send();
-        let wanted = |said: &Said| matches!(said, Said::Reset(..) | Said::GoAway(..) | Said::Pong(_));
+        let wanted =
+            |said: &Said| matches!(said, Said::Reset(..) | Said::GoAway(..) | Said::Pong(_));
         assert_eq!(talk.peer.until(wanted).await, Said::Pong(*b"--here--"));
         drop(talk.peer);
         talk.server.driver.await;
@@ -134,7 +135,7 @@ fn a_body_has_the_length_it_announces() {
         peer.post(1, Some("5")).data(1, b"sixsix", false);
     });
     resets_with(1, error, |peer| {
-        let mut head = super::request(Method::Get, "/");
+        let mut head = request(Method::Get, "/");
         head.headers.append("content-length", b"5");
         peer.head(1, &head, true);
     });

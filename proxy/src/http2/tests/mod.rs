@@ -98,9 +98,10 @@ fn run_with<F: Future<Output = ()> + 'static>(
 async fn try_connection() -> Option<(Stream, Stream)> {
     let address = SockAddr::from(SocketAddr::from(([10, 0, 0, 1], 8080)));
     let listener = Listener::bind(&address, &ListenOptions::default()).expect("bind");
-    let connect = runtime::spawn(async move {
-        runtime::connect(&address, &ConnectOptions::default()).await.ok()
-    });
+    let connect =
+        runtime::spawn(
+            async move { runtime::connect(&address, &ConnectOptions::default()).await.ok() },
+        );
     let accepted = runtime::timeout(Duration::from_secs(5), listener.accept()).await;
     let client = connect.await?;
     let (server, _) = accepted.ok()?.ok()?;

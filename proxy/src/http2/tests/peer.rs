@@ -1,9 +1,7 @@
 //! A peer that speaks single frames, right or wrong.
 
 use ringway_wire::http1::Sink;
-use ringway_wire::http2::{
-    Decoder, Encoder, Event, HeaderBlock, Limits, PREFACE, Role, frame,
-};
+use ringway_wire::http2::{Decoder, Encoder, Event, HeaderBlock, Limits, PREFACE, Role, frame};
 
 use super::*;
 
@@ -77,12 +75,12 @@ impl Peer {
     }
 
     pub(super) fn get(&mut self, stream: u32) -> &mut Self {
-        self.head(stream, &super::request(Method::Get, "/"), true)
+        self.head(stream, &request(Method::Get, "/"), true)
     }
 
     /// A request whose body is to follow.
     pub(super) fn post(&mut self, stream: u32, length: Option<&str>) -> &mut Self {
-        let mut head = super::request(Method::Post, "/");
+        let mut head = request(Method::Post, "/");
         if let Some(length) = length {
             head.headers.append("content-length", length.as_bytes());
         }
@@ -151,9 +149,7 @@ impl Peer {
             Event::Reset { stream, code } => Said::Reset(*stream, *code),
             Event::GoAway { last, code, .. } => Said::GoAway(*last, *code),
             Event::Ping { ack: true, payload } => Said::Pong(*payload),
-            Event::WindowUpdate { stream, increment } => {
-                Said::WindowUpdate(*stream, *increment)
-            }
+            Event::WindowUpdate { stream, increment } => Said::WindowUpdate(*stream, *increment),
             Event::SettingsAck => Said::SettingsAck,
             _ => return None,
         })
