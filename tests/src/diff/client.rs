@@ -273,6 +273,9 @@ fn raw(peer: &mut Peer) -> Vec<String> {
         }
     };
     let bytes = std::mem::take(&mut peer.buf);
+    if bytes.len() > 10_000 {
+        return vec![text::body(&bytes), format!("then {}", end.word())];
+    }
     let text = crate::wire::escape_latin(&bytes);
     let mut lines: Vec<String> = text.split("\r\n").map(|line| format!("| {line}")).collect();
     lines.push(format!("then {}", end.word()));

@@ -36,6 +36,7 @@ impl Names {
         text = number_after(&text, "_ms\":", "");
         text = coarse_timeout(&text);
         text = default_log_times(&text);
+        text = tls_error(&text);
         number_after(&text, "x-envoy-upstream-service-time: ", "")
     }
 
@@ -74,6 +75,18 @@ fn coarse_timeout(text: &str) -> String {
     match text.strip_prefix(NAME).and_then(|ms| ms.parse::<u64>().ok()) {
         Some(ms) => format!("{NAME}{}", ms.div_ceil(500) * 500),
         None => text.to_owned(),
+    }
+}
+
+/// Why a handshake failed, in the words of the TLS library.
+fn tls_error(text: &str) -> String {
+    const FROM: &str = "TLS_error:";
+    const TO: &str = "TLS_error_end";
+    match (text.find(FROM), text.rfind(TO)) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}<error>{}", &text[..from + FROM.len()], &text[to..])
+        }
+        _ => text.to_owned(),
     }
 }
 

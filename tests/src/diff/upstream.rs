@@ -200,7 +200,8 @@ impl Shared {
             .and_then(|connection| peer.secure(connection, far()));
         secured.map_err(|_| Some("tls failed".to_owned()))?;
         let facts = peer.tls().map(|link| link.facts(&self.certs)).unwrap_or_default();
-        notes.add(vec![format!("tls {facts}")], false);
+        // Which sessions a client keeps is its own affair.
+        notes.add(vec![format!("tls {}", facts.trim_end_matches(" resumed"))], false);
         Ok(())
     }
 

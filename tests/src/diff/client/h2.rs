@@ -172,6 +172,9 @@ impl Session {
         let stream = self.conn.stream_mut(id);
         let mut lines: Vec<String> = stream.events.drain(..).flat_map(event_lines).collect();
         match stream.reset {
+            // Says only that the rest of the request is not wanted; whether it comes depends on how
+            // much of the request was there already.
+            Some(0) if stream.ended => {}
             Some(code) if stream.ended => lines.push(format!("then reset {}", code_name(code))),
             Some(code) => lines.push(format!("reset {}", code_name(code))),
             None => {}
