@@ -152,6 +152,7 @@ fn shard_main(options: &Options, node: Node, logs: AppendOptions) -> ShardMain {
             shards: start.shards,
             mesh: start.mesh,
             stats: start.stats,
+            loads: start.loads,
             address,
             cluster: node.cluster.clone(),
             node: node.id.clone(),

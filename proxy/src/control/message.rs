@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plan::{ClusterId, Host, HostSet, Plan};
+use ringway_runtime::SockAddr;
+
+use crate::plan::{ClusterId, Host, HostSet, Listener, Plan};
 
 /// One message between two threads of the proxy.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub enum Message {
     HealthCheckFailed(bool),
     /// Open the access log files again (SIGUSR1, `/reopen_logs`).
     ReopenLogs,
+    /// A connection another shard accepted, from that shard.
+    Connection(HandOver),
     /// Close every connection and return from the shard's main function.
     Shutdown,
 
@@ -69,6 +73,17 @@ pub struct ListenSocket {
     /// The socket: bound, listening, non-blocking, close-on-exec. With `enable_reuse_port` it is
     /// the shard's own; without, every shard holds a duplicate of one socket.
     pub socket: OwnedFd,
+}
+
+/// A connection for the shard with the least to do. Nothing has been read from it.
+#[derive(Debug)]
+pub struct HandOver {
+    /// The listener that accepted it.
+    pub listener: Arc<Listener>,
+    /// The connected socket.
+    pub socket: OwnedFd,
+    /// Its peer.
+    pub peer: SockAddr,
 }
 
 /// How connections are drained.

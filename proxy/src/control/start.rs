@@ -29,6 +29,7 @@ use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, Plan, SocketOption};
+use crate::shard::Loads;
 
 /// Signals the control thread handles.
 pub(super) const SIGNALS: [i32; 4] =
@@ -97,6 +98,8 @@ pub struct ShardStart {
     pub mesh: MeshEnd<Message>,
     /// Its page of statistics.
     pub stats: ShardStats,
+    /// The loads of all shards.
+    pub loads: Arc<Loads>,
 }
 
 /// The main function of a shard: returns after [`Message::Shutdown`], or an error when it cannot
@@ -151,8 +154,9 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     let (Some(admin_end), Some(control_end)) = (ends.pop(), ends.pop()) else { return Ok(()) };
     let stats = setup.registry.writer(shards).unwrap_or_else(ShardStats::detached);
     let mut threads = Vec::with_capacity(shards + 1);
+    let loads = Loads::new(shards);
     for end in ends {
-        threads.push(start_shard(&mut setup, shards, end)?);
+        threads.push(start_shard(&mut setup, &loads, shards, end)?);
     }
     let Sockets { bound, by_shard } = sockets;
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
@@ -204,6 +208,7 @@ fn start(
 
 fn start_shard(
     setup: &mut Setup,
+    loads: &Arc<Loads>,
     shards: usize,
     mesh: MeshEnd<Message>,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -221,6 +226,7 @@ fn start_shard(
         },
         mesh,
         stats: setup.registry.writer(index).unwrap_or_else(ShardStats::detached),
+        loads: Arc::clone(loads),
     };
     let main = setup.shard.clone();
     start(name, move || main(start_with))

@@ -1,11 +1,14 @@
 //! A connection that a filter chain has taken.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use ringway_runtime::Instant;
 
-use super::{ActiveChain, ActiveListener, Meta};
+use super::{ActiveChain, ActiveListener, Meta, log};
+use crate::network;
 use crate::shard::Shard;
+use crate::shard::balance::Share;
 
 /// A connection counted as open on its listener. Dropping it counts the end.
 pub(crate) struct Admitted {
@@ -14,8 +17,13 @@ pub(crate) struct Admitted {
     /// The chain that serves it.
     pub chain: Rc<ActiveChain>,
     pub meta: Rc<Meta>,
-    /// When it was let in.
+    /// When it was accepted.
     pub opened: Instant,
+    /// Its part of the shard's load.
+    #[allow(dead_code, reason = "for protocols that carry many requests on a connection")]
+    pub load: Share,
+    /// How many of the chain's network filters, from the first, have let it pass.
+    pub passed: Cell<usize>,
 }
 
 impl Admitted {
@@ -25,6 +33,8 @@ impl Admitted {
         listener: Rc<ActiveListener>,
         chain: Rc<ActiveChain>,
         meta: Rc<Meta>,
+        load: Share,
+        opened: Instant,
     ) -> Self {
         let (stats, plan) = (&shard.stats, &listener.plan);
         stats.inc(plan.stats.downstream_cx_total());
@@ -33,12 +43,14 @@ impl Admitted {
             stats.inc(worker.downstream_cx_total());
             stats.gauge_add(worker.downstream_cx_active(), 1);
         }
-        Self { opened: ringway_runtime::now(), shard, listener, chain, meta }
+        Self { opened, shard, listener, chain, meta, load, passed: Cell::new(0) }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        network::left(self);
+        log::served(self);
         let (stats, plan) = (&self.shard.stats, &self.listener.plan);
         let age = self.opened.elapsed().as_millis() as u64;
         stats.inc(plan.stats.downstream_cx_destroy());

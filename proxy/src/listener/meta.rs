@@ -1,8 +1,11 @@
 //! What is known of a connection before anything of its protocol is read.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use ringway_runtime::SockAddr;
+
+use crate::plan::chain_match::Facts;
 
 /// Facts about one connection: made by the listener and its filters, kept for as long as it is
 /// open, read by filters and logs.
@@ -15,21 +18,33 @@ pub(crate) struct Meta {
     found: Option<Box<Found>>,
 }
 
-/// What listener filters found out. Most connections have none of it, so it is kept apart.
+/// What filters found out. Most connections have none of it, so it is kept apart.
 #[derive(Debug, Default)]
-#[expect(dead_code, reason = "listener filters fill it, the chain match reads it")]
-pub(crate) struct Found {
+struct Found {
     /// The socket's own peer, where `remote` comes from the PROXY protocol.
-    pub direct_remote: Option<SockAddr>,
+    direct_remote: Option<SockAddr>,
     /// The socket's own address, where `local` was restored.
-    pub direct_local: Option<SockAddr>,
-    /// The server name of the client hello, in lower case.
-    pub sni: Option<Rc<str>>,
-    /// The client speaks TLS (`transport_protocol: tls`).
-    pub tls: bool,
-    /// Protocols the client offers or was seen to speak.
-    pub application_protocols: Vec<Box<[u8]>>,
+    direct_local: Option<SockAddr>,
+    /// `local` is where the client wanted to go before it was redirected.
+    restored: bool,
+    sni: Option<Rc<str>>,
+    tls: bool,
+    application_protocols: Vec<Box<[u8]>>,
+    proxy_protocol: Option<ProxyHeader>,
+    /// What `sni_cluster` asks for.
+    upstream_cluster: RefCell<Option<Rc<str>>>,
 }
+
+/// What a PROXY protocol header said besides the addresses.
+#[derive(Debug, Default)]
+pub(crate) struct ProxyHeader {
+    /// TLVs that `pass_through_tlvs` keeps: type and value, in order.
+    #[allow(dead_code, reason = "for upstreams that are told the same")]
+    pub tlvs: Vec<(u8, Box<[u8]>)>,
+}
+
+/// `transport_protocol` of a connection nobody found to be TLS.
+const RAW: &str = "raw_buffer";
 
 impl Meta {
     /// A connection as accept(2) tells of it.
@@ -57,8 +72,91 @@ impl Meta {
         self.found.as_ref().and_then(|found| found.direct_local.as_ref()).unwrap_or(&self.local)
     }
 
-    /// The server name a TLS client asked for.
+    /// [`Meta::local`] is an original destination: of a redirect, or of a PROXY protocol header.
+    pub(crate) fn local_restored(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.restored)
+    }
+
+    /// The server name a TLS client asked for, in lower case.
     pub(crate) fn sni(&self) -> Option<&str> {
         self.found.as_ref()?.sni.as_deref()
+    }
+
+    /// The client speaks TLS, as far as anybody looked.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.tls)
+    }
+
+    /// Protocols the client offers (ALPN) or was seen to speak, in its order.
+    pub(crate) fn application_protocols(&self) -> &[Box<[u8]>] {
+        self.found.as_ref().map_or(&[], |found| &found.application_protocols)
+    }
+
+    /// What the PROXY protocol header said, if there was one.
+    #[allow(dead_code, reason = "for upstreams that are told the same")]
+    pub(crate) fn proxy_header(&self) -> Option<&ProxyHeader> {
+        self.found.as_ref()?.proxy_protocol.as_ref()
+    }
+
+    /// The cluster a filter chose for this connection, in place of the configured one.
+    pub(crate) fn upstream_cluster(&self) -> Option<Rc<str>> {
+        self.found.as_ref()?.upstream_cluster.borrow().clone()
+    }
+
+    /// Sends the connection to the cluster named as its server name, if it has one.
+    pub(crate) fn take_cluster_from_sni(&self) {
+        if let Some(found) = &self.found
+            && let Some(sni) = &found.sni
+        {
+            *found.upstream_cluster.borrow_mut() = Some(Rc::clone(sni));
+        }
+    }
+
+    /// What filter chains are chosen by.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            local: self.local.as_inet(),
+            remote: self.remote.as_inet(),
+            direct_remote: self.direct_remote().as_inet(),
+            server_name: self.sni().unwrap_or_default(),
+            transport_protocol: if self.is_tls() { "tls" } else { RAW },
+            application_protocols: self.application_protocols(),
+        }
+    }
+
+    /// The client is another one than the peer.
+    pub(super) fn set_remote(&mut self, remote: SockAddr) {
+        let direct = std::mem::replace(&mut self.remote, remote);
+        self.found().direct_remote.get_or_insert(direct);
+    }
+
+    /// The client wanted to go elsewhere than to our end.
+    pub(super) fn restore_local(&mut self, local: SockAddr) {
+        let direct = std::mem::replace(&mut self.local, local);
+        let found = self.found();
+        found.direct_local.get_or_insert(direct);
+        found.restored = true;
+    }
+
+    /// The client speaks TLS.
+    pub(super) fn set_tls(&mut self, sni: Option<&str>, alpn: Vec<Box<[u8]>>) {
+        let found = self.found();
+        found.tls = true;
+        found.sni = sni.map(|name| Rc::from(name.to_ascii_lowercase()));
+        found.application_protocols = alpn;
+    }
+
+    /// The client was seen to speak this.
+    pub(super) fn set_application_protocol(&mut self, name: &'static [u8]) {
+        self.found().application_protocols = vec![Box::from(name)];
+    }
+
+    /// The client sent a PROXY protocol header.
+    pub(super) fn set_proxy_header(&mut self, header: ProxyHeader) {
+        self.found().proxy_protocol = Some(header);
+    }
+
+    fn found(&mut self) -> &mut Found {
+        self.found.get_or_insert_default()
     }
 }

@@ -4,14 +4,18 @@
 //! gone when the last connection lets go of it.
 
 mod admitted;
+mod candidate;
 mod chain;
+mod filters;
+pub(crate) mod intake;
+mod log;
 mod meta;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_runtime::{Join, Listener as Socket, SockAddr, Stream, spawn};
+use ringway_runtime::{Join, Listener as Socket, spawn};
 
 use crate::control::message::ListenSocket;
 use crate::plan::Listener;
@@ -27,6 +31,7 @@ pub(crate) struct ActiveListener {
     pub plan: Arc<Listener>,
     chains: Chains,
     accepting: RefCell<Vec<Join<()>>>,
+    stopped: Cell<bool>,
     /// Connections open on it.
     pub connections: Cell<usize>,
 }
@@ -42,6 +47,7 @@ impl ActiveListener {
             plan: Arc::clone(plan),
             chains: Chains::new(plan.chains.len()),
             accepting: RefCell::default(),
+            stopped: Cell::new(false),
             connections: Cell::new(0),
         });
         for socket in sockets {
@@ -74,8 +80,14 @@ impl ActiveListener {
         self.accepting.borrow_mut().push(task);
     }
 
+    /// Does it take connections of its address from others?
+    pub(crate) fn is_open(&self) -> bool {
+        !self.stopped.get()
+    }
+
     /// Closes the sockets; connections stay.
     pub(crate) fn stop(&self) {
+        self.stopped.set(true);
         for task in self.accepting.borrow_mut().drain(..) {
             task.abort();
         }
@@ -87,15 +99,6 @@ async fn accept_loop(shard: Rc<Shard>, listener: Rc<ActiveListener>, socket: Soc
         // Errors of accept(2) are those of single connections, or want of descriptors, for which
         // the runtime backs off by itself.
         let Ok((stream, peer)) = socket.accept().await else { continue };
-        accepted(&shard, &listener, stream, peer);
+        intake::accepted(&shard, &listener, stream, peer);
     }
-}
-
-/// Takes a connection in: finds its chain and lets it serve.
-fn accepted(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, stream: Stream, peer: SockAddr) {
-    let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
-    let meta = Rc::new(Meta::new(shard.next_connection_id(), peer, local));
-    let Some(chain) = listener.chains.get(&listener.plan.chains, 0) else { return };
-    let link = Admitted::new(Rc::clone(shard), Rc::clone(listener), Rc::clone(&chain), meta);
-    chain.server.serve(link, stream.into());
 }

@@ -5,6 +5,7 @@
 //! ([`Terminal`]). Their kinds are listed where they are compiled,
 //! `config/compile/filter_chain.rs`.
 
+mod connection_limit;
 mod direct_response;
 mod echo;
 mod tcp_proxy;
@@ -12,13 +13,58 @@ mod tcp_proxy;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_runtime::spawn;
+use ringway_runtime::{Stream as Socket, spawn};
 
 use crate::http::conn::{self, Conn};
 use crate::http::manager::Manager;
 use crate::listener::Admitted;
-use crate::plan::listener::Terminal;
+use crate::plan::listener::{NetworkFilter, Terminal};
+use crate::plan::transport::Downstream;
 use crate::transport::Stream;
+
+/// Runs the filters of the connection's chain over it and lets the last one serve it.
+pub(crate) fn begin(link: Admitted, socket: Socket) {
+    if link.chain.plan.network.is_empty() && matches!(link.chain.plan.transport, Downstream::Raw) {
+        serve(link, socket.into());
+    } else {
+        spawn(establish(link, socket));
+    }
+}
+
+/// The connection is gone: what filters hold for it is given back.
+pub(crate) fn left(link: &Admitted) {
+    for filter in link.chain.plan.network.iter().take(link.passed.get()) {
+        match filter {
+            NetworkFilter::ConnectionLimit(plan) => connection_limit::left(&link.shard.stats, plan),
+            NetworkFilter::SniCluster => {}
+        }
+    }
+}
+
+/// As in Envoy, filters see a new connection before its TLS handshake.
+async fn establish(link: Admitted, socket: Socket) {
+    let chain = Rc::clone(&link.chain);
+    for filter in &chain.plan.network {
+        match filter {
+            NetworkFilter::ConnectionLimit(plan) => {
+                if !connection_limit::pass(&link.shard.stats, plan) {
+                    connection_limit::dismiss(plan, &socket).await;
+                    return;
+                }
+            }
+            NetworkFilter::SniCluster => link.meta.take_cluster_from_sni(),
+        }
+        link.passed.set(link.passed.get() + 1);
+    }
+    match chain.plan.transport {
+        Downstream::Raw => serve(link, socket.into()),
+    }
+}
+
+fn serve(link: Admitted, stream: Stream) {
+    let chain = Rc::clone(&link.chain);
+    chain.server.serve(link, stream);
+}
 
 /// A terminal filter on one shard: what serves the connections of a chain.
 #[derive(Debug)]

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chain_match::ChainMatcher;
 use super::http::HttpManager;
+use super::listener_filter::ListenerFilter;
+use super::network::ConnectionLimit;
 use super::tcp::TcpProxy;
 use super::transport;
 use super::{Address, SocketOption, TcpKeepalive};
@@ -47,8 +50,22 @@ pub struct Listener {
     pub direction: i32,
     /// `drain_type: MODIFY_ONLY`: `/healthcheck/fail` does not drain it.
     pub drain_modify_only: bool,
+    /// `listener_filters`.
+    pub filters: Vec<ListenerFilter>,
+    /// `listener_filters_timeout`, default 15 s; zero is none.
+    pub filters_timeout: Duration,
+    /// `continue_on_listener_filters_timeout`.
+    pub continue_on_filters_timeout: bool,
+    /// `use_original_dst`: a connection with a restored destination is served by the listener of
+    /// that address, if there is one.
+    pub use_original_dst: bool,
+    /// `connection_balance_config.exact_balance`: every connection goes to the shard with the
+    /// fewest, instead of staying where it was accepted while that is not far above.
+    pub exact_balance: bool,
     /// `filter_chains` in order, then `default_filter_chain` if there is one.
     pub chains: Vec<Arc<FilterChain>>,
+    /// Which of them takes a connection.
+    pub matcher: ChainMatcher,
     /// Access logs of the listener itself (connections that no chain took).
     pub access_logs: Vec<Arc<AccessLog>>,
     /// Content hash of the resource, to find out what changed.
@@ -72,7 +89,12 @@ pub struct FilterChain {
 
 /// A network filter that looks at a connection before the terminal filter gets it.
 #[derive(Debug)]
-pub enum NetworkFilter {}
+pub enum NetworkFilter {
+    /// `envoy.filters.network.connection_limit`
+    ConnectionLimit(ConnectionLimit),
+    /// `envoy.filters.network.sni_cluster`: the server name is the cluster.
+    SniCluster,
+}
 
 /// A network filter that serves connections.
 #[derive(Debug)]

@@ -5,12 +5,15 @@
 //! it has to touch. The data path never sees protobuf: everything a request needs is here.
 
 pub mod certificate;
+pub mod chain_match;
 pub mod cluster;
 pub mod host_page;
 pub mod http;
 pub mod http2;
 pub mod listener;
+pub mod listener_filter;
 pub mod mutation;
+pub mod network;
 pub mod reply;
 pub mod route;
 pub mod tcp;

@@ -1,15 +1,24 @@
 //! Making a plan the view of new streams.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ringway_runtime::SockAddr;
+use ringway_runtime::mesh::Full;
+
 use super::Shard;
-use crate::control::message::{ListenSocket, StopListening};
-use crate::listener::ActiveListener;
-use crate::plan::Plan;
+use crate::control::message::{HandOver, ListenSocket, Message, StopListening};
+use crate::listener::{ActiveListener, intake};
+use crate::plan::{Address, Plan};
 
 /// `traffic_direction: INBOUND`.
 const INBOUND: i32 = 1;
+
+/// Connections that wait for a plan at the most; further ones are closed.
+const EARLY_MAX: usize = 1024;
 
 impl Shard {
     /// Swaps the view: clusters first, so that no route of the new plan misses its cluster.
@@ -30,8 +39,50 @@ impl Shard {
             listeners.push(ActiveListener::start(self, wanted, own));
         }
         old.iter().for_each(|gone| gone.stop());
+        *self.by_address.borrow_mut() = by_address(&listeners);
         *self.listeners.borrow_mut() = listeners;
         *self.view.borrow_mut() = Some(plan);
+        let early = std::mem::take(&mut *self.early.borrow_mut());
+        early.into_iter().for_each(|given| self.take(given));
+    }
+
+    /// The listener of an address: that very address, else all addresses with this port.
+    pub(crate) fn listener_at(&self, address: &SockAddr) -> Option<Rc<ActiveListener>> {
+        let inet = address.as_inet()?;
+        let any: IpAddr = match inet.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let map = self.by_address.borrow();
+        let open = |address| map.get(&address).filter(|listener| listener.is_open()).cloned();
+        open(inet).or_else(|| open((any, inet.port()).into()))
+    }
+
+    /// Gives a connection to another shard.
+    ///
+    /// # Errors
+    /// The connection itself, where that shard's ring is full.
+    pub(crate) fn give(&self, to: usize, given: HandOver) -> Result<(), HandOver> {
+        match (self.peers)(to, Message::Connection(given)) {
+            Err(Full(Message::Connection(given))) => Err(given),
+            _ => Ok(()),
+        }
+    }
+
+    /// Serves a connection another shard has accepted. Where the plan of its listener is still on
+    /// the way it waits for it.
+    pub(super) fn take(self: &Rc<Self>, given: HandOver) {
+        let listener = {
+            let listeners = self.listeners.borrow();
+            let same = listeners.iter().find(|have| Arc::ptr_eq(&have.plan, &given.listener));
+            let named = || listeners.iter().find(|have| have.plan.name == given.listener.name);
+            same.or_else(named).cloned()
+        };
+        match listener {
+            Some(listener) => intake::arrived(self, &listener, given),
+            None if self.early.borrow().len() < EARLY_MAX => self.early.borrow_mut().push(given),
+            None => {}
+        }
     }
 
     pub(super) fn stop_listening(&self, which: StopListening) {
@@ -41,4 +92,29 @@ impl Shard {
             }
         }
     }
+}
+
+/// Listeners by the addresses they are configured with, bound to them or not. One of all IPv6
+/// addresses that takes IPv4, too, is found under the IPv4 address where no other is.
+fn by_address(
+    listeners: &[Rc<ActiveListener>],
+) -> HashMap<SocketAddr, Rc<ActiveListener>, RandomState> {
+    let mut map = HashMap::default();
+    let mut compatible = Vec::new();
+    for listener in listeners {
+        let plan = &listener.plan;
+        for (index, address) in plan.addresses.iter().enumerate() {
+            let Address::Ip(address) = address else { continue };
+            map.entry(*address).or_insert_with(|| Rc::clone(listener));
+            let both = plan.ipv4_compat.get(index).copied().unwrap_or_default();
+            if both && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+                compatible
+                    .push((SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), listener));
+            }
+        }
+    }
+    for (address, listener) in compatible {
+        map.entry(address).or_insert_with(|| Rc::clone(listener));
+    }
+    map
 }

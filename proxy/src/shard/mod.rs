@@ -2,6 +2,7 @@
 //!
 //! All its mutable state hangs off one [`Shard`]; a test can host many of them in one thread.
 
+pub(crate) mod balance;
 mod connections;
 mod date;
 mod install;
@@ -11,13 +12,16 @@ mod outbox;
 mod tests;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use ringway_runtime::Instant;
-use ringway_runtime::mesh::MeshEnd;
+use ringway_runtime::mesh::{Full, MeshEnd};
 
-use crate::control::message::{Drain, DrainKind, DrainStrategy, ListenSocket, Message};
+use crate::control::message::{Drain, DrainKind, DrainStrategy, HandOver, ListenSocket, Message};
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
@@ -26,6 +30,8 @@ use crate::observe::stats::ShardStats;
 use crate::plan::Plan;
 use crate::upstream::Upstreams;
 
+use balance::Balance;
+pub use balance::Loads;
 use connections::Connections;
 use date::DateCache;
 use logs::ShardLogs;
@@ -42,6 +48,8 @@ pub struct Setup {
     pub mesh: MeshEnd<Message>,
     /// Its statistics pages.
     pub stats: ShardStats,
+    /// The loads of all shards.
+    pub loads: Arc<Loads>,
     /// Own address written to `x-forwarded-for` for clients on loopback.
     pub address: std::net::IpAddr,
     /// `node.cluster` or `--service-cluster`.
@@ -63,11 +71,18 @@ pub(crate) struct Shard {
     /// Spare heads of HTTP/2 sessions.
     pub heads: Rc<Heads>,
     pub logs: ShardLogs,
+    pub balance: Rc<Balance>,
     shards: usize,
     outbox: Rc<MeshOutbox>,
+    /// Puts a message into another shard's ring.
+    peers: Box<PostTo>,
     /// The plan new streams begin with.
     view: RefCell<Option<Arc<Plan>>>,
     listeners: RefCell<Vec<Rc<ActiveListener>>>,
+    /// Which listener serves connections that were on their way to an address.
+    by_address: RefCell<HashMap<SocketAddr, Rc<ActiveListener>, RandomState>>,
+    /// Connections of listeners this shard has not heard of yet.
+    early: RefCell<Vec<HandOver>>,
     sockets: RefCell<Vec<ListenSocket>>,
     draining: Cell<Option<(Drain, Instant)>>,
     health_check_failed: Cell<bool>,
@@ -75,17 +90,31 @@ pub(crate) struct Shard {
     date: DateCache,
 }
 
+/// Puts a message into the ring of the thread of this mesh index.
+type PostTo = dyn Fn(usize, Message) -> Result<(), Full<Message>>;
+
+/// How a shard reaches the other threads.
+struct Links {
+    outbox: MeshOutbox,
+    peers: Box<PostTo>,
+    loads: Arc<Loads>,
+}
+
 /// Runs a shard until it is told to shut down. To be run on the shard's own runtime.
 ///
 /// # Errors
 /// When the doorbell of the mesh cannot be registered.
 pub async fn run(setup: Setup) -> std::io::Result<()> {
-    let Setup { index, shards, mesh, stats, address, cluster, node, logs } = setup;
+    let Setup { index, shards, mesh, stats, loads, address, cluster, node, logs } = setup;
     let mailbox = Rc::new(mesh.attach()?);
-    let sender = Rc::clone(&mailbox);
-    let outbox = MeshOutbox::new(Box::new(move |message| sender.send(shards, message)));
+    let (sender, peers) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
+    let links = Links {
+        outbox: MeshOutbox::new(Box::new(move |message| sender.send(shards, message))),
+        peers: Box::new(move |to, message| peers.send(to, message)),
+        loads,
+    };
     let local = LocalInfo { address, cluster, node };
-    let shard = Shard::new(index, shards, stats, outbox, local, ShardLogs::new(logs));
+    let shard = Shard::new(index, shards, stats, links, local, ShardLogs::new(logs));
     loop {
         let message = mailbox.recv().await;
         if let Message::Shutdown = message {
@@ -101,11 +130,12 @@ impl Shard {
         index: usize,
         shards: usize,
         stats: ShardStats,
-        outbox: MeshOutbox,
+        links: Links,
         local: LocalInfo,
         logs: ShardLogs,
     ) -> Rc<Self> {
         let stats = Rc::new(stats);
+        let Links { outbox, peers, loads } = links;
         let outbox = Rc::new(outbox);
         let upstreams = Upstreams::new(
             index as u32,
@@ -120,12 +150,16 @@ impl Shard {
             upstreams,
             local,
             logs,
+            balance: Balance::new(loads, index),
             outbox,
+            peers,
             connections: Connections::default(),
             works: Works::default(),
             heads: Rc::default(),
             view: RefCell::default(),
             listeners: RefCell::default(),
+            by_address: RefCell::default(),
+            early: RefCell::default(),
             sockets: RefCell::default(),
             draining: Cell::new(None),
             health_check_failed: Cell::new(false),
@@ -148,6 +182,10 @@ impl Shard {
             Message::StopListening(which) => self.stop_listening(which),
             Message::HealthCheckFailed(failed) => self.health_check_failed.set(failed),
             Message::ReopenLogs => self.logs.reopen(),
+            Message::Connection(given) => {
+                self.balance.arrived();
+                self.take(given);
+            }
             // Of the run loop, or never sent to a shard.
             Message::Shutdown
             | Message::Installed { .. }

@@ -149,6 +149,14 @@ impl crate::driver::Io {
         Ok(SockAddr::from_raw(&socket2::SockRef::from(&fd).local_addr()?))
     }
 
+    /// Where a simulated stream went before it was redirected; `None` for a real one.
+    pub(crate) fn sim_original_dst(&self, index: u32) -> Option<Option<SockAddr>> {
+        match (&self.streams[index as usize].sock, &self.driver) {
+            (Sock::Sim(id), Driver::Sim(sim)) => Some(sim.net.borrow().original(*id)),
+            _ => None,
+        }
+    }
+
     /// The address of either end of a stream.
     pub(crate) fn stream_addr(&self, index: u32, peer: bool) -> io::Result<SockAddr> {
         let sock = &self.streams[index as usize].sock;

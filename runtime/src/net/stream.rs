@@ -204,6 +204,10 @@ impl Stream {
     /// # Errors
     /// That of `getsockopt`: it was not redirected, or is no TCP connection.
     pub fn original_dst(&self) -> io::Result<SockAddr> {
+        let simulated = self.shared.io.borrow().sim_original_dst(self.index);
+        if let Some(original) = simulated {
+            return original.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT));
+        }
         self.with_socket(|socket| {
             let v6 = socket.local_addr()?.is_ipv6();
             let dst = if v6 { socket.original_dst_v6() } else { socket.original_dst_v4() };

@@ -12,6 +12,7 @@ mod tests;
 
 pub(crate) use net::{Net, Pulled};
 
+use crate::net::SockAddr;
 use crate::shard::{Runtime, Shared};
 use crate::time::Instant;
 use std::cell::RefCell;
@@ -101,6 +102,12 @@ impl Network {
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.inner().borrow_mut().set_faults(faults);
+    }
+
+    /// Connections to `from` reach the listener at `to`, which can ask where they went
+    /// ([`crate::Stream::original_dst`]): what a REDIRECT rule of iptables does.
+    pub fn redirect(&self, from: &SockAddr, to: &SockAddr) {
+        self.inner().borrow_mut().redirect(from.clone(), to.clone());
     }
 
     /// Turns `runtimes` until `done` holds; true if it came to that within `limit` of virtual time.

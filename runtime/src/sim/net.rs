@@ -29,6 +29,8 @@ struct Socket {
     peer: Option<u32>,
     local: SockAddr,
     remote: SockAddr,
+    /// Where the client wanted to go, if it was redirected.
+    original: Option<SockAddr>,
     inbox: VecDeque<Vec<u8>>,
     inbox_len: usize,
     /// Bytes on their way to this socket.
@@ -103,6 +105,7 @@ pub(crate) struct Net {
     sockets: BTreeMap<u32, Socket>,
     listeners: BTreeMap<u32, Listening>,
     by_addr: BTreeMap<SockAddr, Vec<u32>>,
+    redirects: BTreeMap<SockAddr, SockAddr>,
     /// Per runtime: who has something to look at.
     ready: Vec<VecDeque<Token>>,
     runtimes: Vec<Weak<Shared>>,
@@ -121,6 +124,7 @@ impl Net {
             sockets: BTreeMap::new(),
             listeners: BTreeMap::new(),
             by_addr: BTreeMap::new(),
+            redirects: BTreeMap::new(),
             ready: Vec::new(),
             runtimes: Vec::new(),
             events: BinaryHeap::new(),
@@ -247,6 +251,15 @@ impl Net {
     pub(crate) fn addr(&self, id: u32, peer: bool) -> Option<SockAddr> {
         let socket = self.sockets.get(&id)?;
         Some(if peer { socket.remote.clone() } else { socket.local.clone() })
+    }
+
+    /// Where a connection went before it was redirected.
+    pub(crate) fn original(&self, id: u32) -> Option<SockAddr> {
+        self.sockets.get(&id)?.original.clone()
+    }
+
+    pub(super) fn redirect(&mut self, from: SockAddr, to: SockAddr) {
+        self.redirects.insert(from, to);
     }
 
     /// Takes up to `max` received bytes.
@@ -442,6 +455,8 @@ impl Net {
             return;
         };
         let refused = self.rng.chance(ppm(self.faults.refuse));
+        let original = self.redirects.get(to).map(|_| to.clone());
+        let to = &self.redirects.get(to).unwrap_or(to).clone();
         let listener = if refused { None } else { self.find_listener(to) };
         let at = self.now + self.delay();
         let Some(listener) = listener else {
@@ -452,6 +467,7 @@ impl Net {
         let server = self.add_socket(driver, to.clone(), from);
         if let Some(socket) = self.sockets.get_mut(&server) {
             socket.peer = Some(client);
+            socket.original = original;
             socket.connected = Some(Ok(()));
             socket.last_arrival = at;
         }
@@ -510,6 +526,7 @@ impl Net {
             peer: None,
             local,
             remote,
+            original: None,
             inbox: VecDeque::new(),
             inbox_len: 0,
             coming: 0,

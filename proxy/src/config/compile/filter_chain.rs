@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Any;
+use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::listener::v3 as api;
-use ringway_xds::api::envoy::extensions::filters::network::{
-    direct_response, echo, http_connection_manager as hcm,
-};
+use ringway_xds::api::envoy::extensions::filters::network as filters;
+use ringway_xds::api::envoy::extensions::filters::network::{direct_response, echo};
 
 use super::at::At;
 use super::cx::Cx;
-use super::listener::{missing_type, rules_of};
+use super::listener::missing_type;
 use super::scalar::{data_source, duration, type_name};
 use super::set::refuse;
 use super::{http, tcp_proxy, transport};
-use crate::observe::stats::ListenerHttpStats;
+use crate::observe::stats::{ConnectionLimitStats, ListenerHttpStats};
 use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
+use crate::plan::network::{Active, ConnectionLimit};
 use crate::plan::transport::Downstream;
 
 /// A network filter: how its configuration is compiled.
@@ -28,7 +29,6 @@ struct Kind {
 
 enum Compile {
     /// Looks at a connection and passes it on.
-    #[allow(dead_code, reason = "the first kind of filter before a terminal one makes it")]
     Filter(fn(&mut Cx<'_>, &At<'_>, &Any) -> Option<NetworkFilter>),
     /// Serves connections; must be the last. Gets the statistics prefix of the listener.
     Terminal(fn(&mut Cx<'_>, &At<'_>, &Any, &str) -> Option<Terminal>),
@@ -38,6 +38,10 @@ enum Compile {
 /// `network/`.
 const KINDS: &[Kind] = &[
     Kind {
+        type_name: "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        compile: Compile::Filter(connection_limit),
+    },
+    Kind {
         type_name: "envoy.extensions.filters.network.direct_response.v3.Config",
         compile: Compile::Terminal(|cx, at, any, _| direct_response(cx, at, any)),
     },
@@ -45,9 +49,10 @@ const KINDS: &[Kind] = &[
         type_name: "envoy.extensions.filters.network.echo.v3.Echo",
         compile: Compile::Terminal(|cx, at, any, _| echo(cx, at, any)),
     },
+    Kind { type_name: HTTP_MANAGER, compile: Compile::Terminal(http_manager) },
     Kind {
-        type_name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        compile: Compile::Terminal(http_manager),
+        type_name: "envoy.extensions.filters.network.sni_cluster.v3.SniCluster",
+        compile: Compile::Filter(sni_cluster),
     },
     Kind {
         type_name: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -57,8 +62,10 @@ const KINDS: &[Kind] = &[
     },
 ];
 
+const HTTP_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 /// Compiles a filter chain; `None` where an error was recorded that leaves nothing to serve with.
-/// What the chain matches is not looked at here.
 pub(super) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
@@ -66,7 +73,8 @@ pub(super) fn compile(
     stat_prefix: &str,
 ) -> Option<FilterChain> {
     let api::FilterChain {
-        filter_chain_match,
+        // See chain_match.rs.
+        filter_chain_match: _,
         filters,
         use_proxy_proto,
         // Read by extensions and access-log operators that are refused where they are asked for.
@@ -75,9 +83,8 @@ pub(super) fn compile(
         transport_socket_connect_timeout,
         name,
     } = chain;
-    let filter_chain_match = filter_chain_match.as_ref().and_then(|_| rules_of(chain));
     let use_proxy_proto = use_proxy_proto.unwrap_or_default();
-    refuse!(cx, at, filter_chain_match, use_proxy_proto);
+    refuse!(cx, at, use_proxy_proto);
     transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
     let timeout_at = at.field("transport_socket_connect_timeout");
     let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
@@ -155,7 +162,8 @@ fn known() -> String {
 }
 
 fn http_manager(cx: &mut Cx<'_>, at: &At<'_>, any: &Any, stat_prefix: &str) -> Option<Terminal> {
-    let config = cx.unpack::<hcm::v3::HttpConnectionManager>(at, any)?;
+    let config =
+        cx.unpack::<filters::http_connection_manager::v3::HttpConnectionManager>(at, any)?;
     let manager = http::compile(cx, at, &config);
     let stats = ListenerHttpStats::new(cx.registry, stat_prefix, &config.stat_prefix);
     manager.map(|manager| Terminal::Http(Arc::new(manager), stats))
@@ -174,4 +182,30 @@ fn direct_response(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Terminal> 
         None => Vec::new(),
     };
     Some(Terminal::DirectResponse(Arc::from(text)))
+}
+
+fn sni_cluster(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<NetworkFilter> {
+    let filters::sni_cluster::v3::SniCluster {} = cx.unpack(at, any)?;
+    Some(NetworkFilter::SniCluster)
+}
+
+fn connection_limit(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<NetworkFilter> {
+    let filters::connection_limit::v3::ConnectionLimit {
+        stat_prefix,
+        max_connections,
+        delay,
+        runtime_enabled,
+    } = cx.unpack(at, any)?;
+    let enabled = runtime_enabled.as_ref().is_none_or(|flag| {
+        let core::RuntimeFeatureFlag { default_value, runtime_key } = flag;
+        cx.runtime.boolean(runtime_key, default_value.unwrap_or(true))
+    });
+    Some(NetworkFilter::ConnectionLimit(ConnectionLimit {
+        // Field rules want it set, and at least 1.
+        max: max_connections.unwrap_or(u64::MAX),
+        delay: duration(cx, &at.field("delay"), delay, Duration::ZERO),
+        enabled,
+        stats: ConnectionLimitStats::new(cx.registry, &stat_prefix),
+        active: Active::default(),
+    }))
 }

@@ -1,6 +1,7 @@
 //! `Listener` and `FilterChain`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 use ringway_xds::api::envoy::config::listener::v3 as api;
@@ -9,15 +10,18 @@ use xxhash_rust::xxh64::xxh64;
 use super::address::{address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
-use super::scalar::type_name;
+use super::scalar::{duration, extension};
 use super::set::refuse;
-use super::{access_log, filter_chain};
+use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
 use crate::plan::listener::FilterChain;
 use crate::plan::{Address, Listener};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1 << 20;
+
+/// `listener_filters_timeout` where nothing is said.
+const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Compiles a listener; `None` where an error was recorded that leaves nothing to listen with.
 pub(crate) fn compile(
@@ -32,14 +36,14 @@ pub(crate) fn compile(
         default_filter_chain, per_connection_buffer_limit_bytes, drain_type, listener_filters,
         transparent, freebind, socket_options: options, traffic_direction, enable_reuse_port,
         access_log, tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
-        tcp_keepalive, listener_specifier,
+        tcp_keepalive, listener_specifier, use_original_dst, listener_filters_timeout,
+        continue_on_listener_filters_timeout, connection_balance_config,
         ..
     } = listener;
     if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
         cx.unsupported(&at.field("internal_listener"));
         return None;
     }
-    listener_filters_of(cx, at, listener_filters);
     let (addresses, ipv4_compat) = addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
@@ -50,6 +54,15 @@ pub(crate) fn compile(
         checked: listener.filter_chain_matcher.is_none() && !addresses.is_empty(),
     };
     let chains = filter_chains_of(cx, at, &chains, &stat_prefix);
+    let matcher = chain_match::compile(
+        cx,
+        &at.field("filter_chains"),
+        filter_chains,
+        default_filter_chain.is_some(),
+    );
+    let filters = listener_filters::compile(cx, &at.field("listener_filters"), listener_filters);
+    let timeout_at = at.field("listener_filters_timeout");
+    let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
     let workers = 0..cx.shards;
@@ -74,7 +87,13 @@ pub(crate) fn compile(
         max_accept: *max_connections_to_accept_per_socket_event,
         direction: *traffic_direction,
         drain_modify_only: *drain_type == api::listener::DrainType::ModifyOnly as i32,
+        filters,
+        filters_timeout,
+        continue_on_filters_timeout: *continue_on_listener_filters_timeout,
+        use_original_dst: use_original_dst.unwrap_or_default(),
+        exact_balance: exact_balance(cx, at, connection_balance_config.as_ref()),
         chains,
+        matcher,
         access_logs,
         hash: xxh64(&listener.encode_to_vec(), 0),
     };
@@ -86,30 +105,49 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
     #[rustfmt::skip]
     let api::Listener {
         // Refused.
-        stats_matcher, fcds_config, filter_chain_matcher, use_original_dst,
+        stats_matcher, fcds_config, filter_chain_matcher,
         per_connection_buffer_high_watermark_timeout, deprecated_v1, tcp_fast_open_queue_length,
-        udp_listener_config, api_listener, connection_balance_config, enable_mptcp,
+        udp_listener_config, api_listener, enable_mptcp,
         // Read by `compile`.
         name: _, address: _, additional_addresses: _, stat_prefix: _, filter_chains: _,
         default_filter_chain: _, per_connection_buffer_limit_bytes: _, drain_type: _,
         listener_filters: _, transparent: _, freebind: _, socket_options: _, traffic_direction: _,
         enable_reuse_port: _, access_log: _, tcp_backlog_size: _,
         max_connections_to_accept_per_socket_event: _, bind_to_port: _, tcp_keepalive: _,
-        listener_specifier: _,
+        listener_specifier: _, use_original_dst: _, listener_filters_timeout: _,
+        continue_on_listener_filters_timeout: _, connection_balance_config: _,
         // Read by extensions and access-log operators that are refused where they are asked for.
         metadata: _,
-        // Limits listener filters, and there are none.
-        listener_filters_timeout: _, continue_on_listener_filters_timeout: _,
         // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
         reuse_port: _,
         // Both exempt the listener from limits of an overload manager, which is refused.
         ignore_global_conn_limit: _, bypass_overload_manager: _,
     } = listener;
-    let use_original_dst = use_original_dst.unwrap_or_default();
-    refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher, use_original_dst);
+    refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher);
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout);
     refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
-    refuse!(cx, at, connection_balance_config, enable_mptcp);
+    refuse!(cx, at, enable_mptcp);
+}
+
+/// How connections are spread over shards. Balancing by load is what happens without a word, too.
+fn exact_balance(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: Option<&api::listener::ConnectionBalanceConfig>,
+) -> bool {
+    use api::listener::connection_balance_config::{BalanceType, CpuLocalityBalance, ExactBalance};
+    let at = at.field("connection_balance_config");
+    match config.and_then(|config| config.balance_type.as_ref()) {
+        Some(BalanceType::ExactBalance(ExactBalance {})) => return true,
+        Some(BalanceType::ExtendBalance(balancer)) => {
+            extension(cx, &at.field("extend_balance"), balancer);
+        }
+        Some(BalanceType::CpuLocalityBalance(CpuLocalityBalance {})) => {
+            cx.unsupported(&at.field("cpu_locality_balance"));
+        }
+        None => {}
+    }
+    false
 }
 
 /// `listener.<this>.`: `stat_prefix`, or the address with `_` for `:`.
@@ -142,24 +180,6 @@ fn addresses(
     (out, compat)
 }
 
-fn listener_filters_of(cx: &mut Cx<'_>, at: &At<'_>, filters: &[api::ListenerFilter]) {
-    for (index, filter) in filters.iter().enumerate() {
-        let at = at.field("listener_filters");
-        let at = at.index(index);
-        // Refused as a whole, so nothing inside can be ignored.
-        let api::ListenerFilter { name, filter_disabled: _, config_type } = filter;
-        match config_type {
-            Some(api::listener_filter::ConfigType::TypedConfig(any)) => {
-                cx.unsupported_value(&at.field("typed_config"), type_name(&any.type_url));
-            }
-            Some(api::listener_filter::ConfigType::ConfigDiscovery(_)) => {
-                cx.unsupported(&at.field("config_discovery"));
-            }
-            None => missing_type(cx, &at, name),
-        }
-    }
-}
-
 /// Envoy finds extensions by the type of their configuration only.
 pub(crate) fn missing_type(cx: &mut Cx<'_>, at: &At<'_>, name: &str) {
     let message = format!(
@@ -176,11 +196,6 @@ struct Chains<'a> {
     checked: bool,
 }
 
-/// What a chain matches; nothing said and nothing set are the same.
-pub(super) fn rules_of(chain: &api::FilterChain) -> Option<&api::FilterChainMatch> {
-    chain.filter_chain_match.as_ref().filter(|rules| **rules != api::FilterChainMatch::default())
-}
-
 fn filter_chains_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
@@ -192,27 +207,16 @@ fn filter_chains_of(
     if chains.is_empty() && default.is_none() && checked {
         cx.invalid(&chains_at, "no filter chains specified");
     }
-    let mut out = Vec::with_capacity(chains.len());
+    let mut out = Vec::with_capacity(chains.len() + 1);
     for (index, chain) in chains.iter().enumerate() {
         let at = chains_at.index(index);
-        let mut earlier = chains.iter().take(index);
-        if let Some(other) = earlier.find(|other| rules_of(other) == rules_of(chain))
-            && checked
-        {
-            let message = format!(
-                "filter chain '{}' has the same matching rules defined as '{}'",
-                chain.name, other.name
-            );
-            cx.invalid(&at, message);
-        }
         out.extend(filter_chain::compile(cx, &at, chain, stat_prefix).map(Arc::new));
     }
     // Takes what no other chain takes, so it comes last.
     let at = at.field("default_filter_chain");
     if let Some(chain) = default {
         // Envoy does not look at what it matches.
-        let chain = api::FilterChain { filter_chain_match: None, ..chain.clone() };
-        out.extend(filter_chain::compile(cx, &at, &chain, stat_prefix).map(Arc::new));
+        out.extend(filter_chain::compile(cx, &at, chain, stat_prefix).map(Arc::new));
     }
     out
 }

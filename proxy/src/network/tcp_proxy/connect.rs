@@ -92,9 +92,12 @@ type Choice = (Rc<ShardCluster>, Rc<crate::upstream::ShardHost>);
 fn choose(session: &mut Session) -> Result<Choice, End> {
     let plan = &session.proxy.plan;
     let shard = &session.link.shard;
-    let id = plan.target.pick(ringway_runtime::rand_u64);
+    let cluster = match session.link.meta.upstream_cluster() {
+        Some(name) => shard.upstreams.by_name(name.as_bytes()),
+        None => shard.upstreams.get(plan.target.pick(ringway_runtime::rand_u64)),
+    };
     let record = &mut session.record;
-    let Some(cluster) = shard.upstreams.get(id) else {
+    let Some(cluster) = cluster else {
         shard.stats.inc(plan.stats.downstream_cx_no_route());
         record.flags.insert(ResponseFlag::NoClusterFound);
         record.pool = (None, None);

@@ -28,11 +28,12 @@ mod writer;
 mod tests;
 
 pub use blocks::{
-    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, DnsStats, FilesystemStats,
-    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats, HttpStats,
-    ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
-    OutlierDetectionStats, OverloadActionStats, OverloadStats, RouteStats, RouterStats,
-    RuntimeStats, ServerStats, TcpStats, ThreadLocalClusterStats, TracingStats, WatchdogStats,
+    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, DnsStats,
+    FilesystemStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
+    HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
+    ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
+    ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats, RouterStats, RuntimeStats,
+    ServerStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats,
     WorkerListenerStats,
 };
 pub use def::{

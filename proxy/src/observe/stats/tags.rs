@@ -157,6 +157,7 @@ const PATTERNS: &[(&str, &[(&str, &str)])] = &[
     ("ratelimit", &[("envoy_ratelimit_prefix", "$.**")]),
     ("thrift", &[("envoy_thrift_prefix", "$.**")]),
     ("redis", &[("envoy_redis_prefix", "$.**")]),
+    ("connection_limit", &[("envoy_connection_limit_prefix", "$.**")]),
     ("local_rate_limit", &[("envoy_local_network_ratelimit_prefix", "$.**")]),
     ("listener_local_ratelimit", &[("envoy_local_listener_ratelimit_prefix", "$.**")]),
     ("dns_filter", &[("envoy_dns_filter_prefix", "$.**")]),
@@ -228,6 +229,7 @@ impl<'a> Found<'a, '_> {
             "listener" => return self.listener(rest, offset),
             "cluster" => self.tls(offset),
             "http" => self.rds(rest, offset),
+            "proxy_proto" => return self.proxy_protocol(rest, offset),
             _ if rest.starts_with("http_local_rate_limit.") => {
                 self.add("envoy_local_http_ratelimit_prefix", 0..first.len(), 0..offset);
             }
@@ -291,6 +293,24 @@ impl<'a> Found<'a, '_> {
         let Some(len) = value.rfind('.').filter(|len| *len > 0) else { return };
         let start = offset + prefix + ".rds.".len();
         self.add("envoy_rds_route_config", start..start + len, start..start + len + 1);
+    }
+
+    /// `proxy_proto.<prefix>.versions.v<n>.<stat>`; a filter without a prefix has none here.
+    fn proxy_protocol(&mut self, rest: &str, offset: usize) {
+        let mut start = 0;
+        if let Some(len) = rest.find('.').filter(|len| rest.get(..*len) != Some("versions")) {
+            let tag = "envoy_proxy_protocol_prefix";
+            self.add(tag, offset..offset + len, offset..offset + len + 1);
+            start = len + 1;
+        }
+        let version = rest.get(start..).and_then(|tail| tail.strip_prefix("versions.v"));
+        if let Some([digit, b'.', name @ ..]) = version.map(str::as_bytes)
+            && digit.is_ascii_digit()
+            && !name.contains(&b'.')
+        {
+            let at = offset + start + "versions.v".len();
+            self.add("envoy_proxy_protocol_version", at..at + 1, offset + start..at + 2);
+        }
     }
 
     fn rest(&mut self, base: &mut String) {

@@ -440,6 +440,23 @@ const TAGS: &[(&str, &str, &str)] = &[
         "envoy_local_http_ratelimit_prefix=x",
     ),
     ("tcp.t.downstream_cx_total", "tcp.downstream_cx_total", "envoy_tcp_prefix=t"),
+    (
+        "connection_limit.c.active_connections",
+        "connection_limit.active_connections",
+        "envoy_connection_limit_prefix=c",
+    ),
+    ("proxy_proto.not_found_allowed", "proxy_proto.not_found_allowed", ""),
+    ("proxy_proto.versions.v1.found", "proxy_proto.found", "envoy_proxy_protocol_version=1"),
+    (
+        "proxy_proto.p.versions.v2.error",
+        "proxy_proto.error",
+        "envoy_proxy_protocol_prefix=p envoy_proxy_protocol_version=2",
+    ),
+    (
+        "proxy_proto.p.q.versions.v2.error",
+        "proxy_proto.q.versions.v2.error",
+        "envoy_proxy_protocol_prefix=p",
+    ),
     ("cluster_manager.active_clusters", "cluster_manager.active_clusters", ""),
     ("workers.watchdog_miss", "workers.watchdog_miss", ""),
 ];

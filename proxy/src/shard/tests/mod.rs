@@ -4,6 +4,7 @@
 //! makes more of them.
 
 mod client;
+mod listeners;
 mod server;
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +18,7 @@ use ringway_runtime::{Backend, Config, ListenOptions, Listener, Runtime, SockAdd
 
 use super::logs::ShardLogs;
 use super::outbox::MeshOutbox;
-use super::{LocalInfo, Shard};
+use super::{Links, Loads, LocalInfo, Shard};
 use crate::config::load_text;
 use crate::http::conn::Conn;
 use crate::observe::stats::Registry;
@@ -78,8 +79,8 @@ static_resources:
         - endpoint: { address: { socket_address: { address: 10.0.0.1, port_value: 9002 } } }
 "#;
 
-fn plan(registry: &mut Registry) -> Plan {
-    match load_text(BOOTSTRAP, "sim.yaml", ringway_xds::Format::Yaml, 1, registry) {
+fn plan(bootstrap: &str, registry: &mut Registry) -> Plan {
+    match load_text(bootstrap, "sim.yaml", ringway_xds::Format::Yaml, 1, registry) {
         Ok(loaded) => loaded.plan,
         Err(diagnostics) => panic!("the simulated configuration: {diagnostics}"),
     }
@@ -90,20 +91,27 @@ fn runtime(net: &Network) -> Runtime {
     Runtime::new(config).expect("a simulated runtime")
 }
 
-/// A shard of the current runtime that serves `plan`.
+/// A shard of the current runtime that serves `plan`, on all its addresses.
 fn shard(plan: Plan, registry: &mut Registry) -> Rc<Shard> {
     let stats = registry.writer(0).expect("a page for the only shard");
-    let outbox = MeshOutbox::new(Box::new(|_| Ok(())));
+    let links = Links {
+        outbox: MeshOutbox::new(Box::new(|_| Ok(()))),
+        peers: Box::new(|_, _| Ok(())),
+        loads: Loads::new(1),
+    };
     let local = LocalInfo {
         address: "10.0.0.1".parse().expect("an address"),
         cluster: String::new(),
         node: String::new(),
     };
-    let shard = Shard::new(0, 1, stats, outbox, local, ShardLogs::new(Default::default()));
+    let shard = Shard::new(0, 1, stats, links, local, ShardLogs::new(Default::default()));
     shard.install(Arc::new(plan));
     for listener in &*shard.listeners.borrow() {
-        let socket = Listener::bind(&address(PROXY), &ListenOptions::default()).expect("bind");
-        listener.accept_on(&shard, socket);
+        for address in listener.plan.addresses.iter().filter(|_| listener.plan.bind_to_port) {
+            let address = crate::control::bind::sock_addr(address);
+            let socket = Listener::bind(&address, &ListenOptions::default()).expect("bind");
+            listener.accept_on(&shard, socket);
+        }
     }
     shard
 }
@@ -122,7 +130,7 @@ fn simulate(seed: u64, faults: Faults) -> Outcome {
     let start = net.now();
     let (mut proxy, mut upstream, mut clients) = (runtime(&net), runtime(&net), runtime(&net));
     let mut registry = Registry::new(1);
-    let plan = plan(&mut registry);
+    let plan = plan(BOOTSTRAP, &mut registry);
     registry.publish();
     let shard = proxy.enter(|| shard(plan, &mut registry));
     let serving: Vec<_> = upstream

@@ -103,3 +103,75 @@ stat_block! {
     }
     histograms {}
 }
+
+stat_block! {
+    /// `proxy_proto.<stat_prefix>.`; `prefix` brings its dot.
+    ProxyProtocolStats in proxy_protocol_block, prefix(prefix) = "proxy_proto.{prefix}";
+    counters {
+        not_found_allowed,
+        not_found_disallowed,
+        v1_disallowed = "versions.v1.disallowed",
+        v1_error = "versions.v1.error",
+        v1_found = "versions.v1.found",
+        v2_disallowed = "versions.v2.disallowed",
+        v2_error = "versions.v2.error",
+        v2_found = "versions.v2.found",
+    }
+    gauges {}
+    histograms {}
+}
+
+stat_block! {
+    /// What all PROXY protocol filters share.
+    ProxyProtocolErrorStats in proxy_protocol_error_block, prefix() = "";
+    counters {
+        downstream_cx_proxy_proto_error,
+    }
+    gauges {}
+    histograms {}
+}
+
+stat_block! {
+    /// `tls_inspector.`
+    TlsInspectorStats in tls_inspector_block, prefix() = "tls_inspector.";
+    counters {
+        alpn_found,
+        alpn_not_found,
+        client_hello_too_large,
+        sni_found,
+        sni_not_found,
+        tls_found,
+        tls_not_found,
+    }
+    gauges {}
+    histograms {
+        bytes_processed,
+    }
+}
+
+stat_block! {
+    /// `http_inspector.`
+    HttpInspectorStats in http_inspector_block, prefix() = "http_inspector.";
+    counters {
+        http10_found,
+        http11_found,
+        http2_found,
+        http_not_found,
+        read_error,
+    }
+    gauges {}
+    histograms {}
+}
+
+stat_block! {
+    /// `connection_limit.<stat_prefix>.`
+    ConnectionLimitStats in connection_limit_block, prefix(prefix)
+        = "connection_limit.{prefix}.";
+    counters {
+        limited_connections,
+    }
+    gauges {
+        active_connections,
+    }
+    histograms {}
+}

@@ -16,8 +16,9 @@ pub use cluster::{
 pub use http::{HcmStats, Http1CodecSlots, Http1CodecStats, HttpStats, RouterStats, TracingStats};
 pub use http2::Http2CodecStats;
 pub use listener::{
-    ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
-    WorkerListenerStats,
+    ConnectionLimitStats, HttpInspectorStats, ListenerExtensionStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, ProxyProtocolErrorStats, ProxyProtocolStats,
+    TlsInspectorStats, WorkerListenerStats,
 };
 pub use process::{
     DnsStats, FilesystemStats, OverloadActionStats, OverloadStats, RuntimeStats, ServerStats,

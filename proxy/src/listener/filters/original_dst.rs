@@ -1,0 +1,19 @@
+//! `envoy.filters.listener.original_dst`: where the client wanted to go before its connection was
+//! redirected to us.
+
+use super::Verdict;
+use crate::listener::candidate::Candidate;
+
+/// Restores the destination of a redirected connection. One that came directly keeps its own.
+///
+/// `transparent`: the listener takes connections to addresses that are not ours (TPROXY), so that
+/// what the socket says of its own end is where the client wanted to go.
+pub(super) fn look(transparent: bool, candidate: &mut Candidate) -> Verdict {
+    if let Ok(destination) = candidate.stream.original_dst() {
+        candidate.meta.restore_local(destination);
+    } else if transparent {
+        let own = candidate.meta.local().clone();
+        candidate.meta.restore_local(own);
+    }
+    Verdict::Done
+}
