@@ -38,7 +38,8 @@ Exit codes:
 /// What an upstream does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Service {
-    /// HTTP/1.1 with static answers; `upgrade: websocket` makes a connection an echo.
+    /// HTTP/1.1 and, with prior knowledge, HTTP/2 with static answers. `upgrade: websocket` makes
+    /// a connection an echo, `content-type: application/grpc` a request.
     #[default]
     Http,
     /// Sends back the bytes it gets.
@@ -55,7 +56,7 @@ pub enum Service {
 Paths (what is in front of them is ignored, so /any/prefix/100b works too):
   /100b /10k /1m    a body of 100, 10 240, 1 048 576 bytes
   /bytes/N          a body of N bytes, up to 1 GB
-  ?delay=MS         behind any path: wait before answering
+  ?delay=MS         behind any path: wait before answering (HTTP/1.1)
 
 Examples:
   ringway-perf upstream --listen 127.0.0.1:9001 --cpu 1
@@ -77,7 +78,7 @@ pub struct UpstreamArgs {
     /// Core to run on; any when not given.
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
-    /// Time to wait before each answer.
+    /// Time to wait before each answer (HTTP/1.1).
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub delay: Duration,
     /// I/O level: auto, uring, uring-5.11, epoll.
@@ -99,6 +100,8 @@ Examples:
   ringway-perf load http://127.0.0.1:10000/ --rate 5000 --plot latency.html
   ringway-perf load http://127.0.0.1:10000/ --no-keepalive --watch $(pidof ringway)
   ringway-perf load https://127.0.0.1:10443/ --no-keepalive --resume
+  ringway-perf load h2c://127.0.0.1:10000/100b -c 4 --streams 64
+  ringway-perf load grpc://127.0.0.1:10000/echo.Echo/Say --streaming
   ringway-perf load ws://127.0.0.1:10000/echo --body 1k
   ringway-perf load tcp://127.0.0.1:10001 -c 16 --body 64k
 
@@ -107,13 +110,20 @@ Exit codes: 0 all requests answered with a status below 400; 1 could not run; 2 
 pub struct LoadArgs {
     /// SCHEME://HOST:PORT/PATH. HOST is an IP address or a name.
     ///
-    /// http, https: requests. ws, wss: WebSocket messages, tcp, tls: bytes; the server has to send
-    /// them back. Certificates are not checked.
+    /// http, https: HTTP/1.1. h2c, h2: HTTP/2 with prior knowledge or over TLS. grpc, grpcs: calls
+    /// of the method named by the path; ws, wss: WebSocket messages; tcp, tls: bytes: the server
+    /// has to send the messages back. Certificates are not checked.
     #[arg(value_name = "URL")]
     pub url: String,
     /// Connections, kept open.
     #[arg(short, long, value_name = "N", default_value_t = 64)]
     pub connections: usize,
+    /// Exchanges at once on each connection of HTTP/2 or gRPC.
+    #[arg(short = 's', long, value_name = "M", default_value_t = 1)]
+    pub streams: usize,
+    /// gRPC: messages to and fro on streams that stay open, instead of unary calls.
+    #[arg(long)]
+    pub streaming: bool,
     /// Requests per second over all connections (open loop).
     #[arg(short, long, value_name = "R", value_parser = positive)]
     pub rate: Option<f64>,
@@ -123,8 +133,8 @@ pub struct LoadArgs {
     /// Time of the same load before measuring.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     pub warmup: Duration,
-    /// Send a body of this size (with POST unless --method says otherwise); for ws and tcp the
-    /// size of a message, 100 when not given.
+    /// Send a body of this size (with POST unless --method says otherwise); for ws, tcp
+    /// and gRPC the size of a message, 100 when not given.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = units::size)]
     pub body: u64,
     /// Method: GET, or POST with a body.
@@ -185,18 +195,21 @@ Scenarios of suite http1:
   half     half of Envoy's s64 rate       idle     memory: process and idle connections
   routes   10 000 prefix routes           wrk      s64, s1024, m64 by wrk
 
-Scenarios of suite protocols (tls, tcp, ws, idle stand for all of theirs):
+Scenarios of suite protocols (h2, h2h2, grpc, tls, tcp, ws, idle stand for all of theirs):
+  h2-4x64 -64x1     HTTP/2 → HTTP/1.1, connections × streams
+  h2h2-4x64 -64x1   HTTP/2 → HTTP/2    grpc-unary -unary-4x64 -stream   100 B messages
   tls-64      TLS 1.3, keep-alive          tls-full      a P-256 handshake for each request
   tls-1m      TLS 1.3, 1 MB bodies         tls-resumed   the same, resumed
   new         a connection per request     tls-full-rsa  an RSA-2048 handshake per request
   plain-1m    1 MB bodies                  tcp-1 -16 -64 64 KB there and back
-  ws-64 -16k  WebSocket messages           idle-tcp -h1 -tls   memory of idle connections
+  ws-64 -16k  WebSocket messages           idle-tcp -h1 -h2 -tls   memory of idle connections
   storm       live connections while more TLS connections come than the proxy can take
+  h2load      h2 and h2h2 by h2load
 
 Examples:
   ringway-perf compare
   ringway-perf compare --suite protocols --rounds 3
-  ringway-perf compare --suite protocols --only tls-64,tcp --out /tmp/report
+  ringway-perf compare --suite protocols --only h2,tls-64,tcp --out /tmp/report
   ringway-perf compare --only s64,rate --peers ringway,envoy --rounds 2 --out /tmp/report
   ringway-perf compare --only idle --idle-connections 2000
   ringway-perf compare --render perf/report/raw.json --out perf/report

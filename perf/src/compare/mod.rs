@@ -8,6 +8,7 @@ mod peer;
 mod render;
 mod runner;
 mod scenario;
+mod scratch;
 mod second;
 mod storm;
 mod targets;

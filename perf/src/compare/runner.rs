@@ -8,6 +8,7 @@ use super::data::{IdleRun, Peer, Raw, RoutesRun, TrafficRun};
 use super::machine::{self, Machine};
 use super::peer::{Installed, Kind, Running};
 use super::scenario::{Front, Pace, Scenario, Selection, Suite, Work};
+use super::scratch::Scratch;
 use super::second::{Run, Second};
 use super::{certificates, render};
 use crate::cli::CompareArgs;
@@ -18,7 +19,6 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Most connections of a scenario that sends requests, with room to spare.
@@ -115,7 +115,9 @@ impl Runner<'_> {
     fn front(&mut self, front: Front, round: usize) {
         let scenarios: Vec<_> =
             self.selection.traffic().filter(|scenario| scenario.front == front).collect();
-        let Some(first) = scenarios.first().copied() else { return };
+        let mut repeated = self.selection.repeated();
+        repeated.retain(|scenario| self.second.is_some() && scenario.front == front);
+        let Some(first) = scenarios.first().or_else(|| repeated.first()).copied() else { return };
         let mut running: Vec<Running> = Vec::new();
         for peer in self.peers_for(front) {
             let task = self.task(front, TRAFFIC_CONNECTIONS.min(self.room()), 0);
@@ -125,7 +127,7 @@ impl Runner<'_> {
         for scenario in &scenarios {
             self.scenario(scenario, round, &mut running);
         }
-        for scenario in scenarios.iter().filter(|scenario| scenario.repeated) {
+        for scenario in &repeated {
             self.repeat(scenario, round, &mut running);
         }
     }
@@ -179,6 +181,7 @@ impl Runner<'_> {
             let run = Run {
                 url: &url,
                 connections: scenario.connections,
+                streams: scenario.streams,
                 duration: self.args.duration(),
                 core: self.args.load_core,
                 pid: proxy.pid(),
@@ -373,9 +376,8 @@ fn installed(second: Second, raw: &mut Raw) -> bool {
 
 /// Calls of [`Runner::step`] per round and peer, about.
 fn steps(selection: &Selection, second: Option<Second>) -> usize {
-    let repeated = selection.traffic().filter(|scenario| scenario.repeated).count();
     selection.traffic().count()
-        + usize::from(second.is_some()) * repeated
+        + usize::from(second.is_some()) * selection.repeated().len()
         + usize::from(selection.has("routes")) * 2
         + usize::from(selection.has("storm")) * 3
         + selection.idle().count()
@@ -389,26 +391,4 @@ fn bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>28} {wide_bar} {pos}/{len} {eta_precise}");
     ProgressBar::new(steps as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// A folder of its own, removed in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("ringway-perf-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        Ok(Self(dir))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays behind is a few configurations in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

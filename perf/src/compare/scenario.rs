@@ -50,7 +50,7 @@ impl Suite {
     pub(super) const fn second(self) -> Option<Second> {
         match self {
             Self::Http1 => Some(Second::Wrk),
-            Self::Protocols => None,
+            Self::Protocols => Some(Second::H2load),
         }
     }
 
@@ -77,6 +77,12 @@ pub(super) enum Front {
     Tls(Key),
     /// Bytes.
     Tcp,
+    /// HTTP/2 with prior knowledge, forwarded as HTTP/1.1.
+    Http2,
+    /// HTTP/2 with prior knowledge on both sides.
+    Http2Both,
+    /// The same, for gRPC only.
+    Grpc,
 }
 
 /// The key of a certificate.
@@ -96,12 +102,15 @@ impl Front {
             Self::WebSocket => "ws",
             Self::Tls(_) => "https",
             Self::Tcp => "tcp",
+            Self::Http2 | Self::Http2Both => "h2c",
+            Self::Grpc => "grpc",
         }
     }
 
     /// Whether this proxy can do it at all.
-    pub(super) const fn is_done_by(self, _kind: Kind) -> bool {
-        true
+    pub(super) const fn is_done_by(self, kind: Kind) -> bool {
+        // nginx speaks HTTP/2 to a server only for gRPC.
+        !matches!((self, kind), (Self::Http2Both, Kind::Nginx))
     }
 }
 
@@ -118,6 +127,8 @@ pub(super) enum Work {
     },
     /// Messages of so many bytes that come back.
     Echo(u64),
+    /// gRPC calls with a message that comes back; with `streaming` messages on open streams.
+    Grpc { streaming: bool },
 }
 
 /// How fast requests come.
@@ -139,6 +150,8 @@ pub(super) struct Scenario {
     pub(super) front: Front,
     pub(super) work: Work,
     pub(super) connections: usize,
+    /// Exchanges at once on each.
+    pub(super) streams: usize,
     pub(super) pace: Pace,
     /// Whether the suite's second generator repeats it.
     pub(super) repeated: bool,
@@ -157,7 +170,8 @@ impl Scenario {
         connections: usize,
     ) -> Self {
         let (pace, repeated, unit) = (Pace::Closed, false, "request");
-        Self { key, title, front, work, connections, pace, repeated, unit, bytes: 0 }
+        let (streams, bytes) = (1, 0);
+        Self { key, title, front, work, connections, streams, pace, repeated, unit, bytes }
     }
 
     /// What to send to the proxy on this port.
@@ -169,9 +183,11 @@ impl Scenario {
             Work::Get(path) => (path, 0, true, false),
             Work::Once { path, resume } => (path, 0, false, resume),
             Work::Echo(bytes) => ("", bytes, true, false),
+            Work::Grpc { .. } => ("/echo.Echo/Say", 100, true, false),
         };
+        let (streams, streaming) = (self.streams, self.work == Work::Grpc { streaming: true });
         let url = format!("{}://127.0.0.1:{port}{path}", self.front.scheme());
-        Target::wish(&Wish { body, keep_alive, resume, ..Wish::get(&url) })
+        Target::wish(&Wish { body, keep_alive, resume, streams, streaming, ..Wish::get(&url) })
     }
 
     /// Whether a connection serves more than one request.
@@ -226,9 +242,24 @@ impl Selection {
         self.suite.idle().iter().filter(|scenario| self.has(scenario.key))
     }
 
+    /// What the second generator repeats: of what runs anyway, or all there is.
+    pub(super) fn repeated(&self) -> Vec<&'static Scenario> {
+        if self.second().is_none() {
+            return Vec::new();
+        }
+        let chosen: Vec<_> = self.traffic().filter(|scenario| scenario.repeated).collect();
+        let all = || self.suite.traffic().iter().filter(|scenario| scenario.repeated).collect();
+        if chosen.is_empty() { all() } else { chosen }
+    }
+
     /// Fronts that traffic needs, in order.
     pub(super) fn fronts(&self) -> Vec<Front> {
-        let mut fronts: Vec<Front> = self.traffic().map(|scenario| scenario.front).collect();
+        let repeated = self.repeated();
+        let needed = |scenario: &&Scenario| {
+            self.has(scenario.key) || repeated.iter().any(|other| other.key == scenario.key)
+        };
+        let all = self.suite.traffic().iter().filter(needed);
+        let mut fronts: Vec<Front> = all.map(|scenario| scenario.front).collect();
         fronts.dedup();
         fronts
     }

@@ -1,5 +1,6 @@
 //! Second generators, independent of ours.
 
+pub(super) mod h2load;
 pub(super) mod wrk;
 
 use crate::load::{Report, WatchedCpu};
@@ -12,6 +13,8 @@ use std::time::Duration;
 pub(super) enum Second {
     /// For HTTP/1.1.
     Wrk,
+    /// For HTTP/2.
+    H2load,
 }
 
 /// What it is to do.
@@ -19,6 +22,8 @@ pub(super) enum Second {
 pub(super) struct Run<'a> {
     pub(super) url: &'a str,
     pub(super) connections: usize,
+    /// Requests at once on each.
+    pub(super) streams: usize,
     pub(super) duration: Duration,
     /// Its core.
     pub(super) core: usize,
@@ -31,6 +36,7 @@ impl Second {
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Wrk => "wrk",
+            Self::H2load => "h2load",
         }
     }
 
@@ -41,6 +47,7 @@ impl Second {
     pub(super) fn version(self) -> Result<String> {
         match self {
             Self::Wrk => wrk::version(),
+            Self::H2load => h2load::version(),
         }
     }
 
@@ -50,7 +57,8 @@ impl Second {
     /// It fails, or prints what cannot be read.
     pub(super) fn run(self, run: &Run<'_>) -> Result<Report> {
         let mut command = match self {
-            Self::Wrk => wrk::command(run.url, run.connections, run.duration),
+            Self::Wrk => wrk::command(run),
+            Self::H2load => h2load::command(run),
         };
         let before = proc::cpu_time(run.pid)?;
         let core = run.core;
@@ -65,6 +73,7 @@ impl Second {
         ensure!(output.status.success(), "{self:?}: {text}{errors}");
         let report = match self {
             Self::Wrk => wrk::parse(&text),
+            Self::H2load => h2load::parse(&text),
         };
         let report = report.with_context(|| format!("cannot read what {self:?} says: {text}"))?;
         Ok(Report {

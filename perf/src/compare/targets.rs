@@ -63,7 +63,12 @@ const HTTP1: [Ratio; 12] = [
     ("rate", Metric::P99, 0.50, Kind::Envoy),
 ];
 
-const PROTOCOLS: [Ratio; 10] = [
+const PROTOCOLS: [Ratio; 15] = [
+    ("h2-4x64", Metric::Cpu, 0.30, Kind::Envoy),
+    ("h2-64x1", Metric::Cpu, 0.30, Kind::Envoy),
+    ("h2h2-4x64", Metric::Cpu, 0.30, Kind::Envoy),
+    ("h2h2-64x1", Metric::Cpu, 0.45, Kind::Envoy),
+    ("grpc-unary", Metric::Cpu, 0.35, Kind::Envoy),
     ("tls-64", Metric::Cpu, 0.50, Kind::Envoy),
     ("tls-64", Metric::Cpu, 1.05, Kind::Haproxy),
     ("tls-1m", Metric::Cpu, 0.85, Kind::Envoy),
@@ -77,7 +82,12 @@ const PROTOCOLS: [Ratio; 10] = [
 ];
 
 /// Those that are to be reached if possible.
-const AIMS: [Ratio; 0] = [];
+const AIMS: [Ratio; 4] = [
+    ("h2-4x64", Metric::Cpu, 1.0, Kind::Haproxy),
+    ("h2-64x1", Metric::Cpu, 1.0, Kind::Haproxy),
+    ("h2h2-4x64", Metric::Cpu, 1.0, Kind::Haproxy),
+    ("h2h2-64x1", Metric::Cpu, 1.0, Kind::Haproxy),
+];
 
 /// Idle connections: scenario, at most so many bytes each.
 const MEMORY: [(&str, f64); 4] =
@@ -131,7 +141,13 @@ fn storm(raw: &Raw) -> Option<Check> {
 fn ratio(raw: &Raw, target: Ratio) -> Option<Check> {
     let (scenario, metric, limit, peer) = target;
     let of = |kind| median(&values(raw, scenario, kind, |report| metric.of(report)));
-    let share = of(Kind::Ringway)? / of(peer)?.max(1e-9);
+    let theirs = of(peer)?.max(1e-9);
+    // Whoever took part and has no figure did not do it.
+    let took_part = raw.peers.iter().any(|peer| peer.kind == Kind::Ringway);
+    let share = of(Kind::Ringway).map(|ours| ours / theirs);
+    if share.is_none() && !took_part {
+        return None;
+    }
     let name = match metric {
         Metric::Cpu => "CPU per request",
         Metric::P99 => "p99",
@@ -140,8 +156,8 @@ fn ratio(raw: &Raw, target: Ratio) -> Option<Check> {
         scenario,
         what: format!("{name} ÷ {}", peer.title()),
         limit: format!("≤ {limit:.2}"),
-        figure: format!("{share:.2}"),
-        met: share <= limit,
+        figure: share.map_or_else(|| "no figure".to_owned(), |share| format!("{share:.2}")),
+        met: share.is_some_and(|share| share <= limit),
         aim: false,
     })
 }

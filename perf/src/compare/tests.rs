@@ -2,7 +2,7 @@ use super::config::{self, Task};
 use super::data::{IdleRun, Peer, Raw, TrafficRun};
 use super::peer::{Kind, version_in};
 use super::scenario::{Front, Selection, Suite};
-use super::second::wrk;
+use super::second::{h2load, wrk};
 use super::{StormRun, certificates, render, targets};
 use crate::load::storm::Handshakes;
 use crate::load::{Latency, Report, WatchedCpu};
@@ -176,6 +176,12 @@ fn selections() {
         some.traffic().map(|scenario| scenario.connections).collect::<Vec<_>>(),
         [1, 16, 64]
     );
+    assert!(some.repeated().is_empty());
+    let again = select(Suite::Protocols, &["h2load"]).unwrap();
+    assert_eq!((again.traffic().count(), again.repeated().len()), (0, 4));
+    assert_eq!(again.fronts(), [Front::Http2, Front::Http2Both]);
+    let again = select(Suite::Protocols, &["h2load", "h2-4x64"]).unwrap();
+    assert_eq!(again.repeated().len(), 1);
     assert!(some.has("idle-tls") && some.has("storm") && !some.has("tls-64"));
 }
 
@@ -210,6 +216,12 @@ fn protocols_are_judged_and_shown() {
     assert_eq!(verdict("idle-tcp"), Some(true));
     assert_eq!(verdict("storm"), Some(true));
     assert_eq!(verdict("tls-64"), None);
+    // Envoy has figures and we have none: that is not met.
+    let mut without = raw.clone();
+    without.traffic.retain(|run| run.peer == Kind::Envoy);
+    let checks = targets::checks(&without);
+    let missed = checks.iter().find(|check| check.scenario == "plain-1m").unwrap();
+    assert!(missed.failed() && missed.figure == "no figure");
     let files = render::files(&raw);
     let text = &files.last().unwrap().1;
     for part in ["| CPU s/GB |", "(bytes.svg)", "## idle-tcp", "| 1.80 |", "| 10.00 |"] {
@@ -240,6 +252,21 @@ fn versions() {
     assert_eq!(version_in(ours), "0.1.0");
     assert_eq!(version_in(&ours.replace("RELEASE", "DEBUG")), "0.1.0 (DEBUG BUILD)");
     assert_eq!(version_in("nothing"), "unknown");
+}
+
+#[test]
+fn what_h2load_says() {
+    let text = "finished in 1.01s, 357568.00 req/s, 41.60MB/s\nrequests: 357568 total, 357824 \
+        started, 357560 done, 357561 succeeded, 7 failed, 0 errored, 0 timeout\nstatus codes: \
+        357568 2xx, 0 3xx, 0 4xx, 0 5xx\n                     min         max         mean\ntime \
+        for request:      115us     14.87ms       422us       914us    94.24%\n";
+    let report = h2load::parse(text).unwrap();
+    assert_eq!(report.answered, 357_561);
+    assert_eq!(report.requests_per_second, 357_568.0);
+    assert_eq!((report.latency.mean, report.latency.max), (422.0, 14_870.0));
+    assert_eq!(report.failures.len(), 1);
+    assert_eq!(report.failures["failed"], 7);
+    assert!(h2load::parse("nonsense").is_err());
 }
 
 #[test]

@@ -1,19 +1,23 @@
-//! One connection of the generator that has one request at a time.
+//! One connection of the generator, by what it speaks.
 
 use super::echo::Echo;
 use super::http1::{Answer, Http1};
+use super::http2::{Http2, Work};
 use super::link::Link;
 use super::tally::Failure;
-use super::target::{Protocol, Target};
+use super::target::{Http2Target, Protocol, Target};
 use super::tls::{Handshake, Tls};
-use ringway_runtime::Chunk;
+use ringway_runtime::{Chunk, precise_now};
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// A connection, by what it speaks.
 pub(super) enum Client {
     Http1(Box<Http1>),
     Echo(Box<Echo>),
+    Http2(Box<Http2>),
 }
 
 impl Client {
@@ -32,6 +36,11 @@ impl Client {
                 Self::Echo(Box::new(Echo::upgrade(link, opening, &target.request).await?))
             }
             Protocol::Tcp => Self::Echo(Box::new(Echo::tcp(link, &target.request))),
+            Protocol::Http2(http2) => {
+                let body = Chunk::copy_from(&target.request);
+                let work = Work { target: Http2Target::clone(http2), body };
+                Self::Http2(Box::new(Http2::new(link, Rc::new(work))))
+            }
             Protocol::Http1 => Self::Http1(Box::new(Http1::new(link, target.method))),
         })
     }
@@ -46,13 +55,17 @@ impl Client {
         self.link().is_closed()
     }
 
-    /// Sends a request at the end of this turn.
+    /// Sends a request at the end of this turn. One at a time; HTTP/2 can do more by itself.
     pub(super) fn send(&mut self, request: &Chunk) -> Result<(), Failure> {
-        let link = match self {
-            Self::Http1(client) => &mut client.link,
-            Self::Echo(client) => &mut client.link,
+        let sent = match self {
+            Self::Http1(client) => client.link.send(request),
+            Self::Echo(client) => client.link.send(request),
+            Self::Http2(client) => {
+                client.begin(precise_now());
+                client.flush()
+            }
         };
-        link.send(request).map_err(|_| Failure::Broken)
+        sent.map_err(|_| Failure::Broken)
     }
 
     /// Reads the answer.
@@ -60,6 +73,14 @@ impl Client {
         match self {
             Self::Http1(client) => client.answer().await,
             Self::Echo(client) => client.answer().await,
+            Self::Http2(client) => loop {
+                poll_fn(|cx| client.poll_recv(cx)).await?;
+                // Acknowledgements, and what a window held back.
+                client.flush().map_err(|_| Failure::Broken)?;
+                if let Some((_, result)) = client.done().next() {
+                    return result;
+                }
+            },
         }
     }
 
@@ -67,6 +88,7 @@ impl Client {
         match self {
             Self::Http1(client) => &client.link,
             Self::Echo(client) => &client.link,
+            Self::Http2(client) => &client.link,
         }
     }
 }

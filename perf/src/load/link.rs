@@ -3,8 +3,10 @@
 use super::target::Target;
 use super::tls::{Handshake, Tls, TlsLink};
 use ringway_runtime::{Chunk, ConnectOptions, Stream, connect};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
 
 /// A connection of the generator.
 pub(super) enum Link {
@@ -61,9 +63,14 @@ impl Link {
 
     /// The next received data; `None` at the end.
     pub(super) async fn recv(&mut self) -> io::Result<Option<Chunk>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// [`Link::recv`] for hand-written futures.
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
         match self {
-            Self::Plain(stream) => stream.recv().await,
-            Self::Tls(link) => link.recv().await,
+            Self::Plain(stream) => stream.poll_recv(cx),
+            Self::Tls(link) => link.poll_recv(cx),
         }
     }
 

@@ -7,8 +7,10 @@
 mod client;
 mod echo;
 mod http1;
+mod http2;
 pub mod idle;
 mod link;
+mod multiplex;
 mod pacer;
 mod report;
 pub mod storm;
@@ -21,7 +23,7 @@ mod worker;
 
 pub use report::{Latency, Report, WatchedCpu};
 pub use tally::{Failure, Tally};
-pub use target::{Protocol, Target, Wish};
+pub use target::{Http2Target, Protocol, Scheme, Target, Wish};
 pub use tls::{Handshake, Tls};
 
 use crate::cli::LoadArgs;

@@ -71,7 +71,11 @@ impl Queue {
         }
         let due = self.times.at(index);
         if precise_now() < due {
-            self.idle.borrow_mut().push_back(cx.waker().clone());
+            let mut idle = self.idle.borrow_mut();
+            // A connection with several requests at once asks again and again.
+            if !idle.iter().any(|waker| waker.will_wake(cx.waker())) {
+                idle.push_back(cx.waker().clone());
+            }
             return Poll::Pending;
         }
         self.next.set(index + 1);

@@ -214,3 +214,56 @@ fn storms_of_handshakes() {
     let stop = AtomicBool::new(true);
     assert!(storm::handshakes(&plain, storm::Pace::Closed, None, &stop).is_err());
 }
+
+#[test]
+fn http2_with_many_streams() {
+    let addr = Background::start(None).unwrap().addr;
+    for (url, body, streaming) in [
+        (format!("h2c://{addr}/100b"), 0, false),
+        (format!("h2c://{addr}/1m"), 0, false),
+        // Larger than the windows a connection begins with.
+        (format!("h2c://{addr}/bytes/5"), 300_000, false),
+        (format!("grpc://{addr}/echo.Echo/Say"), 10, false),
+        (format!("grpc://{addr}/echo.Echo/Say"), 200_000, true),
+    ] {
+        let wish = Wish { body, streaming, streams: 8, ..Wish::get(&url) };
+        let target = Target::wish(&wish).unwrap();
+        let report = Load { target, connections: 2, ..load(&url) }.run(false).unwrap();
+        assert!(report.answered > 20 && report.failures.is_empty(), "{url}: {report:?}");
+        assert_eq!(report.statuses.keys().collect::<Vec<_>>(), [&200]);
+    }
+    let url = format!("h2c://{addr}/100b");
+    let target = Target::wish(&Wish { streams: 4, ..Wish::get(&url) }).unwrap();
+    let open = Load { target, connections: 2, rate: Some(500.0), ..load(&url) };
+    let report = open.run(false).unwrap();
+    assert_eq!(report.statuses[&200], 100, "{report:?}");
+    assert!(report.sent_late.unwrap().p50 <= report.latency.p50);
+}
+
+#[test]
+fn http2_failures_are_counted_by_kind() {
+    let upstream = Background::start(None).unwrap();
+    let report = load(&format!("h2c://{}/nowhere", upstream.addr)).run(false).unwrap();
+    assert_eq!(report.failures["status"], report.statuses[&404]);
+    // An echo sends the client's own preface back.
+    let report = load(&format!("h2c://{}/", upstream.echo)).run(false).unwrap();
+    assert!(report.failures["malformed"] > 0, "{report:?}");
+    let grpc = load(&format!("grpc://{}/a/b", upstream.echo)).run(false).unwrap();
+    assert!(grpc.failures["malformed"] > 0 && grpc.answered == 0, "{grpc:?}");
+    let nobody = load("h2c://127.0.0.1:1/").run(false).unwrap_err();
+    assert!(nobody.to_string().contains("127.0.0.1:1"), "{nobody}");
+}
+
+#[test]
+fn wishes_that_do_not_fit() {
+    let wish = |url| Wish::get(url);
+    for wrong in [
+        Wish { streams: 2, ..wish("http://127.0.0.1:1/") },
+        Wish { streams: 0, ..wish("h2c://127.0.0.1:1/") },
+        Wish { streaming: true, ..wish("h2c://127.0.0.1:1/") },
+        Wish { keep_alive: false, ..wish("grpc://127.0.0.1:1/a/b") },
+        Wish { headers: vec![("a b", "c")], ..wish("h2c://127.0.0.1:1/") },
+    ] {
+        assert!(Target::wish(&wrong).is_err(), "{wrong:?}");
+    }
+}

@@ -13,8 +13,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme,
 };
+use std::future::poll_fn;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
+use std::task::{Context as Cx, Poll, ready};
 
 /// Tickets a connection's successor can choose from.
 const SESSIONS: usize = 8;
@@ -101,7 +103,7 @@ impl TlsLink {
         let mut link = Self { stream, session, rest: Chunk::new() };
         link.flush()?;
         while link.session.is_handshaking() {
-            if !link.fill().await? {
+            if !poll_fn(|cx| link.poll_fill(cx)).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -132,31 +134,31 @@ impl TlsLink {
     }
 
     /// The next plain text; `None` at the end, announced or not.
-    pub(super) async fn recv(&mut self) -> io::Result<Option<Chunk>> {
+    pub(super) fn poll_recv(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<Option<Chunk>>> {
         loop {
             let mut reader = self.session.reader();
             match reader.fill_buf() {
-                Ok([]) => return Ok(None),
+                Ok([]) => return Poll::Ready(Ok(None)),
                 Ok(plain) => {
                     let chunk = Chunk::copy_from(plain);
                     reader.consume(chunk.len());
-                    return Ok(Some(chunk));
+                    return Poll::Ready(Ok(Some(chunk)));
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                Err(err) => return Err(err),
+                Err(err) => return Poll::Ready(Err(err)),
             }
-            if !self.fill().await? {
-                return Ok(None);
+            if !ready!(self.poll_fill(cx))? {
+                return Poll::Ready(Ok(None));
             }
         }
     }
 
     /// Gives the session what was received; false at the end of the connection.
-    async fn fill(&mut self) -> io::Result<bool> {
+    fn poll_fill(&mut self, cx: &mut Cx<'_>) -> Poll<io::Result<bool>> {
         if self.rest.is_empty() {
-            match self.stream.recv().await? {
+            match ready!(self.stream.poll_recv(cx))? {
                 Some(chunk) => self.rest = chunk,
-                None => return Ok(false),
+                None => return Poll::Ready(Ok(false)),
             }
         }
         let mut input: &[u8] = &self.rest;
@@ -164,7 +166,7 @@ impl TlsLink {
         self.rest.advance(taken);
         self.session.process_new_packets().map_err(io::Error::other)?;
         self.flush()?;
-        Ok(true)
+        Poll::Ready(Ok(true))
     }
 
     fn flush(&mut self) -> io::Result<()> {

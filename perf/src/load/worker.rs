@@ -4,8 +4,9 @@ use super::client::Client;
 use super::http1::Answer;
 use super::pacer::{self, Queue, Times};
 use super::tally::{Failure, Tally};
+use super::target::Protocol;
 use super::tls::Tls;
-use super::{Load, Progress};
+use super::{Load, Progress, multiplex};
 use crate::proc;
 use anyhow::{Result, ensure};
 use ringway_runtime::{
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// Time between two looks at the clock and the progress.
 const LOOK: Duration = Duration::from_millis(50);
 /// Wait after a connection that could not be opened.
-const BACK_OFF: Duration = Duration::from_millis(10);
+pub(super) const BACK_OFF: Duration = Duration::from_millis(10);
 
 /// What one thread has found.
 #[derive(Debug)]
@@ -47,8 +48,8 @@ enum Phase {
 }
 
 /// What the connections of a thread share.
-struct State {
-    load: Load,
+pub(super) struct State {
+    pub(super) load: Load,
     request: Chunk,
     phase: Cell<Phase>,
     /// Connections that wait for the phase to change.
@@ -85,7 +86,7 @@ pub(super) fn run(
     let load = load.clone();
     runtime.block_on(async move {
         let state = Rc::new(State::new(load));
-        let tasks: Vec<_> = (0..share).map(|_| spawn(connection(Rc::clone(&state)))).collect();
+        let tasks: Vec<_> = (0..share).map(|_| state.start()).collect();
         while state.opened.get() < share {
             sleep(Duration::from_millis(1)).await;
         }
@@ -115,6 +116,20 @@ impl State {
             queue: OnceCell::new(),
             window: Cell::new((Instant::FAR_FUTURE, Instant::FAR_FUTURE)),
         }
+    }
+
+    /// Starts a connection.
+    fn start(self: &Rc<Self>) -> Join<()> {
+        match self.load.target.protocol {
+            Protocol::Http2(_) => spawn(multiplex::connection(Rc::clone(self))),
+            _ => spawn(connection(Rc::clone(self))),
+        }
+    }
+
+    /// A connection was opened before the load begins, or could not be.
+    pub(super) fn has_tried(&self, connected: bool) {
+        self.connected.set(self.connected.get() + usize::from(connected));
+        self.opened.set(self.opened.get() + 1);
     }
 
     /// Everything after all connections were opened.
@@ -203,7 +218,7 @@ impl State {
     }
 
     /// The time the next request is due; `None` when there is none.
-    fn poll_due(&self, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+    pub(super) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         match (self.phase.get(), self.queue.get()) {
             (Phase::Opening, _) => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
@@ -215,7 +230,7 @@ impl State {
         }
     }
 
-    async fn open(&self, tls: Option<&Tls>) -> Result<Client, Failure> {
+    pub(super) async fn open(&self, tls: Option<&Tls>) -> Result<Client, Failure> {
         let turn = self.sources.get();
         self.sources.set(turn.wrapping_add(1));
         let source = match self.load.source.len() {
@@ -233,7 +248,7 @@ impl State {
     }
 
     /// The next request's time, and whether this connection was free before it came.
-    async fn next(&self) -> Option<(Instant, bool)> {
+    pub(super) async fn next(&self) -> Option<(Instant, bool)> {
         let mut waited = false;
         let due = poll_fn(|cx| {
             let due = self.poll_due(cx);
@@ -256,10 +271,17 @@ impl State {
             None => slot.insert(self.open(tls).await?),
         };
         client.send(&self.request)?;
-        if waited && self.queue.get().is_some() && self.counts(due) {
-            self.tally.borrow_mut().sent_late(precise_now().since(due));
+        if waited {
+            self.sent_late(due, precise_now());
         }
         client.answer().await
+    }
+
+    /// A connection was free, but the request left only now.
+    pub(super) fn sent_late(&self, due: Instant, now: Instant) {
+        if self.queue.get().is_some() && self.counts(due) {
+            self.tally.borrow_mut().sent_late(now.since(due));
+        }
     }
 
     /// Whether a request is part of the result: in the open loop by the time it was due, in the
@@ -272,7 +294,7 @@ impl State {
         }
     }
 
-    fn count(&self, due: Instant, result: Result<Answer, Failure>) {
+    pub(super) fn count(&self, due: Instant, result: Result<Answer, Failure>) {
         let mut tally = self.tally.borrow_mut();
         if self.phase.get() == Phase::Measuring
             && let Ok(answer) = result
@@ -297,9 +319,8 @@ async fn connection(state: Rc<State>) {
     if state.load.keep_alive {
         let opening = timeout(state.load.timeout, state.open(tls)).await;
         client = opening.ok().and_then(Result::ok);
-        state.connected.set(state.connected.get() + usize::from(client.is_some()));
     }
-    state.opened.set(state.opened.get() + 1);
+    state.has_tried(client.is_some());
     while let Some((due, waited)) = state.next().await {
         // Closing an idle connection is the server's right.
         client = client.filter(|client: &Client| !client.is_closed());

@@ -1,11 +1,11 @@
-//! One connection of the upstream.
+//! One connection of the upstream that speaks HTTP.
 //!
 //! LIFECYCLE: head → (body, read and dropped) → answer → head … ; ends with the peer's FIN, a
 //! request that asks for it, or a malformed one (400). A request for WebSocket makes it an echo
-//! (`websocket.rs`).
+//! (`websocket.rs`), the preface of HTTP/2 hands it to `http2.rs`.
 
 use super::reply::{Replies, Reply};
-use super::websocket;
+use super::{http2, websocket};
 use ringway_runtime::{Chunk, Stream, sleep};
 use ringway_wire::http1::{BodyDecoder, HeadLimits, ParseOptions, ParsedHead, parse_request};
 use ringway_wire::{KnownName, Method, RequestHead};
@@ -18,8 +18,18 @@ pub(super) const QUEUED_MAX: usize = 1 << 20;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: Stream, replies: Rc<Replies>, delay: Duration) -> io::Result<()> {
+    let mut first = Chunk::new();
+    loop {
+        match http2::is_http2(&first) {
+            Some(true) => return http2::serve(stream, first, replies).await,
+            Some(false) => break,
+            None => {}
+        }
+        let Some(chunk) = stream.recv().await? else { return Ok(()) };
+        first = if first.is_empty() { chunk } else { [&first[..], &chunk].concat().into() };
+    }
     let mut connection = Connection { stream, replies, delay, last: None, unread: Vec::new() };
-    connection.run().await?;
+    connection.run(first).await?;
     connection.stream.flush().await
 }
 
@@ -54,8 +64,8 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(&mut self) -> io::Result<()> {
-        let mut rest = Chunk::new();
+    async fn run(&mut self, first: Chunk) -> io::Result<()> {
+        let mut rest = first;
         loop {
             if rest.is_empty() {
                 let Some(chunk) = self.stream.recv().await? else { return Ok(()) };

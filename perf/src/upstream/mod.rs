@@ -1,10 +1,11 @@
-//! Servers that cost little enough not to be the bottleneck: static answers over HTTP/1.1 with a
-//! WebSocket echo, and servers of bare bytes.
+//! Servers that cost little enough not to be the bottleneck: static answers over HTTP/1.1 and
+//! HTTP/2, echoes for WebSocket and gRPC, and servers of bare bytes.
 //!
 //! Answers are kept ready and shared; a request that repeats the connection's last one byte for
 //! byte, as in every benchmark, is recognised without parsing it.
 
 mod connection;
+mod http2;
 mod raw;
 mod reply;
 #[cfg(test)]

@@ -15,6 +15,8 @@ const BODY_MAX: u64 = 1 << 30;
 /// One answer.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
+    /// 200 or 404.
+    pub(super) status: u16,
     /// Head and, unless `blocks` says more, body.
     pub(super) ready: Chunk,
     /// Bytes of `ready` that are the head: all that is sent for HEAD.
@@ -60,7 +62,7 @@ impl Replies {
             return reply.clone();
         }
         let inline = if size <= READY_MAX { size } else { 0 };
-        let reply = ready("200 OK", size, &vec![b'x'; inline as usize]);
+        let reply = ready(200, "OK", size, &vec![b'x'; inline as usize]);
         if by_size.len() < READY_COUNT {
             by_size.insert(size, reply.clone());
         }
@@ -70,19 +72,19 @@ impl Replies {
 
 fn not_found() -> Reply {
     let text = b"unknown path; there are /100b, /10k, /1m and /bytes/N, each with ?delay=MS\n";
-    ready("404 Not Found", text.len() as u64, text)
+    ready(404, "Not Found", text.len() as u64, text)
 }
 
-fn ready(status: &str, size: u64, body: &[u8]) -> Reply {
+fn ready(status: u16, reason: &str, size: u64, body: &[u8]) -> Reply {
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\nserver: ringway-perf\r\n\
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain\r\nserver: ringway-perf\r\n\
          content-length: {size}\r\n\r\n"
     );
     let mut bytes = head.into_bytes();
     let head_len = bytes.len();
     bytes.extend_from_slice(body);
     let blocks = size - body.len() as u64;
-    Reply { ready: Chunk::from(bytes), head_len, blocks, delay: Duration::ZERO }
+    Reply { status, ready: Chunk::from(bytes), head_len, blocks, delay: Duration::ZERO }
 }
 
 /// The size of the body asked for; the last one or two segments say it.

@@ -1,10 +1,13 @@
 use super::connection;
 use super::reply::Replies;
+use crate::http2::{Connection, Seen};
 use ringway_runtime::sim::{Faults, Network};
 use ringway_runtime::{
     Backend, Chunk, Config, ConnectOptions, ListenOptions, Listener, Runtime, SockAddr, connect,
     spawn,
 };
+use ringway_wire::http2::Role;
+use ringway_wire::{HeaderMap, KnownName, Method, RequestHead, ResponseHead, Scheme};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -119,4 +122,90 @@ fn long_websocket_messages() {
     let frame = &out[out.len() - 260..];
     assert_eq!(frame[..4], *b"\x82\x7e\x01\x00");
     assert_eq!(frame[4..12], *b"\x01\x02\x03\x04\x01\x02\x03\x04");
+}
+
+/// Speaks HTTP/2 to the upstream: `requests` at once; what came back for each stream, 1, 3, 5, ….
+fn talk_http2(requests: &[(RequestHead, Vec<u8>)]) -> Vec<(u16, Vec<u8>, Option<Vec<u8>>)> {
+    let backend = Backend::Sim(Network::new(11, Faults::default()));
+    let mut runtime = Runtime::new(Config { backend, ..Config::default() }).unwrap();
+    let requests = requests.to_vec();
+    runtime.block_on(async move {
+        let addr = SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let listener = Listener::bind(&addr, &ListenOptions::default()).unwrap();
+        spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = connection::serve(stream, Rc::new(Replies::new()), Duration::ZERO).await;
+        });
+        let client = connect(&addr, &ConnectOptions::default()).await.unwrap();
+        let mut wire = Connection::new(Role::Client);
+        for (at, (head, body)) in requests.iter().enumerate() {
+            let stream = 2 * at as u32 + 1;
+            wire.send_request(stream, head, body.is_empty());
+            if !body.is_empty() {
+                wire.send_data(stream, body, true);
+            }
+        }
+        let mut answers = vec![(0, Vec::new(), None); requests.len()];
+        let (mut head, mut trailers) = (ResponseHead::default(), HeaderMap::new());
+        let mut open = requests.len();
+        while open > 0 {
+            if let Some(chunk) = wire.out() {
+                client.write(chunk);
+            }
+            wire.feed(client.recv().await.unwrap().expect("the connection stays"));
+            while let Some(seen) = wire.next().unwrap() {
+                match seen {
+                    Seen::Head { stream, end } => {
+                        let answer = &mut answers[stream as usize / 2];
+                        if answer.0 == 0 {
+                            assert!(wire.response(&mut head, end));
+                            answer.0 = head.status;
+                        } else {
+                            assert!(wire.trailers(&mut trailers));
+                            answer.2 = trailers.get(b"grpc-status".as_slice()).map(<[u8]>::to_vec);
+                        }
+                        open -= usize::from(end);
+                    }
+                    Seen::Data { stream, bytes, end } => {
+                        answers[stream as usize / 2].1.extend_from_slice(&bytes);
+                        open -= usize::from(end);
+                    }
+                    Seen::Reset { .. } | Seen::GoAway { .. } => panic!("{seen:?}"),
+                    Seen::Window { .. } | Seen::Windows { .. } => {}
+                }
+            }
+        }
+        answers
+    })
+}
+
+fn head(method: Method, path: &str) -> RequestHead {
+    let mut head = RequestHead { method, scheme: Some(Scheme::Http), ..RequestHead::default() };
+    head.path.extend_from_slice(path.as_bytes());
+    head.authority.extend_from_slice(b"a");
+    head
+}
+
+#[test]
+fn http2_answers_as_http1_does() {
+    let answers = talk_http2(&[
+        (head(Method::Get, "/x/100b"), Vec::new()),
+        (head(Method::Get, "/bytes/2000000"), Vec::new()),
+        (head(Method::Post, "/bytes/0"), b"body".to_vec()),
+        (head(Method::Head, "/10k"), Vec::new()),
+        (head(Method::Get, "/nowhere"), Vec::new()),
+    ]);
+    let sizes: Vec<_> = answers.iter().map(|answer| (answer.0, answer.1.len())).collect();
+    assert_eq!(sizes[..4], [(200, 100), (200, 2_000_000), (200, 0), (200, 0)]);
+    assert_eq!(sizes[4].0, 404);
+}
+
+#[test]
+fn grpc_messages_come_back() {
+    let mut call = head(Method::Post, "/echo.Echo/Say");
+    call.headers.append(KnownName::ContentType, b"application/grpc+proto");
+    let message = b"\0\0\0\0\x05hello".to_vec();
+    let answers = talk_http2(&[(call.clone(), message.clone()), (call, Vec::new())]);
+    assert_eq!(answers[0], (200, message, Some(b"0".to_vec())));
+    assert_eq!(answers[1], (200, Vec::new(), Some(b"0".to_vec())));
 }

@@ -63,6 +63,12 @@ const CLUSTER: &str = r"  clusters:
             address: { socket_address: { address: @HOST@, port_value: @PORT@ } }
 ";
 
+const HTTP2: &str = r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": @EXT@.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+"#;
+
 pub(super) fn file(task: &Task) -> String {
     let mut out = HEAD.replace("@PORT@", &task.port.to_string());
     if task.front == Front::Tcp {
@@ -81,8 +87,12 @@ pub(super) fn file(task: &Task) -> String {
             .replace("@KEY@", &task.certificate(key, "key"));
     }
     let backend = task.backend();
+    let protocol = match task.front {
+        Front::Http2Both | Front::Grpc => HTTP2,
+        _ => "",
+    };
     out += &CLUSTER
-        .replace("@PROTOCOL@", "")
+        .replace("@PROTOCOL@", protocol)
         .replace("@HOST@", &backend.ip().to_string())
         .replace("@PORT@", &backend.port().to_string());
     out.replace("@EXT@", EXTENSIONS)

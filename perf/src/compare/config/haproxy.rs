@@ -12,6 +12,7 @@ pub(super) fn file(task: &Task, dir: &Path) -> String {
     };
     let bind = match task.front {
         Front::Http1 | Front::WebSocket | Front::Tcp => String::new(),
+        Front::Http2 | Front::Http2Both | Front::Grpc => " proto h2".to_owned(),
         Front::Tls(key) => format!(" ssl crt {}", task.certificate(key, "pem")),
     };
     let (mode, forwarded, reuse) = match task.front {
@@ -32,6 +33,10 @@ pub(super) fn file(task: &Task, dir: &Path) -> String {
         connections = task.connections,
         port = task.port,
         upstream = task.backend(),
-        pool = if task.front == Front::Tcp { "" } else { " pool-max-conn 4096" },
+        pool = match task.front {
+            Front::Tcp => "",
+            Front::Http2Both | Front::Grpc => " pool-max-conn 4096 proto h2",
+            _ => " pool-max-conn 4096",
+        },
     )
 }

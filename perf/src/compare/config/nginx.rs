@@ -36,10 +36,11 @@ fn stream(task: &Task) -> String {
 }
 
 fn http(task: &Task, dir: &Path) -> String {
-    let mut locations = String::new();
-    if task.routes == 0 {
-        locations += "    location / { proxy_pass http://u; }\n";
-    }
+    let mut locations = match (task.front, task.routes) {
+        (Front::Grpc, _) => "    location / { grpc_pass grpc://u; }\n".to_owned(),
+        (_, 0) => "    location / { proxy_pass http://u; }\n".to_owned(),
+        _ => String::new(),
+    };
     for at in 0..task.routes {
         let _ = writeln!(locations, "    location {} {{ proxy_pass http://u; }}", prefix(at));
     }
@@ -48,6 +49,7 @@ fn http(task: &Task, dir: &Path) -> String {
         .concat();
     let (listen, tls) = match task.front {
         Front::Tls(key) => (" ssl", tls(task, key)),
+        Front::Http2 | Front::Http2Both | Front::Grpc => (" http2", String::new()),
         _ => ("", String::new()),
     };
     let connection = match task.front {

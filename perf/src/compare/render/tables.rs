@@ -52,12 +52,19 @@ fn columns(scenario: &Scenario, second: bool, all: &[&TrafficRun]) -> Vec<(Strin
         let rate = move |run: &TrafficRun| run.report.requests_per_second * bytes / 1e9;
         columns.push(("GB/s".to_owned(), over(rate, |rate| format!("{rate:.2}"))));
     }
+    // h2load gives none.
+    let percentiles = all.iter().any(|run| run.report.latency.p50 > 0.0);
     let rate = over(|run| run.report.requests_per_second, units::grouped);
     columns.push((format!("{unit}s/s"), rate));
     let latency =
         |value: fn(&Latency) -> f64| over(move |run| value(&run.report.latency), units::micros);
-    columns.push(("p50".to_owned(), latency(|latency| latency.p50)));
-    columns.push(("p99".to_owned(), latency(|latency| latency.p99)));
+    if percentiles {
+        columns.push(("p50".to_owned(), latency(|latency| latency.p50)));
+        columns.push(("p99".to_owned(), latency(|latency| latency.p99)));
+    } else {
+        columns.push(("mean".to_owned(), latency(|latency| latency.mean)));
+        columns.push(("longest".to_owned(), latency(|latency| latency.max)));
+    }
     if !second {
         columns.push(("p99.9".to_owned(), latency(|latency| latency.p99_9)));
     }

@@ -8,7 +8,14 @@ const RSA: Front = Front::Tls(Key::Rsa2048);
 /// Bodies large enough that only bytes matter.
 const MEGABYTE: u64 = 1 << 20;
 
-pub(super) const TRAFFIC: [Scenario; 12] = [
+pub(super) const TRAFFIC: [Scenario; 19] = [
+    http2("h2-4x64", "HTTP/2 → HTTP/1.1, 4 connections × 64 streams", Front::Http2, 4, 64),
+    http2("h2-64x1", "HTTP/2 → HTTP/1.1, 64 connections × 1 stream", Front::Http2, 64, 1),
+    http2("h2h2-4x64", "HTTP/2 → HTTP/2, 4 connections × 64 streams", Front::Http2Both, 4, 64),
+    http2("h2h2-64x1", "HTTP/2 → HTTP/2, 64 connections × 1 stream", Front::Http2Both, 64, 1),
+    grpc("grpc-unary", "gRPC unary, 64 connections × 1 call", 64, 1, false),
+    grpc("grpc-unary-4x64", "gRPC unary, 4 connections × 64 calls", 4, 64, false),
+    grpc("grpc-stream", "gRPC streams, 64 connections × 1, 100 B there and back", 64, 1, true),
     Scenario::closed("tls-64", "TLS 1.3, 64 connections, 100 B", P256, Work::Get("/100b"), 64),
     Scenario {
         bytes: MEGABYTE,
@@ -47,9 +54,16 @@ pub(super) const TRAFFIC: [Scenario; 12] = [
     },
 ];
 
-pub(super) const IDLE: [Scenario; 3] = [
+pub(super) const IDLE: [Scenario; 4] = [
     Scenario::closed("idle-tcp", "TCP, after 64 B there and back", Front::Tcp, Work::Echo(64), 0),
     Scenario::closed("idle-h1", "HTTP/1.1, after a request", Front::Http1, Work::Get("/100b"), 0),
+    Scenario::closed(
+        "idle-h2",
+        "HTTP/2 → HTTP/1.1, after a request",
+        Front::Http2,
+        Work::Get("/100b"),
+        0,
+    ),
     Scenario::closed("idle-tls", "HTTP/1.1 + TLS, after a request", P256, Work::Get("/100b"), 0),
 ];
 
@@ -64,4 +78,28 @@ const fn tcp(key: &'static str, title: &'static str, connections: usize) -> Scen
         bytes: 2 * CHUNK,
         ..Scenario::closed(key, title, Front::Tcp, Work::Echo(CHUNK), connections)
     }
+}
+
+const fn http2(
+    key: &'static str,
+    title: &'static str,
+    front: Front,
+    connections: usize,
+    streams: usize,
+) -> Scenario {
+    let scenario = Scenario::closed(key, title, front, Work::Get("/100b"), connections);
+    Scenario { streams, repeated: true, ..scenario }
+}
+
+const fn grpc(
+    key: &'static str,
+    title: &'static str,
+    connections: usize,
+    streams: usize,
+    streaming: bool,
+) -> Scenario {
+    let work = Work::Grpc { streaming };
+    let unit = if streaming { "message" } else { "call" };
+    let scenario = Scenario::closed(key, title, Front::Grpc, work, connections);
+    Scenario { streams, unit, ..scenario }
 }

@@ -1,10 +1,10 @@
 //! wrk: HTTP/1.1 by an independent generator.
 
 use super::super::peer::version_in;
+use super::Run;
 use crate::load::{Latency, Report};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
-use std::time::Duration;
 
 /// Its version.
 ///
@@ -19,10 +19,10 @@ pub(in super::super) fn version() -> Result<String> {
 }
 
 /// What to start.
-pub(in super::super) fn command(url: &str, connections: usize, duration: Duration) -> Command {
+pub(in super::super) fn command(run: &Run<'_>) -> Command {
     let mut command = Command::new("wrk");
-    command.args(["-t1", "--latency", &format!("-c{connections}")]);
-    command.arg(format!("-d{}s", duration.as_secs().max(1))).arg(url);
+    command.args(["-t1", "--latency", &format!("-c{}", run.connections)]);
+    command.arg(format!("-d{}s", run.duration.as_secs().max(1))).arg(run.url);
     command
 }
 
@@ -62,7 +62,7 @@ pub(in super::super) fn parse(text: &str) -> Result<Report> {
 }
 
 /// Microseconds of `87.00us`, `1.23ms`, `2.00s`.
-fn time(text: &str) -> Result<f64> {
+pub(super) fn time(text: &str) -> Result<f64> {
     let end = text.find(|c: char| c.is_ascii_alphabetic()).context("no unit")?;
     let (number, unit) = text.split_at(end);
     let factor = match unit {
