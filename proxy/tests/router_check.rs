@@ -96,6 +96,10 @@ impl RouteRequest for Request<'_> {
         self.text("authority").map(str::as_bytes)
     }
 
+    fn is_connect(&self) -> bool {
+        self.text("method") == Some("CONNECT")
+    }
+
     fn is_https(&self) -> bool {
         self.flag("ssl")
     }

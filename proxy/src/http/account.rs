@@ -7,6 +7,7 @@ use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, Version};
 use super::conn::{After, Conn, Work};
 use super::info::Info;
 use super::reply::is_grpc;
+use super::upgrade::Tunnel;
 use crate::filters::router::retry::Retry;
 use crate::filters::router::{self, Exchange};
 use crate::observe::format::{
@@ -130,6 +131,9 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
     let hcm = &manager.plan.stats.hcm;
     work.info.request_body_bytes = conn.down.body_bytes();
     stats.gauge_sub(hcm.downstream_rq_active(), 1);
+    if work.tunnel != Tunnel::No {
+        stats.gauge_sub(hcm.downstream_cx_upgrades_active(), 1);
+    }
     let took = (now - work.info.start).as_millis() as u64;
     stats.record(hcm.downstream_rq_time(), took);
     stats.add(hcm.downstream_cx_rx_bytes_total(), received);

@@ -14,6 +14,7 @@ use super::info::Info;
 use super::manager::Manager;
 use super::reply::{self, LocalReply};
 use super::respond::BodyForm;
+use super::upgrade::Tunnel;
 use super::{http1, http2};
 use crate::listener::{ActiveListener, Admitted, Meta};
 use crate::plan::http::CodecType;
@@ -68,6 +69,10 @@ pub(crate) struct Work {
     pub timeout_retry: bool,
     /// Held while a retry is under way.
     pub retry_permit: Option<RetryPermit>,
+    /// Whether it becomes a tunnel.
+    pub tunnel: Tunnel,
+    /// A CONNECT that ends here: its payload goes to the upstream.
+    pub terminates_connect: bool,
     /// The response's head has gone out.
     pub head_sent: bool,
     /// The connection closes after this response.
@@ -227,6 +232,8 @@ impl Work {
         self.replay.clear();
         self.form = BodyForm::None;
         self.retry_permit = None;
+        self.tunnel = Tunnel::No;
+        self.terminates_connect = false;
         self.head_sent = false;
         self.close = false;
         self.route = None;

@@ -271,6 +271,13 @@ impl Http1 {
         }
     }
 
+    /// From here on all bytes are payload.
+    pub(crate) fn begin_tunnel(&mut self) {
+        let (limits, options) = Default::default();
+        let decoder = BodyDecoder::request(BodyKind::UntilClose, &limits, &options);
+        self.body = Some(Box::new(decoder));
+    }
+
     /// Bytes of a next request do not count: they wait. Envoy too takes a FIN here as "gone".
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stream.write_error().is_some() || self.stream.readable_closed() {

@@ -16,6 +16,7 @@ pub(crate) mod normalise;
 pub(crate) mod reply;
 pub(crate) mod respond;
 pub(crate) mod stream;
+pub(crate) mod upgrade;
 pub(crate) mod uuid;
 pub(crate) mod vet;
 mod xfcc;

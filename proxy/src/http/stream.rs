@@ -14,7 +14,7 @@ use super::normalise::{self, Normalised};
 use super::reply::{self, LocalReply};
 use super::respond;
 use super::vet::{self, Ends};
-use super::{account, mutate};
+use super::{account, mutate, upgrade};
 use crate::filters::router;
 use crate::http2::{StreamEnd, StreamHandle};
 use crate::observe::format::ResponseFlag;
@@ -45,13 +45,18 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
     let taken = handle.take_request(&mut work.request);
     work.has_body = taken.unwrap_or(false);
     work.info.request_head_bytes = handle.wire_bytes().1;
+    let protocol = handle.take_protocol();
+    let is_upgrade = protocol.is_some();
+    if let Some(protocol) = protocol {
+        upgrade::from_extended_connect(&mut work.request, &protocol);
+    }
     conn.down = Downstream::Http2(Http2::new(handle, work.has_body));
     if !work.has_body {
         work.info.request_end = Some(work.info.start);
     }
     account::request_began(conn);
     let answered = match taken {
-        Ok(_) => answer(conn, work, false).await,
+        Ok(_) => answer(conn, work, is_upgrade).await,
         Err(error) => Err(refused(work, &error)),
     };
     match answered {
@@ -140,11 +145,8 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
     mutate::request(conn, work, &plan.early_mutations);
-    if upgrade && work.request.method != Method::Connect && !is_ignored_upgrade(&work.request) {
-        work.close = true;
-        return Err(LocalReply::new(403, "", "upgrade_failed").into());
-    }
-    ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, false);
+    let upgrade = upgrade::is_asked(&work.request, upgrade);
+    ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
     conn.shard.stats.inc(plan.stats.router.rq_total());
     let random = ringway_runtime::rand_u64();
     let request = Routed { head: &work.request, internal: vetted.internal };
@@ -161,8 +163,12 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     };
     let Some((host, route)) = matched else {
         conn.shard.stats.inc(plan.stats.router.no_route());
+        work.close |= upgrade;
         return Err(no_route());
     };
+    if upgrade {
+        upgrade::decide(conn, work, plan, route)?;
+    }
     let matched = Matched { table: &plan.routes, host, route };
     work.info.route_name = Some(Arc::clone(&route.name));
     match &route.action {
@@ -252,11 +258,6 @@ fn redirect_to_normal_form(conn: &mut Conn, work: &mut Work) {
     let location = work.request.path.clone();
     let reply = LocalReply::new(307, "", "path_normalization_failed").location(location);
     reply::send(conn, work, reply);
-}
-
-/// `h2c` upgrades are not taken up and not refused either: the request goes on as HTTP/1.1.
-fn is_ignored_upgrade(head: &RequestHead) -> bool {
-    head.headers.get(K::Upgrade).is_some_and(|value| value.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// After a whole response: may the connection carry another request?
@@ -357,6 +358,10 @@ impl RouteRequest for Routed<'_> {
 
     fn authority(&self) -> Option<&[u8]> {
         Some(self.head.authority.as_slice())
+    }
+
+    fn is_connect(&self) -> bool {
+        self.head.method == Method::Connect
     }
 
     fn is_https(&self) -> bool {

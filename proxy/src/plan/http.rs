@@ -60,6 +60,8 @@ pub struct HttpManager {
     pub max_requests_per_connection: u32,
     /// `proxy_100_continue`.
     pub proxy_100_continue: bool,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<Upgrade>,
     /// `stream_error_on_invalid_http_message`: keep an HTTP/1 connection after a 4xx where it is
     /// safe.
     pub stream_error_on_invalid: bool,
@@ -69,6 +71,15 @@ pub struct HttpManager {
     pub local_replies: Option<Box<LocalReplies>>,
     /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
+}
+
+/// One of `HttpConnectionManager.upgrade_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// `upgrade_type`, whose case does not matter; `CONNECT` stands for the method.
+    pub kind: Arc<str>,
+    /// `enabled`, default true: routes that say nothing of this kind grant it.
+    pub enabled: bool,
 }
 
 /// `codec_type`: what is spoken on a connection.

@@ -14,7 +14,7 @@ use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
 use super::{
-    access_log, forwarding, headers, http_filters, http1, http2, local_reply, route_table,
+    access_log, forwarding, headers, http_filters, http1, http2, local_reply, route_table, upgrade,
 };
 use crate::observe::stats::{Http1CodecStats, Http2CodecStats, HttpStats};
 use crate::plan::http::{
@@ -60,6 +60,7 @@ pub(crate) fn compile(
         codec: codec(cx, at, *codec_type),
         codec_stats: Http1CodecStats::new(cx.registry).slots(),
         http2,
+        upgrades: upgrade::of_manager(cx, &at.field("upgrade_configs"), &config.upgrade_configs),
         http2_stats: Http2CodecStats::new(cx.registry, ""),
         stat_prefix: Arc::from(stat_prefix.as_str()),
         http1,
@@ -93,7 +94,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
         http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
         access_log_flush_interval, flush_access_log_on_new_request,
-        forward_client_cert_matcher, upgrade_configs, stream_error_on_invalid_http_message,
+        forward_client_cert_matcher, stream_error_on_invalid_http_message,
         path_normalization_options, proxy_status_config, typed_header_validation_config,
         forward_proto_config,
         // Read by `compile`.
@@ -102,7 +103,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         server_name: _, server_header_transformation: _, scheme_header_transformation: _,
         max_request_headers_kb: _, access_log: _, access_log_options: _, via: _,
         proxy_100_continue: _, local_reply_config: _,
-        append_x_forwarded_port: _, route_specifier: _,
+        append_x_forwarded_port: _, route_specifier: _, upgrade_configs: _,
         // Read by `timeouts`.
         stream_idle_timeout: _, request_timeout: _, request_headers_timeout: _, drain_timeout: _,
         delayed_close_timeout: _,
@@ -127,7 +128,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         stream_error_on_invalid_http_message.unwrap_or_default();
     refuse!(cx, at, record_route_resolution_stats);
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
-    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval, upgrade_configs);
+    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval);
     refuse!(cx, at, flush_access_log_on_new_request);
     refuse!(cx, at, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);

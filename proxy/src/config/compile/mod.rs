@@ -46,6 +46,7 @@ mod tcp_proxy;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upgrade;
 mod upstream_http;
 mod weighted;
 

@@ -11,7 +11,7 @@ use super::headers::{self, Rules};
 use super::route_table::{Inherited, buffer_limit};
 use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
-use super::{access_log, redirect, retry, route_match, weighted};
+use super::{access_log, redirect, retry, route_match, upgrade, weighted};
 use crate::plan::route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathMatch,
     PathRewrite, Route,
@@ -175,7 +175,7 @@ fn forward(
     } = action;
     refuse!(cx, at, metadata_match, path_rewrite_policy, path_rewrite, flush_timeout);
     refuse!(cx, at, early_data_policy, retry_policy_typed_config, request_mirror_policies);
-    refuse!(cx, at, rate_limits, cors, upgrade_configs);
+    refuse!(cx, at, rate_limits, cors);
     refuse!(cx, at, internal_redirect_policy, internal_redirect_action, max_internal_redirects);
     refuse!(cx, at, hedge_policy);
     let cluster = cluster_choice(cx, at, cluster_specifier.as_ref(), inherited);
@@ -202,6 +202,7 @@ fn forward(
         priority: u8::try_from(*priority).unwrap_or_default(),
         max_stream: max_stream(cx, at, max_stream_duration.as_ref()),
         max_grpc_timeout: max_grpc.map(|max| (max, grpc_offset)),
+        upgrades: upgrade::of_route(cx, &at.field("upgrade_configs"), upgrade_configs),
     })
 }
 

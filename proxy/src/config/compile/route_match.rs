@@ -58,15 +58,14 @@ fn path(
             regex(cx, &at.field("safe_regex"), value).map(PathMatch::Regex)
         }
         Some(PathSpecifier::ConnectMatcher(api::route_match::ConnectMatcher {})) => {
-            cx.unsupported(&at.field("connect_matcher"));
-            None
+            Some(PathMatch::Connect)
         }
         Some(PathSpecifier::PathMatchPolicy(policy)) => {
             extension(cx, &at.field("path_match_policy"), policy);
             None
         }
         None => {
-            let allowed = "prefix, path, path_separated_prefix, safe_regex";
+            let allowed = "prefix, path, path_separated_prefix, safe_regex, connect_matcher";
             cx.invalid_allowed(at, "one of the path specifiers is required", allowed);
             None
         }

@@ -13,12 +13,14 @@ use super::fail;
 use super::pump::{End, Pump};
 use super::retry::{Decision, Reset, Retry};
 use super::timeouts::{Clock, Expired};
+use super::up::Acquired;
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
 use crate::http::stream::Stop;
+use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
-use crate::upstream::{AcquireError, AcquireOptions, LbContext, Outcome, PooledConn, ShardHost};
+use crate::upstream::{AcquireError, AcquireOptions, LbContext, Outcome, ShardHost};
 
 /// Hosts tried so far, for `previous_hosts`.
 type Tried = SmallVec<[Rc<ShardHost>; 2]>;
@@ -137,8 +139,15 @@ async fn one(
     work.info.attempts += 1;
     arm_per_try(work, retry, clock);
     let options = AcquireOptions { fresh };
+    let terminates_connect = work.terminates_connect;
     let acquired = {
-        let acquire = pin!(cluster.acquire(&host, exchange.forward.priority, options));
+        let acquire = pin!(async {
+            if terminates_connect {
+                return cluster.connect_tcp(&host).await.map(Acquired::Tcp);
+            }
+            let acquire = cluster.acquire(&host, exchange.forward.priority, options);
+            acquire.await.map(Acquired::Http1)
+        });
         wait(conn, work, exchange, retry, clock, acquire).await
     };
     let up = match acquired {
@@ -233,7 +242,7 @@ async fn relay(
     retry: &mut Retry<'_>,
     clock: &mut Clock,
     host: &Rc<ShardHost>,
-    acquired: PooledConn,
+    acquired: Acquired,
 ) -> Ended {
     let mut pump = Pump::new(conn, work, exchange, retry, clock, host, acquired);
     let end = poll_fn(|cx| pump.poll(cx)).await;
@@ -297,7 +306,7 @@ fn read_ahead(
     retry: &Retry<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Stop> {
-    if work.info.request_end.is_some() {
+    if work.info.request_end.is_some() || work.tunnel != Tunnel::No {
         return conn.down.poll_gone(cx).is_ready().then_some(Stop::Gone);
     }
     while (work.replay.len() as u64) < exchange.replay_limit {

@@ -11,22 +11,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringway_runtime::{Chunk, Instant};
-use ringway_wire::KnownName as K;
 use ringway_wire::chars::Decimal;
 use ringway_wire::http1::{H1Error, request_framing, strip_response_hop_by_hop};
+use ringway_wire::{KnownName as K, Method};
 
 use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
 use super::rewrite::set_authority;
 use super::timeouts::{Clock, Expired};
-use super::up::{Event, Failure, Http1, Response, Up};
+use super::up::{Acquired, Event, Failure, Http1, Response, Tcp, Up};
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
 use crate::http::respond;
+use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
 use crate::plan::route::HostRewrite;
-use crate::upstream::{Outcome, PooledConn, ShardHost};
+use crate::upstream::{Outcome, ShardHost};
 
 /// How an attempt ended.
 pub(super) enum End {
@@ -76,7 +77,7 @@ impl<'a, 'p> Pump<'a, 'p> {
         retry: &'a mut Retry<'p>,
         clock: &'a mut Clock,
         host: &'a ShardHost,
-        acquired: PooledConn,
+        acquired: Acquired,
     ) -> Self {
         let up = start_request(work, exchange, host, acquired);
         let mut pump = Self {
@@ -150,6 +151,10 @@ impl<'a, 'p> Pump<'a, 'p> {
     // --- request ---
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        // What would be payload if the upstream agreed might be taken for a request if it does not.
+        if self.work.tunnel == Tunnel::Asked && !self.answered {
+            return self.conn.down.poll_gone(cx).is_ready().then_some(End::Gone);
+        }
         while !self.request_done {
             if self.up.queued() > self.up_limit {
                 match self.up.poll_queued_below(cx, self.up_limit / 2) {
@@ -236,6 +241,7 @@ impl<'a, 'p> Pump<'a, 'p> {
             }
             let into = Response {
                 method: self.work.request.method,
+                upgrade: self.work.tunnel == Tunnel::Asked,
                 head: &mut self.work.response,
                 trailers: &mut self.work.response_trailers,
             };
@@ -310,8 +316,13 @@ impl<'a, 'p> Pump<'a, 'p> {
         let work = &mut *self.work;
         work.replay.clear();
         work.info.details = std::borrow::Cow::Borrowed("via_upstream");
-        work.info.code = work.response.status;
-        strip_response_hop_by_hop(&mut work.response.headers, false);
+        let status = work.response.status;
+        work.info.code = status;
+        let connect = work.request.method == Method::Connect && (200..300).contains(&status);
+        if work.tunnel == Tunnel::Asked && (status == 101 || connect) {
+            work.tunnel = Tunnel::Open;
+        }
+        strip_response_hop_by_hop(&mut work.response.headers, work.tunnel == Tunnel::Open);
         crate::http::account::upstream_answered(self.conn, work, self.exchange, self.retry);
         super::headers::finish_response(self.conn, work);
         let (first, ends) = self.up.first_piece(&mut self.work.response_trailers);
@@ -337,7 +348,7 @@ fn start_request<'a>(
     work: &mut Work,
     exchange: &'a Exchange<'a>,
     host: &ShardHost,
-    acquired: PooledConn,
+    acquired: Acquired,
 ) -> Up<'a> {
     if matches!(exchange.forward.host, HostRewrite::Auto) && !host.plan().info.hostname.is_empty() {
         let name = host.plan().info.hostname.clone();
@@ -353,10 +364,19 @@ fn start_request<'a>(
         let value: &[u8] = if timeout_retry { b"true" } else { b"false" };
         work.request.headers.set(K::XEnvoyIsTimeoutRetry, value);
     }
-    work.info.upstream_local = acquired.local_addr();
-    let framing = request_framing(&work.request, !work.has_body, false);
-    let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
-    work.info.upstream_wire.0 += bytes;
     work.info.sent_upstream(ringway_runtime::now());
-    Up::Http1(up)
+    match acquired {
+        Acquired::Http1(acquired) => {
+            work.info.upstream_local = acquired.local_addr();
+            let upgrade = work.tunnel != Tunnel::No;
+            let framing = request_framing(&work.request, !work.has_body, upgrade);
+            let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
+            work.info.upstream_wire.0 += bytes;
+            Up::Http1(up)
+        }
+        Acquired::Tcp(acquired) => {
+            work.info.upstream_local = acquired.local_addr();
+            Up::Tcp(Tcp::new(acquired))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! protocol the connection speaks.
 
 mod http1;
+mod tcp;
 
 use std::task::{Context, Poll};
 
@@ -9,8 +10,19 @@ use ringway_runtime::Chunk;
 use ringway_wire::{HeaderMap, Method, ResponseHead};
 
 use super::retry::Reset;
+use crate::upstream::PooledConn;
+use crate::upstream::tcp::TcpConn;
 
 pub(super) use http1::Http1;
+pub(super) use tcp::Tcp;
+
+/// What a request is sent on.
+pub(super) enum Acquired {
+    /// An HTTP/1 connection of its own.
+    Http1(PooledConn),
+    /// A connection for the payload of a CONNECT that ends here.
+    Tcp(TcpConn),
+}
 
 /// What comes back from an upstream.
 pub(super) enum Event {
@@ -40,6 +52,8 @@ pub(super) struct Failure {
 pub(super) struct Response<'a> {
     /// The method of the request.
     pub method: Method,
+    /// The request asks for another protocol.
+    pub upgrade: bool,
     /// The head.
     pub head: &'a mut ResponseHead,
     /// The trailers.
@@ -47,9 +61,12 @@ pub(super) struct Response<'a> {
 }
 
 /// One request on an upstream connection.
+#[expect(clippy::large_enum_variant, reason = "most are HTTP/1, and none is moved about")]
 pub(super) enum Up<'a> {
     /// On an HTTP/1 connection of its own.
     Http1(Http1<'a>),
+    /// On a connection that carries what a CONNECT brings.
+    Tcp(Tcp),
 }
 
 impl Up<'_> {
@@ -57,6 +74,7 @@ impl Up<'_> {
     pub(super) fn write(&mut self, chunk: Chunk) {
         match self {
             Self::Http1(up) => up.write(chunk),
+            Self::Tcp(up) => up.write(chunk),
         }
     }
 
@@ -64,6 +82,7 @@ impl Up<'_> {
     pub(super) fn end(&mut self, trailers: &HeaderMap) {
         match self {
             Self::Http1(up) => up.end(trailers),
+            Self::Tcp(up) => up.end(),
         }
     }
 
@@ -71,6 +90,7 @@ impl Up<'_> {
     pub(super) fn queued(&self) -> usize {
         match self {
             Self::Http1(up) => up.queued(),
+            Self::Tcp(up) => up.queued(),
         }
     }
 
@@ -82,13 +102,15 @@ impl Up<'_> {
     ) -> Poll<Result<(), ()>> {
         match self {
             Self::Http1(up) => up.poll_queued_below(cx, below),
+            Self::Tcp(up) => up.poll_queued_below(cx, below),
         }
     }
 
     /// The next thing the upstream says.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, into: Response<'_>) -> Poll<Event> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut into: Response<'_>) -> Poll<Event> {
         match self {
-            Self::Http1(up) => up.poll(cx, into),
+            Self::Http1(up) => up.poll(cx, &mut into),
+            Self::Tcp(up) => up.poll(cx, &mut into),
         }
     }
 
@@ -97,6 +119,7 @@ impl Up<'_> {
     pub(super) fn first_piece(&mut self, trailers: &mut HeaderMap) -> (Option<Chunk>, bool) {
         match self {
             Self::Http1(up) => up.first_piece(trailers),
+            Self::Tcp(_) => (None, false),
         }
     }
 
@@ -104,6 +127,7 @@ impl Up<'_> {
     pub(super) fn take_received(&mut self) -> u64 {
         match self {
             Self::Http1(up) => up.take_received(),
+            Self::Tcp(up) => up.take_received(),
         }
     }
 
@@ -112,6 +136,7 @@ impl Up<'_> {
     pub(super) fn may_be_stale(&self) -> bool {
         match self {
             Self::Http1(up) => up.reused(),
+            Self::Tcp(_) => false,
         }
     }
 
@@ -119,6 +144,7 @@ impl Up<'_> {
     pub(super) fn skip_body(&mut self, bodiless: bool) {
         match self {
             Self::Http1(up) => up.skip_body(bodiless),
+            Self::Tcp(_) => {}
         }
     }
 
@@ -127,6 +153,7 @@ impl Up<'_> {
     pub(super) fn finish(self, complete: bool, request_done: bool) {
         match self {
             Self::Http1(up) => up.finish(complete, request_done),
+            Self::Tcp(up) => drop(up),
         }
     }
 }

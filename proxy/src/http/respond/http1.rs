@@ -8,6 +8,7 @@ use ringway_wire::{KnownName as K, Method, Version};
 
 use super::BodyForm;
 use crate::http::conn::{Conn, Work};
+use crate::http::upgrade::Tunnel;
 use crate::transport::Stream;
 
 /// Bodies up to this size are copied behind their head, so that both leave in one piece.
@@ -126,8 +127,12 @@ fn push_chunk(out: &mut BufMut, data: &[u8]) {
 fn encode(conn: &Conn, work: &mut Work, end_stream: bool) -> Out {
     let request = &work.request;
     let (method, version) = (request.method, request.version);
-    let framing = response_framing(&work.response, &method, version, end_stream, false);
-    work.form = body_form(work.response.status, &method, framing, end_stream);
+    let tunnel = work.tunnel == Tunnel::Open;
+    let framing = response_framing(&work.response, &method, version, end_stream, tunnel);
+    work.form = match tunnel {
+        true => BodyForm::Plain,
+        false => body_form(work.response.status, &method, framing, end_stream),
+    };
     let until_close =
         work.form == BodyForm::Plain && !work.response.headers.contains(K::ContentLength);
     decide_close(conn, work, until_close);
@@ -160,6 +165,9 @@ fn decide_close(conn: &Conn, work: &mut Work, until_close: bool) {
     // An unread rest of the request would have to be read first; Envoy closes instead. A body
     // without length or chunks ends with its connection.
     work.close |= until_close || !conn.down.is_complete() || conn.should_drain();
+    if work.tunnel == Tunnel::Open {
+        return;
+    }
     let headers = &mut work.response.headers;
     if work.close {
         headers.set(K::Connection, b"close");

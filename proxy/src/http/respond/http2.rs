@@ -5,6 +5,7 @@ use ringway_wire::{KnownName as K, ResponseHead};
 
 use super::BodyForm;
 use crate::http::conn::{Conn, Work};
+use crate::http::upgrade::Tunnel;
 use crate::http2::StreamHandle;
 
 /// The head alone, or with a body to come.
@@ -17,10 +18,18 @@ pub(super) fn head(conn: &Conn, work: &mut Work, stream: &StreamHandle, ends: bo
     for name in [K::Connection, K::KeepAlive, K::ProxyConnection, K::TransferEncoding, K::Upgrade] {
         headers.remove(name);
     }
-    let ends = ends || super::is_bodiless(work.response.status, &work.request.method);
+    let tunnel = work.tunnel == Tunnel::Open;
+    let status = work.response.status;
+    if tunnel && status == 101 {
+        // What grants an extended CONNECT (RFC 8441 section 5); logs keep what the upstream said.
+        work.response.status = 200;
+    }
+    let bodiless = super::is_bodiless(status, &work.request.method);
+    let ends = (ends || bodiless) && !tunnel;
     work.form = if ends { BodyForm::None } else { BodyForm::Plain };
     let before = stream.wire_bytes().0;
     stream.send_response(&work.response, ends);
+    work.response.status = status;
     work.info.response_head_bytes = stream.wire_bytes().0 - before;
     work.info.sent_downstream(ringway_runtime::now());
 }

@@ -27,6 +27,8 @@ pub enum PathMatch {
     Exact(Arc<str>, CaseSensitivity),
     /// `safe_regex`, compiled so that it matches whole paths only.
     Regex(Arc<regex::bytes::Regex>),
+    /// `connect_matcher`: any CONNECT, which has no path.
+    Connect,
 }
 
 impl PathMatch {
@@ -36,7 +38,7 @@ impl PathMatch {
             Self::Prefix(text, _) | Self::SeparatedPrefix(text, _) | Self::Exact(text, _) => {
                 Some(text.len())
             }
-            Self::Regex(_) => None,
+            Self::Regex(_) | Self::Connect => None,
         }
     }
 
@@ -53,6 +55,7 @@ impl PathMatch {
                 path.len() == text.len() && starts_with(path, text.as_bytes(), *case)
             }
             Self::Regex(regex) => regex.is_match(path),
+            Self::Connect => false,
         }
     }
 }
@@ -80,6 +83,7 @@ impl PathIndex {
                     regexes.push((route, Arc::clone(regex)));
                     continue;
                 }
+                PathMatch::Connect => continue,
             };
             let bytes = text.as_bytes();
             match case {

@@ -14,6 +14,9 @@ pub trait RouteRequest {
     /// `:authority`.
     fn authority(&self) -> Option<&[u8]>;
 
+    /// Is it a CONNECT?
+    fn is_connect(&self) -> bool;
+
     /// Was the request made over TLS, by `x-forwarded-proto`?
     fn is_https(&self) -> bool;
 

@@ -59,6 +59,19 @@ pub struct Forward {
     /// `max_grpc_timeout`, `grpc_timeout_offset`: gRPC requests say themselves how long they may
     /// take, up to the first, less the second.
     pub max_grpc_timeout: Option<(Duration, Duration)>,
+    /// `upgrade_configs`, which go before the manager's.
+    pub upgrades: Vec<RouteUpgrade>,
+}
+
+/// One of `RouteAction.upgrade_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteUpgrade {
+    /// `upgrade_type`, whose case does not matter; `CONNECT` stands for the method.
+    pub kind: Arc<str>,
+    /// `enabled`, default true.
+    pub enabled: bool,
+    /// `connect_config` is there: a CONNECT ends here, and its payload goes to the upstream.
+    pub terminates_connect: bool,
 }
 
 /// `RouteAction.MaxStreamDuration`; a duration of zero is no limit.

@@ -47,6 +47,8 @@ pub struct VirtualHost {
     pub is_timeout_retry_header: bool,
     routes: Box<[Route]>,
     index: PathIndex,
+    /// Routes with a `connect_matcher`.
+    connects: Box<[u32]>,
 }
 
 /// `VirtualHost.TlsRequirementType`.
@@ -151,23 +153,29 @@ impl RouteTable {
         if host.wants_tls(request) {
             return Lookup::RedirectToTls { host: number };
         }
-        // Only `connect_matcher` takes a request without a path.
-        let Some(path) = request.path() else { return Lookup::NotFound };
-        let mut path = without_query(path);
-        if self.ignore_path_parameters
-            && let Some(end) = memchr::memchr(b';', path)
-        {
-            path = path.get(..end).unwrap_or(path);
-        }
-        let found = host.index.first(path, |route| {
+        let accept = |route: u32| {
             let conditions = host.routes.get(route as usize).map(|r| r.conditions.as_deref());
             match conditions {
                 None => false,
                 Some(None) => true,
                 Some(Some(conditions)) => conditions.hold(request, random),
             }
-        });
-        found.map_or(Lookup::NotFound, |route| Lookup::Route(RouteId { host: number, route }))
+        };
+        let lookup = |found: Option<u32>| {
+            found.map_or(Lookup::NotFound, |route| Lookup::Route(RouteId { host: number, route }))
+        };
+        let Some(path) = request.path() else {
+            // Only `connect_matcher` takes a request without a path.
+            let mut connects = host.connects.iter().copied().filter(|_| request.is_connect());
+            return lookup(connects.find(|route| accept(*route)));
+        };
+        let mut path = without_query(path);
+        if self.ignore_path_parameters
+            && let Some(end) = memchr::memchr(b';', path)
+        {
+            path = path.get(..end).unwrap_or(path);
+        }
+        lookup(host.index.first(path, accept))
     }
 
     /// The virtual host that takes an authority.
@@ -180,8 +188,13 @@ impl VirtualHost {
     /// A virtual host with `routes` in the order of the configuration.
     pub fn new(name: Arc<str>, routes: Vec<(PathMatch, Route)>) -> Self {
         let index = PathIndex::new(routes.iter().map(|(path, _)| path));
+        let connects = (0_u32..)
+            .zip(&routes)
+            .filter(|(_, (path, _))| matches!(path, PathMatch::Connect))
+            .map(|(route, _)| route)
+            .collect();
         let routes = routes.into_iter().map(|(_, route)| route).collect();
-        Self { name, routes, index, ..Self::default() }
+        Self { name, routes, index, connects, ..Self::default() }
     }
 
     /// Routes in the order of the configuration.

@@ -41,6 +41,10 @@ impl RouteRequest for Request {
         self.authority.as_deref().map(str::as_bytes)
     }
 
+    fn is_connect(&self) -> bool {
+        self.path.is_none()
+    }
+
     fn is_https(&self) -> bool {
         self.https
     }

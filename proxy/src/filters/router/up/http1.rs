@@ -116,15 +116,15 @@ impl<'a> Http1<'a> {
         std::mem::take(&mut self.received)
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut into: Response<'_>) -> Poll<Event> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, into: &mut Response<'_>) -> Poll<Event> {
         loop {
-            if let Some(event) = self.consume(&mut into) {
+            if let Some(event) = self.consume(into) {
                 return Poll::Ready(event);
             }
             match self.conn.stream().poll_recv(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(Some(chunk))) => self.take_in(chunk),
-                Poll::Ready(Ok(None)) => return Poll::Ready(self.closed(&mut into)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(self.closed(into)),
                 Poll::Ready(Err(_)) => return Poll::Ready(self.broke()),
             }
         }
@@ -179,7 +179,7 @@ impl<'a> Http1<'a> {
         if into.head.is_interim() {
             return Some(Event::Interim);
         }
-        if into.head.status == 101 {
+        if into.head.status == 101 && !into.upgrade {
             // Nobody asked for another protocol: upgrades were refused or taken off.
             return Some(failed(Reset::Protocol));
         }
