@@ -18,6 +18,8 @@ const TOGETHER: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most handshakes in flight at a rate: what a server does not answer must not eat this process.
 const FLIGHT_MAX: usize = 4096;
+/// The niceness of a thread that gives way to all others.
+const LEAST_IMPORTANT: i32 = 19;
 /// Local addresses in turn, for their ports.
 const SOURCES: u8 = 16;
 
@@ -55,6 +57,10 @@ impl Handshakes {
 
 /// Opens connections to `target`, shakes hands and closes them, until `stop`.
 ///
+/// The calling thread is made less important than others on its core from now on: a generator
+/// that measures latency there must not wait for this one, or its own waiting would look like the
+/// server's.
+///
 /// # Errors
 /// The target has no TLS, or the core is not there.
 pub fn handshakes(
@@ -64,6 +70,7 @@ pub fn handshakes(
     stop: &AtomicBool,
 ) -> Result<Handshakes> {
     let tls = target.tls.clone().context("a storm of handshakes needs TLS")?;
+    let _ = rustix::process::setpriority_process(None, LEAST_IMPORTANT);
     let storm = Rc::new(Storm {
         target: target.clone(),
         tls,
