@@ -3,4 +3,5 @@
 pub mod configs;
 pub mod h1;
 pub mod lane;
+pub mod pp;
 pub mod verdict;
