@@ -52,6 +52,8 @@ pub enum Message {
     Eject(EjectRequest),
     /// The shard that runs a cluster's active health checks changed a host's bits.
     HealthVerdict(HealthVerdict),
+    /// A shard has made a host of an ORIGINAL_DST cluster.
+    HostAdded(ClusterId, Arc<Host>),
     /// After a [`Drain`]: the shard has no downstream connection left. Sent once per drain.
     Drained {
         /// Mesh index of the shard.

@@ -180,6 +180,7 @@ impl Control {
             Message::Eject(request) => {
                 self.clusters.eject(request.cluster, &request.host, request.reason);
             }
+            Message::HostAdded(cluster, host) => self.clusters.host_added(cluster, host),
             Message::HealthVerdict(verdict) => {
                 self.clusters.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);
             }

@@ -1,11 +1,14 @@
 //! What is known of a connection before anything of its protocol is read.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ringway_runtime::SockAddr;
 
 use crate::plan::chain_match::Facts;
+use crate::plan::transport::Tlv;
+use crate::upstream::proxy_header::OnBehalf;
 
 /// Facts about one connection: made by the listener and its filters, kept for as long as it is
 /// open, read by filters and logs.
@@ -38,9 +41,8 @@ struct Found {
 /// What a PROXY protocol header said besides the addresses.
 #[derive(Debug, Default)]
 pub(crate) struct ProxyHeader {
-    /// TLVs that `pass_through_tlvs` keeps: type and value, in order.
-    #[allow(dead_code, reason = "for upstreams that are told the same")]
-    pub tlvs: Vec<(u8, Box<[u8]>)>,
+    /// TLVs that `pass_through_tlvs` keeps, in order.
+    pub tlvs: Vec<Tlv>,
 }
 
 /// `transport_protocol` of a connection nobody found to be TLS.
@@ -77,6 +79,20 @@ impl Meta {
         self.found.as_ref().is_some_and(|found| found.restored)
     }
 
+    /// [`Meta::local`], if it is an original destination.
+    pub(crate) fn original_destination(&self) -> Option<SocketAddr> {
+        self.local.as_inet().filter(|_| self.local_restored())
+    }
+
+    /// Whom an upstream connection for this one is for.
+    pub(crate) fn on_behalf(&self) -> OnBehalf {
+        OnBehalf {
+            source: self.remote.as_inet(),
+            destination: self.local.as_inet(),
+            tlvs: self.proxy_header().map_or(Vec::new(), |header| header.tlvs.clone()),
+        }
+    }
+
     /// The server name a TLS client asked for, in lower case.
     pub(crate) fn sni(&self) -> Option<&str> {
         self.found.as_ref()?.sni.as_deref()
@@ -93,7 +109,6 @@ impl Meta {
     }
 
     /// What the PROXY protocol header said, if there was one.
-    #[allow(dead_code, reason = "for upstreams that are told the same")]
     pub(crate) fn proxy_header(&self) -> Option<&ProxyHeader> {
         self.found.as_ref()?.proxy_protocol.as_ref()
     }

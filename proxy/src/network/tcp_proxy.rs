@@ -73,7 +73,7 @@ pub(crate) async fn serve(mut session: Box<Session>) {
     let reset = match connected {
         Ok(up) => relay::run(&mut session, up).await,
         Err(end) => {
-            session.give_up(end).await;
+            Box::pin(session.give_up(end)).await;
             false
         }
     };

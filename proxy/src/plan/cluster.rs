@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::host_page::HostPages;
+use super::transport::ProxyProtocol;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::stats::blocks::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
@@ -54,6 +55,8 @@ pub struct Cluster {
     pub outlier_stats: Option<OutlierDetectionStats>,
     /// HTTP options of the upstream side.
     pub http: UpstreamHttp,
+    /// `upstream_proxy_protocol`, around what else the transport socket is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `upstream_bind_config.source_address`.
     pub bind: Option<std::net::SocketAddr>,
     /// Socket options (bind config and `upstream_connection_options`).
@@ -81,6 +84,19 @@ pub enum Discovery {
     StrictDns(Dns),
     /// `LOGICAL_DNS`: one host whose address changes.
     LogicalDns(Dns),
+    /// `ORIGINAL_DST`: hosts come with the connections that want to go there.
+    OriginalDst(OriginalDst),
+}
+
+/// `original_dst_lb_config`, `cleanup_interval`.
+#[derive(Debug)]
+pub struct OriginalDst {
+    /// `http_header_name` in lower case, with `use_http_header`.
+    pub header: Option<Arc<str>>,
+    /// `upstream_port_override`.
+    pub port: Option<u16>,
+    /// `cleanup_interval`, default 5 s.
+    pub cleanup: Duration,
 }
 
 /// DNS settings of a cluster.
@@ -142,6 +158,8 @@ pub enum Lb {
     },
     /// `RANDOM`.
     Random,
+    /// `CLUSTER_PROVIDED`, of ORIGINAL_DST clusters.
+    ClusterProvided,
 }
 
 /// `circuit_breakers.thresholds` of one priority.

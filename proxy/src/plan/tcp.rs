@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ClusterId;
+use super::transport::Tlv;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::TcpStats;
 
@@ -33,6 +34,8 @@ pub struct TcpProxy {
     pub early_data: Option<usize>,
     /// `check_drain_close`.
     pub check_drain_close: bool,
+    /// `proxy_protocol_tlvs`, and how they are merged with those of the client's PROXY header.
+    pub tlvs: (Vec<Tlv>, TlvMerge),
     /// `access_log`.
     pub access_logs: Vec<Arc<AccessLog>>,
     /// When `access_log` is written besides at the end.
@@ -78,6 +81,18 @@ pub enum ConnectMode {
     Immediate,
     /// With the client's first bytes.
     OnDownstreamData,
+}
+
+/// `proxy_protocol_tlv_merge_policy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlvMerge {
+    /// They are added where the client sent no header.
+    #[default]
+    AddIfAbsent,
+    /// They take the place of those of the same type.
+    Overwrite,
+    /// They follow.
+    Append,
 }
 
 /// `access_log_options`.

@@ -15,3 +15,29 @@ pub enum Upstream {
     #[default]
     Raw,
 }
+
+/// A TLV of the PROXY protocol: type and value.
+pub type Tlv = (u8, Box<[u8]>);
+
+/// `envoy.transport_sockets.upstream_proxy_protocol`: a header before all else on a connection,
+/// whatever the transport socket inside does to the rest.
+#[derive(Debug, Clone)]
+pub struct ProxyProtocol {
+    /// `version`.
+    pub version: ringway_wire::proxy_protocol::Version,
+    /// `pass_through_tlvs`.
+    pub pass: PassTlvs,
+    /// `added_tlvs`.
+    pub added: Vec<Tlv>,
+}
+
+/// Which TLVs are passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassTlvs {
+    /// None: nothing is said.
+    None,
+    /// `INCLUDE_ALL`.
+    All,
+    /// `INCLUDE`: those of these types.
+    Types(Vec<u8>),
+}

@@ -191,6 +191,7 @@ impl Shard {
             | Message::Installed { .. }
             | Message::Eject(_)
             | Message::HealthVerdict(_)
+            | Message::HostAdded(..)
             | Message::Drained { .. }
             | Message::Admin(_) => {}
         }

@@ -76,4 +76,8 @@ impl Outbox for SharedOutbox {
         let host = Arc::clone(host);
         self.0.send(Message::HealthVerdict(HealthVerdict { cluster, host, healthy }));
     }
+
+    fn host_added(&self, cluster: ClusterId, host: &Arc<Host>) {
+        self.0.send(Message::HostAdded(cluster, Arc::clone(host)));
+    }
 }

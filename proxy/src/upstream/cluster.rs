@@ -10,12 +10,13 @@ use ringway_runtime as runtime;
 use super::ShardCx;
 use super::health::HealthChecker;
 use super::host::ShardHost;
-use super::lb::{LbContext, LoadBalancer};
+use super::lb::{LbContext, LoadBalancer, Picked};
 use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
+use super::original_dst::OnDemand;
 use super::outlier::{Outcome, report};
 use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
 use crate::observe::stats::{Gauge, ShardStats, Variant};
-use crate::plan::cluster::HostState;
+use crate::plan::cluster::{HostState, Lb};
 use crate::plan::{Cluster, Host, HostSet};
 
 /// A cluster of the plan with the state this shard keeps for it.
@@ -28,6 +29,8 @@ pub struct ShardCluster {
     hosts: RefCell<Hosts>,
     lb: RefCell<LoadBalancer>,
     health: RefCell<Option<HealthChecker>>,
+    /// Hosts of an ORIGINAL_DST cluster.
+    on_demand: OnDemand,
 }
 
 struct Hosts {
@@ -69,6 +72,7 @@ impl ShardCluster {
             hosts: RefCell::new(Hosts { set: empty, list: Vec::new() }),
             lb: RefCell::new(lb),
             health: RefCell::new(HealthChecker::for_cluster(&shared)),
+            on_demand: OnDemand::default(),
             shared,
         });
         cluster.set_hosts(set);
@@ -88,7 +92,10 @@ impl ShardCluster {
     /// Chooses a host by health, priority, panic and the cluster's policy. `None` (no host can be
     /// used) counts as `upstream_cx_none_healthy`.
     pub fn pick(&self, cx: &LbContext<'_>) -> Option<Rc<ShardHost>> {
-        let picked = self.lb.borrow().pick(cx);
+        let picked = match self.shared.plan.lb {
+            Lb::ClusterProvided => Picked { host: self.pick_original(cx.destination), panics: 0 },
+            _ => self.lb.borrow().pick(cx),
+        };
         let stats = &self.shared.shard.stats;
         if picked.panics > 0 {
             stats.add(self.shared.plan.stats.lb_healthy_panic(), u64::from(picked.panics));
@@ -160,6 +167,10 @@ impl ShardCluster {
         &self.shared
     }
 
+    pub(super) fn on_demand(&self) -> &OnDemand {
+        &self.on_demand
+    }
+
     pub(super) fn limits(&self) -> &super::limits::Limits {
         self.shared.limits.shared()
     }
@@ -169,8 +180,9 @@ impl ShardCluster {
     pub(super) fn set_hosts(&self, set: Arc<HostSet>) {
         let mut hosts = self.hosts.borrow_mut();
         let old = std::mem::take(&mut hosts.list);
+        let on_demand = self.on_demand.hosts();
         let mut known: hashbrown::HashMap<*const Host, Rc<ShardHost>, foldhash::fast::RandomState> =
-            old.into_iter().map(|host| (Arc::as_ptr(host.plan()), host)).collect();
+            old.into_iter().chain(on_demand).map(|h| (Arc::as_ptr(h.plan()), h)).collect();
         hosts.list = set
             .hosts
             .iter()
@@ -182,8 +194,12 @@ impl ShardCluster {
             .collect();
         hosts.set = set;
         self.rebuild(&hosts);
-        for gone in known.into_values() {
-            gone.pools().for_each(|pool| pool.retire());
+        let mut gone: Vec<_> = known.into_values().collect();
+        if self.shared.plan.lb == Lb::ClusterProvided {
+            gone = self.on_demand.adopt(&hosts.list, gone.into_iter());
+        }
+        for gone in gone {
+            gone.pools().iter().for_each(|pool| pool.retire());
         }
         if let Some(health) = &*self.health.borrow() {
             health.set_hosts(&hosts.set.hosts);
@@ -200,7 +216,7 @@ impl ShardCluster {
             let failed = host.plan().state.flags() & failed != 0;
             host.watchers().host_is(failed);
             if failed {
-                host.pools().for_each(|pool| pool.drain_existing());
+                host.pools().iter().for_each(|pool| pool.drain_existing());
             }
         }
     }
@@ -209,8 +225,8 @@ impl ShardCluster {
     pub(super) fn retire(&self) {
         self.shared.retired.set(true);
         self.health.borrow_mut().take();
-        for host in &self.hosts.borrow().list {
-            host.pools().for_each(|pool| pool.retire());
+        for host in self.hosts.borrow().list.iter().chain(&self.on_demand.hosts()) {
+            host.pools().iter().for_each(|pool| pool.retire());
         }
         self.shared.reaper.stop();
     }
@@ -218,7 +234,7 @@ impl ShardCluster {
     /// Closes idle connections; the pools go on.
     pub(super) fn close_idle(&self) {
         for host in &self.hosts.borrow().list {
-            host.pools().for_each(|pool| pool.drain_existing());
+            host.pools().iter().for_each(|pool| pool.drain_existing());
         }
     }
 
@@ -249,6 +265,9 @@ impl ShardCluster {
     }
 
     fn rebuild(&self, hosts: &Hosts) {
+        if self.shared.plan.lb == Lb::ClusterProvided {
+            return;
+        }
         let factor = match hosts.set.overprovisioning_percent {
             0 => 140,
             percent => percent,

@@ -2,6 +2,7 @@
 //! statistics, and when a cluster is ready for use.
 
 mod lookups;
+mod on_demand;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,8 @@ struct Managed {
     /// Hosts whose first check is awaited.
     unchecked: RefCell<Vec<Arc<Host>>>,
     initialized: Cell<bool>,
+    /// Hosts of an ORIGINAL_DST cluster that are not in `hosts` yet.
+    coming: RefCell<Vec<Arc<Host>>>,
     tasks: RefCell<Vec<runtime::Join<()>>>,
 }
 
@@ -120,6 +123,13 @@ impl ClusterControl {
         }
     }
 
+    /// A shard has made a host ([`super::Outbox::host_added`]).
+    pub fn host_added(&self, cluster: ClusterId, host: Arc<Host>) {
+        if let Some(managed) = self.get(cluster) {
+            on_demand::add(&managed, host);
+        }
+    }
+
     /// A host was checked ([`super::Outbox::health_verdict`]); its bits are set.
     pub fn health_verdict(&self, cluster: ClusterId, host: &Arc<Host>, healthy: bool) {
         let Some(managed) = self.get(cluster) else { return };
@@ -153,7 +163,7 @@ impl fmt::Debug for ClusterControl {
 impl Managed {
     fn new(cx: &Rc<ControlCx>, plan: &Arc<Cluster>) -> Rc<Self> {
         let names = match &plan.discovery {
-            Discovery::Static => 0,
+            Discovery::Static | Discovery::OriginalDst(_) => 0,
             Discovery::StrictDns(dns) | Discovery::LogicalDns(dns) => dns.targets.len(),
         };
         Rc::new(Self {
@@ -164,6 +174,7 @@ impl Managed {
             unresolved: Cell::new(names),
             unchecked: RefCell::default(),
             initialized: Cell::new(false),
+            coming: RefCell::default(),
             tasks: RefCell::default(),
         })
     }
@@ -175,6 +186,7 @@ impl Managed {
         stats.add(names.default_total_match_count(), self.plan.hosts.hosts.len() as u64);
         self.adopt(self.plan.hosts.clone());
         let mut tasks = lookups::start(self);
+        tasks.extend(on_demand::start(self));
         if self.plan.outlier.is_some() {
             tasks.push(runtime::spawn(sweep(Rc::downgrade(self))));
         }

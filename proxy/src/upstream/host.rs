@@ -1,9 +1,11 @@
 //! A host as one shard sees it: the shared [`Host`], this shard's counts of it, and its pools.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::cluster::Shared;
 use super::limits::Priority;
@@ -20,6 +22,8 @@ pub struct ShardHost {
     cluster: Rc<Shared>,
     /// Made when first used, by routing priority.
     pools: [OnceCell<Rc<Pool>>; 2],
+    /// Pools whose connections begin with a PROXY header.
+    keyed: RefCell<Option<Box<Keyed>>>,
     /// TCP connections that end when it fails.
     watchers: Watchers,
 }
@@ -27,7 +31,14 @@ pub struct ShardHost {
 impl ShardHost {
     pub(super) fn new(host: Arc<Host>, cluster: Rc<Shared>) -> Self {
         let page = host.pages.of_shard(cluster.shard.index);
-        Self { host, page, cluster, pools: Default::default(), watchers: Watchers::default() }
+        Self {
+            host,
+            page,
+            cluster,
+            pools: Default::default(),
+            keyed: RefCell::default(),
+            watchers: Watchers::default(),
+        }
     }
 
     /// The host of the plan: address, names, health.
@@ -56,27 +67,61 @@ impl ShardHost {
         self.page.rq_active.get()
     }
 
-    pub(super) fn pool(&self, priority: Priority) -> Option<&Rc<Pool>> {
+    /// The pool of a priority and, where connections begin with a PROXY header, of that header.
+    pub(super) fn pool(&self, priority: Priority, header: Option<&Rc<[u8]>>) -> Option<Rc<Pool>> {
+        if let Some(header) = header {
+            let keyed = self.keyed.borrow();
+            return keyed.as_ref()?.pools.get(&(priority, header.clone())).cloned();
+        }
         let [default, high] = &self.pools;
-        if priority == 0 { default.get() } else { high.get() }
+        if priority == 0 { default.get() } else { high.get() }.cloned()
     }
 
-    pub(super) fn pool_or_init(
+    /// Makes the pool that [`ShardHost::pool`] has not found.
+    pub(super) fn make_pool(
         &self,
         priority: Priority,
+        header: Option<Rc<[u8]>>,
         init: impl FnOnce(&Rc<Shared>) -> Rc<Pool>,
-    ) -> &Rc<Pool> {
+    ) -> Rc<Pool> {
+        let pool = init(&self.cluster);
+        if let Some(header) = header {
+            let mut keyed = self.keyed.borrow_mut();
+            keyed.get_or_insert_default().insert((priority, header), pool.clone());
+            return pool;
+        }
         let [default, high] = &self.pools;
         let cell = if priority == 0 { default } else { high };
-        cell.get_or_init(|| init(&self.cluster))
+        cell.get_or_init(|| pool).clone()
     }
 
     pub(super) fn watchers(&self) -> &Watchers {
         &self.watchers
     }
 
-    pub(super) fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
-        self.pools.iter().filter_map(OnceCell::get)
+    /// All its pools.
+    pub(super) fn pools(&self) -> SmallVec<[Rc<Pool>; 2]> {
+        let keyed = self.keyed.borrow();
+        let keyed = keyed.iter().flat_map(|keyed| keyed.pools.values());
+        self.pools.iter().filter_map(OnceCell::get).chain(keyed).cloned().collect()
+    }
+}
+
+/// Pools by PROXY header: as many as there are clients. Those that are empty go when their number
+/// has doubled.
+#[derive(Default)]
+struct Keyed {
+    pools: hashbrown::HashMap<(Priority, Rc<[u8]>), Rc<Pool>, foldhash::fast::RandomState>,
+    sweep_at: usize,
+}
+
+impl Keyed {
+    fn insert(&mut self, key: (Priority, Rc<[u8]>), pool: Rc<Pool>) {
+        if self.pools.len() >= self.sweep_at {
+            self.pools.retain(|_, pool| !pool.is_empty());
+            self.sweep_at = (2 * self.pools.len()).max(16);
+        }
+        self.pools.insert(key, pool);
     }
 }
 

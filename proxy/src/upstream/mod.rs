@@ -17,8 +17,10 @@ pub mod health;
 pub mod host;
 pub mod lb;
 pub mod limits;
+mod original_dst;
 pub mod outlier;
 pub mod pool;
+pub(crate) mod proxy_header;
 mod slots;
 pub(crate) mod tcp;
 
@@ -52,6 +54,9 @@ pub trait Outbox {
     /// Active health checking changed the bits of a host, or checked it for the first time, or
     /// passed a host that is ejected ([`control::ClusterControl::health_verdict`]).
     fn health_verdict(&self, cluster: ClusterId, host: &Arc<Host>, healthy: bool);
+    /// An ORIGINAL_DST cluster has made a host on this shard
+    /// ([`control::ClusterControl::host_added`]).
+    fn host_added(&self, cluster: ClusterId, host: &Arc<Host>);
 }
 
 /// Health checks a shard has under way at once.

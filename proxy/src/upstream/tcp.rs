@@ -11,7 +11,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use ringway_runtime::{self as runtime, Instant};
+use ringway_runtime::{self as runtime, Chunk, Instant};
 use slab::Slab;
 
 use super::cluster::{ShardCluster, Shared};
@@ -38,16 +38,27 @@ impl ShardCluster {
     }
 
     /// Opens a connection to `host`, within `connect_timeout`, and tells outlier detection how it
-    /// went.
+    /// went. It begins with `header`, if there is one.
     ///
     /// # Errors
     /// [`AcquireError::PendingOverflow`] and [`AcquireError::ConnectFailure`].
-    pub(crate) async fn connect_tcp(&self, host: &Rc<ShardHost>) -> Result<TcpConn, AcquireError> {
+    pub(crate) async fn connect_tcp(
+        &self,
+        host: &Rc<ShardHost>,
+        header: Option<Rc<[u8]>>,
+    ) -> Result<TcpConn, AcquireError> {
         let attempt = Attempt::begin(self.shared(), host)?;
         let plan = &self.shared().plan;
         let connect = connect_host(host.plan(), &self.shared().connect);
         let done = match runtime::timeout(plan.connect_timeout, connect).await {
-            Ok(Ok(stream)) => Ok(Stream::from(stream)),
+            Ok(Ok(stream)) => {
+                if let Some(header) = header {
+                    let stats = &self.shared().shard.stats;
+                    stats.add(plan.stats.upstream_cx_tx_bytes_total(), header.len() as u64);
+                    stream.write(Chunk::copy_from(&header));
+                }
+                Ok(Stream::from(stream))
+            }
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(timed_out()),
         };

@@ -95,6 +95,7 @@ pub(crate) fn cluster(
             enable_trailers: false,
             allow_chunked_length: false,
         },
+        proxy_protocol: None,
         bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,
@@ -124,6 +125,7 @@ pub(crate) fn plan(clusters: &[Arc<Cluster>]) -> Plan {
 pub(crate) struct Told {
     pub(crate) ejects: RefCell<Vec<(Arc<Host>, EjectReason)>>,
     pub(crate) verdicts: RefCell<Vec<(Arc<Host>, bool)>>,
+    pub(crate) added: RefCell<Vec<Arc<Host>>>,
 }
 
 impl Outbox for Told {
@@ -133,6 +135,10 @@ impl Outbox for Told {
 
     fn health_verdict(&self, _: ClusterId, host: &Arc<Host>, healthy: bool) {
         self.verdicts.borrow_mut().push((host.clone(), healthy));
+    }
+
+    fn host_added(&self, _: ClusterId, host: &Arc<Host>) {
+        self.added.borrow_mut().push(host.clone());
     }
 }
 

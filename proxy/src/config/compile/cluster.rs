@@ -14,11 +14,11 @@ use super::cx::Cx;
 use super::listener::BUFFER_LIMIT_DEFAULT;
 use super::scalar::duration;
 use super::set::refuse;
-use super::{breakers, discovery, health, lb, outlier, transport, upstream_http};
+use super::{breakers, discovery, health, lb, outlier, proxy_protocol, transport, upstream_http};
 use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
-use crate::plan::cluster::Thresholds;
+use crate::plan::cluster::{Discovery, Thresholds};
 use crate::plan::{Cluster, ClusterId, SocketOption};
 use crate::upstream::limits::Limits;
 
@@ -43,7 +43,9 @@ pub(crate) fn compile(
     track_stats(cx, at, track_cluster_stats.as_ref());
     preconnect(cx, at, preconnect_policy.as_ref());
     subsets(cx, at, lb_subset_config.as_ref());
-    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
+    let socket_at = at.field("transport_socket");
+    let (proxy_protocol, ()) =
+        proxy_protocol::compile(cx, &socket_at, transport_socket.as_ref(), transport::raw_only);
     warming(cx, at, *wait_for_warm_on_init);
     let discovery = discovery::compile(cx, at, cluster);
     if eds_cluster_config.is_some() && discovery.is_some() {
@@ -60,7 +62,8 @@ pub(crate) fn compile(
     let outlier = outlier_detection
         .as_ref()
         .map(|config| outlier::compile(cx, &at.field("outlier_detection"), config));
-    let lb = lb::compile(cx, at, cluster);
+    let provided = matches!(discovery, Some((Discovery::OriginalDst(_), _)));
+    let lb = lb::compile(cx, at, cluster, provided);
     let (discovery, hosts) = discovery?;
     Some(Arc::new(Cluster {
         id,
@@ -84,6 +87,7 @@ pub(crate) fn compile(
         stat_name,
         max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
         http: upstream_http::compile(cx, at, cluster),
+        proxy_protocol,
         bind,
         socket_options: options,
         tcp_keepalive,
@@ -116,13 +120,11 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
         common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
         typed_extension_protocol_options: _,
         // Read by `discovery`.
-        cluster_discovery_type: _, load_assignment: _,
+        cluster_discovery_type: _, load_assignment: _, cleanup_interval: _,
         // Read by `discovery`; other types do not look at them, in Envoy neither.
         dns_refresh_rate: _, dns_jitter: _, dns_failure_refresh_rate: _, respect_dns_ttl: _,
         dns_lookup_family: _, dns_resolvers: _, use_tcp_for_dns_lookups: _,
         dns_resolution_config: _, typed_dns_resolver_config: _,
-        // Of ORIGINAL_DST clusters only.
-        cleanup_interval: _,
         // Read by extensions and access-log operators that are refused where they are asked for.
         metadata: _,
         // What to report to `lrs_server`.

@@ -1,12 +1,15 @@
 //! How a cluster finds its hosts: `type`, `cluster_type`, DNS settings, `load_assignment`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Any;
 use ringway_xds::api::envoy::config::cluster::v3 as api;
+use ringway_xds::api::envoy::config::cluster::v3::cluster::OriginalDstLbConfig;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::clusters::dns::v3 as dns;
+use ringway_xds::api::envoy::extensions::clusters::original_dst::v3::OriginalDstCluster;
 use ringway_xds::api::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use ringway_xds::api::envoy::extensions::network::dns_resolver::getaddrinfo;
 
@@ -17,9 +20,10 @@ use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
 use crate::plan::HostSet;
-use crate::plan::cluster::{Discovery, Dns, DnsFamily};
+use crate::plan::cluster::{Discovery, Dns, DnsFamily, OriginalDst};
 
 const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
+const ORIGINAL_DST_CLUSTER: &str = "envoy.extensions.clusters.original_dst.v3.OriginalDstCluster";
 const CARES: &str = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig";
 const GETADDRINFO: &str =
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig";
@@ -49,13 +53,11 @@ pub(crate) fn compile(
             finish_dns(cx, at, cluster, dns, kind == DiscoveryType::LogicalDns)
         }
         DiscoveryType::Eds => {
-            cx.unsupported_allowed(&type_at, "EDS", "STATIC, STRICT_DNS, LOGICAL_DNS");
+            let allowed = "STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST";
+            cx.unsupported_allowed(&type_at, "EDS", allowed);
             None
         }
-        DiscoveryType::OriginalDst => {
-            cx.unsupported_allowed(&type_at, "ORIGINAL_DST", "STATIC, STRICT_DNS, LOGICAL_DNS");
-            None
-        }
+        DiscoveryType::OriginalDst => original_dst(cx, at, cluster),
     }
 }
 
@@ -73,9 +75,29 @@ fn custom_type(
         return None;
     };
     let config_at = custom_at.field("typed_config");
-    if type_name(&any.type_url) != DNS_CLUSTER {
-        cx.unsupported_allowed(&config_at, type_name(&any.type_url), DNS_CLUSTER);
-        return None;
+    match type_name(&any.type_url) {
+        DNS_CLUSTER => {}
+        ORIGINAL_DST_CLUSTER => {
+            let config = cx.unpack::<OriginalDstCluster>(&config_at, any)?;
+            let OriginalDstCluster {
+                use_http_header,
+                http_header_name,
+                upstream_port_override,
+                metadata_key,
+            } = config;
+            let options = OriginalDstLbConfig {
+                use_http_header,
+                http_header_name,
+                upstream_port_override,
+                metadata_key,
+            };
+            return original_dst_with(cx, at, cluster, &config_at, &options);
+        }
+        other => {
+            let allowed = format!("{DNS_CLUSTER}, {ORIGINAL_DST_CLUSTER}");
+            cx.unsupported_allowed(&config_at, other, &allowed);
+            return None;
+        }
     }
     let config = cx.unpack::<dns::DnsCluster>(&config_at, any)?;
     let dns::DnsCluster {
@@ -109,6 +131,58 @@ fn custom_type(
     };
     let dns = dns_settings(cx, &config_at, &times, respect_dns_ttl, family, resolvers);
     finish_dns(cx, at, cluster, dns, all_addresses_in_single_endpoint)
+}
+
+/// An ORIGINAL_DST cluster with the options of its `lb_config`.
+fn original_dst(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+) -> Option<(Discovery, HostSet)> {
+    let options = match &cluster.lb_config {
+        Some(api::cluster::LbConfig::OriginalDstLbConfig(options)) => options.clone(),
+        _ => OriginalDstLbConfig::default(),
+    };
+    original_dst_with(cx, at, cluster, &at.field("original_dst_lb_config"), &options)
+}
+
+fn original_dst_with(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    config_at: &At<'_>,
+    options: &OriginalDstLbConfig,
+) -> Option<(Discovery, HostSet)> {
+    let OriginalDstLbConfig {
+        use_http_header,
+        http_header_name,
+        upstream_port_override,
+        metadata_key,
+    } = options;
+    refuse!(cx, config_at, metadata_key);
+    if cluster.load_assignment.is_some() {
+        let message = "ORIGINAL_DST clusters must have no load assignment configured";
+        cx.invalid(&at.field("load_assignment"), message);
+    }
+    if !use_http_header && !http_header_name.is_empty() {
+        let message = format!(
+            "ORIGINAL_DST cluster: invalid config http_header_name={http_header_name} and \
+             use_http_header is false. Set use_http_header to true if http_header_name is desired."
+        );
+        cx.invalid(&config_at.field("http_header_name"), message);
+    }
+    let name = match http_header_name.as_str() {
+        "" => "x-envoy-original-dst-host".to_owned(),
+        name => name.to_ascii_lowercase(),
+    };
+    let cleanup_at = at.field("cleanup_interval");
+    let options = OriginalDst {
+        header: use_http_header.then(|| Arc::from(name)),
+        port: upstream_port_override.and_then(|port| u16::try_from(port).ok()),
+        cleanup: duration(cx, &cleanup_at, cluster.cleanup_interval, Duration::from_secs(5)),
+    };
+    let hosts = HostSet { version: 1, hosts: Vec::new(), overprovisioning_percent: 140 };
+    Some((Discovery::OriginalDst(options), hosts))
 }
 
 /// The hosts of a DNS cluster, and its settings with the names to resolve.

@@ -16,9 +16,26 @@ const LEAST_REQUEST: &str =
 const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
 const SUPPORTED: &str = "ROUND_ROBIN, LEAST_REQUEST, RANDOM";
 
-/// The policy of a cluster; `None` after an error.
-pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Option<Lb> {
+/// The policy of a cluster; `None` after an error. `provided`: the cluster chooses by itself.
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    provided: bool,
+) -> Option<Lb> {
     use api::cluster::LbPolicy;
+    if provided {
+        let policy = LbPolicy::try_from(cluster.lb_policy).ok()?;
+        if policy != LbPolicy::ClusterProvided {
+            let message = format!(
+                "cluster: LB policy {} is not valid for Cluster type ORIGINAL_DST. Only \
+                 'CLUSTER_PROVIDED' is allowed with cluster type 'ORIGINAL_DST'",
+                policy.as_str_name()
+            );
+            cx.invalid_allowed(&at.field("lb_policy"), message, "CLUSTER_PROVIDED");
+        }
+        return Some(Lb::ClusterProvided);
+    }
     if let Some(policy) = &cluster.load_balancing_policy {
         return typed(cx, &at.field("load_balancing_policy"), policy);
     }
@@ -44,6 +61,15 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> O
             Some(lb)
         }
         LbPolicy::Random => Some(Lb::Random),
+        LbPolicy::ClusterProvided => {
+            let message = format!(
+                "cluster manager: cluster provided LB specified but cluster '{}' did not provide \
+                 one. Check cluster documentation.",
+                cluster.name
+            );
+            cx.invalid_allowed(&at.field("lb_policy"), message, SUPPORTED);
+            None
+        }
         LbPolicy::LoadBalancingPolicyConfig => {
             let message = "cluster: field load_balancing_policy need to be set";
             cx.invalid(&at.field("load_balancing_policy"), message);

@@ -34,6 +34,7 @@ mod listener_filters;
 mod local_reply;
 mod log_filter;
 mod outlier;
+mod proxy_protocol;
 mod re2;
 mod redirect;
 mod retry;

@@ -8,14 +8,14 @@ use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::network::tcp_proxy::v3 as api;
 use ringway_xds::api::envoy::r#type::v3 as types;
 
-use super::access_log;
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, optional_duration};
 use super::set::refuse;
+use super::{access_log, proxy_protocol};
 use crate::observe::stats::TcpStats;
 use crate::plan::ClusterId;
-use crate::plan::tcp::{ConnectMode, LogWhen, Target, TcpHash, TcpProxy};
+use crate::plan::tcp::{ConnectMode, LogWhen, Target, TcpHash, TcpProxy, TlvMerge};
 
 /// Compiles the filter; `None` after an error that leaves nowhere to send connections.
 pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<TcpProxy>> {
@@ -27,15 +27,13 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         max_downstream_connection_duration, max_downstream_connection_duration_jitter_percentage,
         access_log_flush_interval, flush_access_log_on_connected, access_log_options,
         proxy_protocol_tlvs, upstream_connect_mode, max_early_data_bytes, check_drain_close,
-        cluster_specifier,
+        cluster_specifier, proxy_protocol_tlv_merge_policy,
         // Chooses among subsets of hosts, and clusters with subsets are refused.
         metadata_match: _,
         // Envoy does not act on them.
         downstream_idle_timeout: _, upstream_idle_timeout: _,
-        // How `proxy_protocol_tlvs` are merged; those are refused.
-        proxy_protocol_tlv_merge_policy: _,
     } = &config;
-    refuse!(cx, at, on_demand, tunneling_config, proxy_protocol_tlvs);
+    refuse!(cx, at, on_demand, tunneling_config);
     let target = target(cx, at, cluster_specifier.as_ref());
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let deprecated = (*access_log_flush_interval, *flush_access_log_on_connected);
@@ -62,6 +60,10 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         connect,
         early_data: max_early_data_bytes.map(|bytes| bytes as usize),
         check_drain_close: check_drain_close.unwrap_or_default(),
+        tlvs: (
+            proxy_protocol::tlvs(cx, &at.field("proxy_protocol_tlvs"), proxy_protocol_tlvs),
+            merge(*proxy_protocol_tlv_merge_policy),
+        ),
         access_logs,
         log_when,
     }))
@@ -149,6 +151,15 @@ fn connect_mode(cx: &mut Cx<'_>, at: &At<'_>, mode: i32, early_data: Option<u32>
         cx.invalid(&mode_at, message);
     }
     mode
+}
+
+fn merge(policy: i32) -> TlvMerge {
+    use api::ProxyProtocolTlvMergePolicy as Policy;
+    match Policy::try_from(policy) {
+        Ok(Policy::AddIfAbsent) | Err(_) => TlvMerge::AddIfAbsent,
+        Ok(Policy::OverwriteByTypeIfExistsOrAdd) => TlvMerge::Overwrite,
+        Ok(Policy::AppendIfExistsOrAdd) => TlvMerge::Append,
+    }
 }
 
 /// `Percent`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringway_xds::api::envoy::config::cluster::v3 as api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::upstreams::http::v3 as typed;
+use ringway_xds::api::envoy::extensions::upstreams::tcp::v3::TcpProtocolOptions;
 
 use super::at::At;
 use super::cx::Cx;
@@ -17,12 +18,16 @@ use crate::plan::cluster::UpstreamHttp;
 /// Key of the typed options, and their type.
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
+const TCP: &str = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions";
+
 /// Compiles the options; HTTP/1.1 is what all of them must come to.
 pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> UpstreamHttp {
     let typed_at = at.field("typed_extension_protocol_options");
     for (key, any) in &cluster.typed_extension_protocol_options {
         let found = type_name(&any.type_url);
-        if found != KEY {
+        if found == TCP && key == TCP {
+            tcp_options(cx, &typed_at.key(key), any);
+        } else if found != KEY {
             cx.unsupported_allowed(&typed_at.key(key), found, KEY);
         } else if key != KEY {
             let message = format!(
@@ -41,6 +46,15 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> U
         }
         None => legacy(cx, at, cluster),
     }
+}
+
+/// `TcpProtocolOptions`.
+fn tcp_options(cx: &mut Cx<'_>, at: &At<'_>, any: &prost_types::Any) {
+    let options = cx.unpack::<TcpProtocolOptions>(at, any).unwrap_or_default();
+    // A connection of TCP proxying is made for one client and ends with it: none is ever kept
+    // unused, which is what this would limit.
+    let TcpProtocolOptions { idle_timeout } = options;
+    let _checked = duration(cx, &at.field("idle_timeout"), idle_timeout, Duration::ZERO);
 }
 
 /// `max_requests_per_connection`: the cluster's deprecated field, or the one that took its place.

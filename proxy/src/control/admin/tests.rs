@@ -69,6 +69,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
             enable_trailers: false,
             allow_chunked_length: false,
         },
+        proxy_protocol: None,
         bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,

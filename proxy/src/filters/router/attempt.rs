@@ -129,6 +129,10 @@ async fn one(
     let cx = LbContext {
         avoid: if retry.avoid_attempts().is_some() { tried } else { &[] },
         attempts: retry.avoid_attempts().unwrap_or(0),
+        destination: cluster.destination(
+            |name| ringway_wire::RequestHead::get(&work.request, ringway_wire::Name::from(name)),
+            || conn.meta.original_destination(),
+        ),
         ..LbContext::default()
     };
     let Some(host) = cluster.pick(&cx) else {
@@ -138,13 +142,14 @@ async fn one(
     work.info.host = Some(Rc::clone(&host));
     work.info.attempts += 1;
     arm_per_try(work, retry, clock);
-    let options = AcquireOptions { fresh };
+    let proxy_header = cluster.proxy_header(|| conn.meta.on_behalf());
     let terminates_connect = work.terminates_connect;
     let acquired = {
         let acquire = pin!(async {
             if terminates_connect {
-                return cluster.connect_tcp(&host).await.map(Acquired::Tcp);
+                return cluster.connect_tcp(&host, proxy_header).await.map(Acquired::Tcp);
             }
+            let options = AcquireOptions { fresh, proxy_header };
             let acquire = cluster.acquire(&host, exchange.forward.priority, options);
             acquire.await.map(Acquired::Http1)
         });

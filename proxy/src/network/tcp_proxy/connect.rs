@@ -12,7 +12,9 @@ use xxhash_rust::xxh64::xxh64;
 use super::session::{Session, Tried};
 use super::{End, NoUpstream};
 use crate::observe::format::{AccessLogType, ResponseFlag};
-use crate::plan::tcp::{ConnectMode, TcpHash};
+use crate::plan::tcp::{ConnectMode, TcpHash, TlvMerge};
+use crate::plan::transport::Tlv;
+use crate::upstream::proxy_header::OnBehalf;
 use crate::upstream::tcp::TcpConn;
 use crate::upstream::{AcquireError, LbContext, ShardCluster};
 
@@ -27,7 +29,8 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     let mut failed = 0;
     let up = loop {
         let (cluster, host) = choose(session)?;
-        let attempt = pin!(cluster.connect_tcp(&host));
+        let header = cluster.proxy_header(|| on_behalf(session));
+        let attempt = pin!(cluster.connect_tcp(&host, header));
         let outcome = wait(session, &mut early, attempt).await?;
         session.record.host = match &outcome {
             Err(AcquireError::PendingOverflow) => None,
@@ -117,7 +120,8 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
     let hash = plan.hash.and_then(|hash| match hash {
         TcpHash::SourceIp => source_hash(session.link.meta.remote()),
     });
-    let Some(host) = cluster.pick(&LbContext { hash, ..LbContext::default() }) else {
+    let destination = cluster.destination(|_| None, || session.link.meta.original_destination());
+    let Some(host) = cluster.pick(&LbContext { hash, destination, ..LbContext::default() }) else {
         record.flags.insert(ResponseFlag::NoHealthyUpstream);
         return Err(End::NoUpstream(NoUpstream::NoHealthyUpstream));
     };
@@ -125,6 +129,25 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
     record.attempts += 1;
     record.tried.push(Tried { host: Rc::clone(&host), connection: None });
     Ok((cluster, host))
+}
+
+/// Whom the upstream connection is for, with `proxy_protocol_tlvs` merged into what the client's own
+/// PROXY header said.
+fn on_behalf(session: &Session) -> OnBehalf {
+    let meta = &session.link.meta;
+    let mut whom = meta.on_behalf();
+    let (own, merge) = &session.proxy.plan.tlvs;
+    match (meta.proxy_header().is_some(), merge) {
+        (true, TlvMerge::AddIfAbsent) => {}
+        (false, _) | (true, TlvMerge::Append) => whom.tlvs.extend(own.iter().cloned()),
+        (true, TlvMerge::Overwrite) => {
+            let others = std::mem::take(&mut whom.tlvs);
+            whom.tlvs.extend(own.iter().cloned());
+            let new = |(kind, _): &Tlv| !own.iter().any(|(other, _)| other == kind);
+            whom.tlvs.extend(others.into_iter().filter(new));
+        }
+    }
+    whom
 }
 
 /// The hash of a client's IP address, as text without port.

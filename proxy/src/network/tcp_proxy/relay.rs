@@ -100,7 +100,7 @@ pub(super) async fn run(session: &mut Session, mut up: TcpConn) -> bool {
     match end {
         End::Done => {
             if up.stream().queued() > 0 {
-                session.flush_up(&up).await;
+                Box::pin(session.flush_up(&up)).await;
             }
         }
         End::ClientReset => up.reset(),
@@ -108,7 +108,7 @@ pub(super) async fn run(session: &mut Session, mut up: TcpConn) -> bool {
         End::HostFailed | End::Drained => {
             drop(up);
             session.down.shutdown_write();
-            session.flush_down().await;
+            Box::pin(session.flush_down()).await;
         }
         End::Idle | End::MaxDuration | End::NoUpstream(_) => {}
     }

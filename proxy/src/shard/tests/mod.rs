@@ -6,6 +6,7 @@
 mod client;
 mod listeners;
 mod server;
+mod tcp;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ use crate::plan::cluster::{HealthCheck, HealthCheckKind};
 use crate::plan::{Address, Cluster, Host};
 use crate::upstream::cluster::Shared;
 use crate::upstream::pool::sock_addr;
+use crate::upstream::proxy_header;
 
 /// A check of one host, to be made again and again.
 pub(super) struct Attempt {
@@ -65,7 +66,12 @@ impl Attempt {
     }
 
     async fn connect(&self) -> io::Result<Stream> {
-        runtime::connect(&check_address(&self.host), &self.cluster.connect).await
+        let address = check_address(&self.host);
+        let stream = runtime::connect(&address, &self.cluster.connect).await?;
+        if let Some(config) = &self.cluster.plan.proxy_protocol {
+            proxy_header::write_own(config, &stream);
+        }
+        Ok(stream)
     }
 }
 

@@ -27,6 +27,10 @@ pub struct LbContext<'a> {
     pub attempts: u32,
     /// Hash for policies that choose by one.
     pub hash: Option<u64>,
+    /// Where an ORIGINAL_DST cluster is to send it ([`ShardCluster::destination`]).
+    ///
+    /// [`ShardCluster::destination`]: super::ShardCluster
+    pub destination: Option<std::net::SocketAddr>,
 }
 
 /// How a pick came about.

@@ -23,7 +23,7 @@ impl Source {
     pub(super) fn new(hosts: Vec<Rc<ShardHost>>, lb: Lb, cursor: u64, seed: u64) -> Self {
         let weighted = match lb {
             Lb::RoundRobin | Lb::LeastRequest { .. } => weights_differ(&hosts),
-            Lb::Random => false,
+            Lb::Random | Lb::ClusterProvided => false,
         };
         let edf = weighted.then(|| {
             let weights: Vec<f64> = hosts.iter().map(|host| weight(host, lb)).collect();
@@ -62,6 +62,8 @@ impl Source {
             }
             Lb::LeastRequest { choices, .. } => self.least_of(choices, rng),
             Lb::Random => self.hosts.get(rng.below(len)),
+            // The cluster itself chooses.
+            Lb::ClusterProvided => None,
         }
     }
 

@@ -111,9 +111,12 @@ fn previous_hosts_are_avoided_as_far_as_attempts_go() {
     let hosts = hosts(&[1; 3], |_| 0);
     let balancer = balancer(Lb::RoundRobin, &hosts, 0);
     let avoid = &hosts[..1];
-    let first = balancer.pick(&LbContext { avoid, attempts: 1, hash: None }).host.expect("a host");
+    let first = balancer
+        .pick(&LbContext { avoid, attempts: 1, ..LbContext::default() })
+        .host
+        .expect("a host");
     assert!(Rc::ptr_eq(&first, &hosts[1]));
-    let all = LbContext { avoid: &hosts, attempts: 5, hash: None };
+    let all = LbContext { avoid: &hosts, attempts: 5, ..LbContext::default() };
     assert!(balancer.pick(&all).host.is_some(), "the last one counts when all are bad");
 }
 

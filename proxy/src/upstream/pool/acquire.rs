@@ -14,11 +14,13 @@ use crate::upstream::host::ShardHost;
 use crate::upstream::limits::{Priority, Resource};
 
 /// How a connection is wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AcquireOptions {
     /// One that has not served a request yet: for a request that is sent again because the kept
     /// connection it had was dead.
     pub fresh: bool,
+    /// The PROXY header it begins with: only a connection that began with the same will do.
+    pub proxy_header: Option<Rc<[u8]>>,
 }
 
 /// Why there is no connection.
@@ -67,8 +69,9 @@ impl Acquire {
         priority: Priority,
         options: AcquireOptions,
     ) -> Self {
-        let state = match pool_of(shared, host, priority) {
-            Some(pool) => State::begin(pool, options),
+        let AcquireOptions { fresh, proxy_header } = options;
+        let state = match pool_of(shared, host, priority, proxy_header) {
+            Some(pool) => State::begin(&pool, fresh),
             None => State::Failed(AcquireError::PoolOverflow),
         };
         Self { host: host.clone(), state }
@@ -76,12 +79,13 @@ impl Acquire {
 }
 
 /// The pool, made if it is the first use and `max_connection_pools` allows it.
-fn pool_of<'a>(
+fn pool_of(
     shared: &Rc<Shared>,
-    host: &'a ShardHost,
+    host: &ShardHost,
     priority: Priority,
-) -> Option<&'a Rc<Pool>> {
-    if let Some(pool) = host.pool(priority) {
+    header: Option<Rc<[u8]>>,
+) -> Option<Rc<Pool>> {
+    if let Some(pool) = host.pool(priority, header.as_ref()) {
         return Some(pool);
     }
     if shared.take(priority, Resource::Pools).is_err() {
@@ -89,13 +93,14 @@ fn pool_of<'a>(
         return None;
     }
     shared.mark_pools();
-    let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), host.page(), priority);
-    Some(host.pool_or_init(priority, new))
+    let (page, of) = (host.page(), header.clone());
+    let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), page, priority, of);
+    Some(host.make_pool(priority, header, new))
 }
 
 impl State {
-    fn begin(pool: &Rc<Pool>, options: AcquireOptions) -> Self {
-        if options.fresh {
+    fn begin(pool: &Rc<Pool>, fresh: bool) -> Self {
+        if fresh {
             pool.make_room();
         } else if let Some(mut conn) = pool.pop_idle() {
             return match pool.attach(&mut conn) {
@@ -106,7 +111,7 @@ impl State {
                 }
             };
         }
-        match pool.enqueue(options.fresh) {
+        match pool.enqueue(fresh) {
             Some(key) => Self::Waiting(pool.clone(), key),
             None => Self::Failed(AcquireError::PendingOverflow),
         }

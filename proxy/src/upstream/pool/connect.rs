@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{self as runtime, ConnectOptions, Instant, Keepalive, SockAddr};
+use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive, SockAddr};
 
 use super::conn::Conn;
 use super::{AcquireError, Pool};
@@ -65,7 +65,14 @@ impl Pool {
             let plan = &pool.shared.plan;
             let connect = pin!(connect_host(&pool.host, &pool.shared.connect));
             match runtime::timeout(plan.connect_timeout, connect).await {
-                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream.into(), born, generation)),
+                Ok(Ok(stream)) => {
+                    if let Some(header) = &pool.header {
+                        let (stats, names) = (&pool.shared.shard.stats, &pool.shared.plan.stats);
+                        stats.add(names.upstream_cx_tx_bytes_total(), header.len() as u64);
+                        stream.write(Chunk::copy_from(header));
+                    }
+                    pool.connected(pool.new_conn(stream.into(), born, generation));
+                }
                 Ok(Err(error)) => pool.connect_failed(born, &failure(&error)),
                 Err(_) => pool.connect_failed(born, &timed_out()),
             }

@@ -43,6 +43,8 @@ pub(super) struct Pool {
     host: Arc<Host>,
     page: Arc<HostPage>,
     priority: Priority,
+    /// The PROXY header its connections begin with.
+    header: Option<Rc<[u8]>>,
     state: RefCell<State>,
     /// Connections of an older generation are closed instead of kept.
     generation: Cell<u32>,
@@ -69,8 +71,10 @@ impl Pool {
         host: &Arc<Host>,
         page: &Arc<HostPage>,
         priority: Priority,
+        header: Option<Rc<[u8]>>,
     ) -> Rc<Self> {
         Rc::new(Self {
+            header,
             shared: shared.clone(),
             host: host.clone(),
             page: page.clone(),
@@ -94,6 +98,13 @@ impl Pool {
     pub(super) fn retire(&self) {
         self.state.borrow_mut().retired = true;
         self.drain_existing();
+    }
+
+    /// Nobody uses it, and it has nothing to offer.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state.borrow();
+        let connections = state.idle.len() + (state.busy + state.connecting) as usize;
+        connections + state.waiters.len() == 0
     }
 
     /// An idle connection that is fit for a request, the one used last first. Dead ones met on the

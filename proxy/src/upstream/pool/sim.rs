@@ -45,7 +45,11 @@ async fn serve(stream: Stream) {
 async fn request(cluster: &Rc<ShardCluster>) {
     let Some(host) = cluster.pick(&LbContext::default()) else { return };
     let priority = runtime::rand_below(2) as u8;
-    let acquire = cluster.acquire(&host, priority, AcquireOptions { fresh: chance(5) });
+    let acquire = cluster.acquire(
+        &host,
+        priority,
+        AcquireOptions { fresh: chance(5), ..AcquireOptions::default() },
+    );
     let limit = Duration::from_millis(if chance(20) { runtime::rand_below(20) } else { 10_000 });
     let Ok(Ok(mut conn)) = runtime::timeout(limit, acquire).await else { return };
     assert!(conn.stream().try_recv().is_none(), "something was left on a connection");

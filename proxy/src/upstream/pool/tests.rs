@@ -400,7 +400,7 @@ fn a_fresh_connection_can_be_asked_for() {
         let server = Server::echo();
         let bench = Bench::new(vec![host(server.address)], limit(|t| t.max_connections = 1));
         bench.get().await.release();
-        let options = AcquireOptions { fresh: true };
+        let options = AcquireOptions { fresh: true, ..AcquireOptions::default() };
         let fresh = bench.cluster().acquire(&bench.pick(), 0, options).await.expect("room is made");
         assert!(!fresh.reused());
         fresh.release();
