@@ -68,7 +68,8 @@ pub fn new_dir() -> Result<PathBuf> {
 }
 
 impl Proxy {
-    /// Starts `kind` with one worker on a finished configuration and waits until it is ready.
+    /// Starts `kind` on a finished configuration and waits until it is ready; with one worker,
+    /// unless `args` has a `--concurrency` of its own.
     ///
     /// # Errors
     /// It ended or was not ready in time; the message holds the end of its log.
@@ -82,11 +83,14 @@ impl Proxy {
         let file = dir.join("config.yaml");
         fs::write(&file, config)?;
         let log = fs::File::create(dir.join("stderr"))?;
+        let own = args.iter().any(|arg| arg == "--concurrency");
+        let workers: &[&str] = if own { &[] } else { &["--concurrency", "1"] };
         let child = kind
             .command()?
             .arg("-c")
             .arg(&file)
-            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
+            .args(workers)
+            .args(["--disable-hot-restart", "-l", "warning"])
             .args(["--file-flush-interval-msec", "20"])
             .args(["--service-node", "node", "--service-cluster", "tests"])
             .args(args)
