@@ -204,13 +204,15 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// All when `only` is empty. A name stands for all that begin with it and a dash, too.
+    /// All when `only` is empty. What is no name stands for all that begin with it and a dash.
     pub(super) fn new(suite: Suite, only: &[String]) -> Result<Self> {
         let mut names = Vec::new();
         for wanted in only {
-            let is_meant = |name: &&str| {
-                let rest = name.strip_prefix(wanted.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            let is_name = suite.names().any(|name| name == wanted);
+            let is_meant = |name: &&str| match name.strip_prefix(wanted.as_str()) {
+                Some("") => true,
+                Some(rest) => !is_name && rest.starts_with('-'),
+                None => false,
             };
             let before = names.len();
             names.extend(suite.names().filter(is_meant).map(str::to_owned));

@@ -177,6 +177,8 @@ fn selections() {
         [1, 16, 64]
     );
     assert!(some.repeated().is_empty());
+    assert_eq!(select(Suite::Protocols, &["tls-full"]).unwrap().traffic().count(), 1);
+    assert_eq!(select(Suite::Protocols, &["tls"]).unwrap().traffic().count(), 5);
     let again = select(Suite::Protocols, &["h2load"]).unwrap();
     assert_eq!((again.traffic().count(), again.repeated().len()), (0, 4));
     assert_eq!(again.fronts(), [Front::Http2, Front::Http2Both]);

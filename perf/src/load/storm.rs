@@ -57,9 +57,9 @@ impl Handshakes {
 
 /// Opens connections to `target`, shakes hands and closes them, until `stop`.
 ///
-/// The calling thread is made less important than others on its core from now on: a generator
-/// that measures latency there must not wait for this one, or its own waiting would look like the
-/// server's.
+/// At a rate the calling thread is made less important than others on its core from now on: a
+/// generator that measures latency there must not wait for this one, or its own waiting would look
+/// like the server's.
 ///
 /// # Errors
 /// The target has no TLS, or the core is not there.
@@ -70,7 +70,9 @@ pub fn handshakes(
     stop: &AtomicBool,
 ) -> Result<Handshakes> {
     let tls = target.tls.clone().context("a storm of handshakes needs TLS")?;
-    let _ = rustix::process::setpriority_process(None, LEAST_IMPORTANT);
+    if pace != Pace::Closed {
+        let _ = rustix::process::setpriority_process(None, LEAST_IMPORTANT);
+    }
     let storm = Rc::new(Storm {
         target: target.clone(),
         tls,
