@@ -99,5 +99,7 @@ tests! {
     h1_request = 0;
     h1_response = 1;
     h1_body = 2;
-    config = 3;
+    h2_frames = 3;
+    openings = 4;
+    config = 5;
 }

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringway_wire::chars::Decimal;
-use ringway_wire::path::percent_encode;
-use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead};
+use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, grpc};
 
 use super::conn::{Conn, Work};
 use super::{account, respond};
@@ -217,7 +216,7 @@ fn send_grpc(
     let headers = &mut work.response.headers;
     headers.set(K::ContentType, b"application/grpc");
     if headers.get(K::GrpcStatus).unwrap_or_default().is_empty() {
-        let status = told.unwrap_or_else(|| grpc_status(status));
+        let status = told.unwrap_or_else(|| grpc::Status::of_http(status).0);
         headers.set(K::GrpcStatus, Decimal::new(u64::from(status)).as_bytes());
     }
     // A line of JSON ends in a line feed, which no header value may hold.
@@ -228,7 +227,7 @@ fn send_grpc(
     headers.remove(K::ContentLength);
     if !body.is_empty() && headers.get(K::GrpcMessage).unwrap_or_default().is_empty() {
         let mut message = Vec::with_capacity(body.len());
-        percent_encode(body, b"", &mut message);
+        grpc::encode_message(body, &mut message);
         headers.set(K::GrpcMessage, &message);
     }
     respond::send_head(conn, work);
@@ -247,22 +246,5 @@ pub(crate) fn record(work: &mut Work, reply: &LocalReply) {
 
 /// `application/grpc` or `application/grpc+…`, as Envoy's `Grpc::Common::isGrpcRequestHeaders`.
 pub(crate) fn is_grpc(head: &RequestHead) -> bool {
-    let Some(kind) = head.headers.get(K::ContentType) else { return false };
-    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+', ..]))
+    head.headers.get(K::ContentType).is_some_and(grpc::is_grpc)
 }
-
-/// HTTP to gRPC status (grpc/doc/http-grpc-status-mapping.md); an answer that is no gRPC is
-/// "unknown", a 200 as well.
-pub(crate) fn grpc_status(http: u16) -> u32 {
-    match http {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }
-}
-
-#[cfg(test)]
-mod tests;

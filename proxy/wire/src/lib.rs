@@ -12,6 +12,7 @@
 //! | [`message`] | [`Method`], [`Version`], [`RequestHead`], [`ResponseHead`] |
 //! | [`http1`] | parser, body decoder, encoder, keep-alive and hop-by-hop rules |
 //! | [`http2`] | frames, header compression, encoder |
+//! | [`grpc`] | message framing, statuses, deadlines |
 //! | [`tls`] | a look at a ClientHello |
 //! | [`proxy_protocol`] | the PROXY protocol, read and written |
 //! | [`error`] | who dies, whose fault it is, whether a retry is safe |
@@ -20,6 +21,7 @@
 pub mod chars;
 pub mod date;
 pub mod error;
+pub mod grpc;
 pub mod headers;
 pub mod http1;
 pub mod http2;

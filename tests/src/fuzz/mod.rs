@@ -7,7 +7,9 @@ pub mod corpus;
 pub mod cuts;
 pub mod h1_body;
 pub mod h1_message;
+pub mod h2_frames;
 pub mod mutate;
+pub mod openings;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "h1_request",
         run: h1_message::run_requests,
@@ -40,5 +42,12 @@ pub const TARGETS: [Target; 4] = [
         shared: "h1-corpus",
     },
     Target { name: "h1_body", run: h1_body::run, words: h1_body::WORDS, shared: "h1-corpus" },
+    Target {
+        name: "h2_frames",
+        run: h2_frames::run,
+        words: h2_frames::WORDS,
+        shared: "h2-corpus",
+    },
+    Target { name: "openings", run: openings::run, words: openings::WORDS, shared: "pp-corpus" },
     Target { name: "config", run: config::run, words: config::WORDS, shared: "envoy-configs" },
 ];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringway_runtime::Instant;
 use ringway_wire::chars::Decimal;
-use ringway_wire::{KnownName as K, RequestHead};
+use ringway_wire::{KnownName as K, RequestHead, grpc};
 
 use super::retry::Retry;
 use crate::http::conn::{Conn, Work, deadline};
@@ -99,7 +99,9 @@ impl Timeouts {
             head.headers.set(K::XEnvoyExpectedRqTimeoutMs, text.as_bytes());
         }
         if self.tells_grpc {
-            head.headers.set(K::GrpcTimeout, grpc_timeout_text(expected).as_bytes());
+            let mut text = Vec::with_capacity(9);
+            grpc::format_timeout(expected, &mut text);
+            head.headers.set(K::GrpcTimeout, &text);
         }
     }
 
@@ -162,38 +164,11 @@ fn at_most(limit: Duration, max: Duration) -> Duration {
     }
 }
 
-/// `grpc-timeout` (PROTOCOL-HTTP2.md): at most 8 digits and a unit; in whole milliseconds, rounded
-/// up.
+/// `grpc-timeout` in whole milliseconds, rounded up.
 pub(crate) fn grpc_timeout(head: &RequestHead) -> Option<Duration> {
-    let text = std::str::from_utf8(head.headers.get(K::GrpcTimeout)?).ok()?;
-    let digits = text.get(..text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let n: u64 = digits.parse().ok()?;
-    let ms = match text.as_bytes().last()? {
-        b'H' => n * 3_600_000,
-        b'M' => n * 60_000,
-        b'S' => n * 1000,
-        b'm' => n,
-        b'u' => n.div_ceil(1000),
-        b'n' => n.div_ceil(1_000_000),
-        _ => return None,
-    };
-    Some(Duration::from_millis(ms))
-}
-
-/// As `grpc-timeout` says it: in the smallest unit that leaves 8 digits.
-fn grpc_timeout_text(limit: Duration) -> String {
-    const MOST: u64 = 99_999_999;
-    let mut n = limit.as_millis() as u64;
-    for (unit, next) in [('m', 1000), ('S', 60), ('M', 60)] {
-        if n <= MOST {
-            return format!("{n}{unit}");
-        }
-        n /= next;
-    }
-    format!("{}H", n.min(MOST))
+    let told = grpc::parse_timeout(head.headers.get(K::GrpcTimeout)?)?;
+    let ms = told.as_nanos().div_ceil(1_000_000);
+    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
 }
 
 /// Reads a header of milliseconds and takes it off the request.

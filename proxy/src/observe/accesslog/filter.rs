@@ -113,7 +113,8 @@ impl LogFilter {
             Self::ResponseFlag(flags) if flags.is_empty() => !ctx.flags.is_empty(),
             Self::ResponseFlag(flags) => ctx.flags.intersects(*flags),
             Self::GrpcStatus { statuses, exclude } => {
-                let status = grpc::status(ctx).unwrap_or_else(|| from_http(ctx.response_code));
+                let status =
+                    grpc::status(ctx).unwrap_or_else(|| grpc::from_http(ctx.response_code));
                 let listed = status < 32 && statuses & (1 << status) != 0;
                 listed != *exclude
             }
@@ -138,18 +139,6 @@ const NO_HEADERS: [(&str, &str); 0] = [];
 fn request_draw(ctx: &LogContext<'_>) -> Option<u64> {
     let id = ctx.stream_id?.get(..8)?;
     u64::from_str_radix(id, 16).ok()
-}
-
-/// The gRPC status an HTTP status stands for.
-fn from_http(code: u16) -> u64 {
-    match code {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
 }
 
 /// The number of a gRPC status by its name in Envoy's configuration (`CANCELED` has one L there).

@@ -1,34 +1,15 @@
 //! `%GRPC_STATUS%`.
 
+use ringway_wire::grpc::Status;
+
 use super::context::LogContext;
 use super::eval::Kind;
 use super::op::GrpcFormat;
 use super::write::number;
 
-/// The statuses in order of their numbers, in camel and snake case.
-const STATUSES: [(&str, &str); 17] = [
-    ("OK", "OK"),
-    ("Canceled", "CANCELLED"),
-    ("Unknown", "UNKNOWN"),
-    ("InvalidArgument", "INVALID_ARGUMENT"),
-    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
-    ("NotFound", "NOT_FOUND"),
-    ("AlreadyExists", "ALREADY_EXISTS"),
-    ("PermissionDenied", "PERMISSION_DENIED"),
-    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
-    ("FailedPrecondition", "FAILED_PRECONDITION"),
-    ("Aborted", "ABORTED"),
-    ("OutOfRange", "OUT_OF_RANGE"),
-    ("Unimplemented", "UNIMPLEMENTED"),
-    ("Internal", "INTERNAL"),
-    ("Unavailable", "UNAVAILABLE"),
-    ("DataLoss", "DATA_LOSS"),
-    ("Unauthenticated", "UNAUTHENTICATED"),
-];
-
 /// The number of a status by its name in snake case.
 pub(crate) fn status_named(name: &str) -> Option<u64> {
-    STATUSES.iter().position(|(_, snake)| *snake == name).map(|i| i as u64)
+    Status::named(name).map(|status| u64::from(status.0))
 }
 
 /// The gRPC status of a stream: of its trailers, else of its headers, else what its HTTP status
@@ -45,18 +26,19 @@ pub(crate) fn status(ctx: &LogContext<'_>) -> Option<u64> {
     }
     match ctx.response_code {
         0 => None,
-        400 => Some(13),
-        401 => Some(16),
-        403 => Some(7),
-        404 => Some(12),
-        429 | 502 | 503 | 504 => Some(14),
-        _ => Some(2),
+        code => Some(from_http(code)),
     }
+}
+
+/// The gRPC status an HTTP status stands for.
+pub(crate) fn from_http(code: u16) -> u64 {
+    u64::from(Status::of_http(code).0)
 }
 
 pub(super) fn write_status(ctx: &LogContext<'_>, format: GrpcFormat, out: &mut Vec<u8>) -> Kind {
     let Some(status) = status(ctx) else { return Kind::Absent };
-    let names = usize::try_from(status).ok().and_then(|i| STATUSES.get(i));
+    let known = u32::try_from(status).ok().map(Status);
+    let names = known.and_then(|known| known.camel().zip(known.snake()));
     match (format, names) {
         (GrpcFormat::Camel, Some((camel, _))) => out.extend_from_slice(camel.as_bytes()),
         (GrpcFormat::Snake, Some((_, snake))) => out.extend_from_slice(snake.as_bytes()),

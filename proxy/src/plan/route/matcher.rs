@@ -206,11 +206,7 @@ fn query_value<'a>(query: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 /// `application/grpc`, alone or with `+suffix`, and a path.
 fn is_grpc<R: RouteRequest>(request: &R) -> bool {
     request.path().is_some()
-        && request.header("content-type").next().is_some_and(|value| {
-            value
-                .strip_prefix(b"application/grpc")
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
-        })
+        && request.header("content-type").next().is_some_and(ringway_wire::grpc::is_grpc)
 }
 
 /// A decimal integer with optional sign, the whole value; white space around it is allowed.

@@ -281,6 +281,11 @@ impl HeaderBlock {
         self.rules = Rules::new(role, limits);
     }
 
+    /// Notes a rule that the frame broke.
+    pub(super) fn refuse(&mut self, rule: H2Rule) {
+        self.broken = Some(rule);
+    }
+
     /// Whether all lines were valid and within the limits.
     pub(super) fn verdict(&self) -> Result<(), StreamError> {
         self.broken.map_or(Ok(()), |rule| Err(StreamError::new(rule)))

@@ -414,7 +414,10 @@ impl Decoder {
         self.state = State::Frames;
         block.begin(self.role, &self.limits);
         self.hpack.decode(bytes, block)?;
-        let verdict = open.verdict.and_then(|()| block.verdict());
+        if let Err(error) = open.verdict {
+            block.refuse(error.rule);
+        }
+        let verdict = block.verdict();
         Ok(Event::Headers { stream: open.stream, end: open.end, len, verdict })
     }
 

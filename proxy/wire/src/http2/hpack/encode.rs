@@ -117,8 +117,7 @@ const fn build_policies() -> [Policy; KnownName::COUNT] {
                 | K::KeepAlive
                 | K::ProxyConnection
                 | K::TransferEncoding
-                | K::Upgrade
-                | K::Http2Settings => Policy::Absent,
+                | K::Upgrade => Policy::Absent,
                 _ => Policy::Adaptive,
             };
         }

@@ -330,7 +330,7 @@ fn is_absent(name: &[u8]) -> bool {
     matches!(
         name,
         b"host" | b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding"
-    ) || matches!(name, b"upgrade" | b"http2-settings")
+    ) || name == b"upgrade"
 }
 
 fn stories() -> Option<PathBuf> {
