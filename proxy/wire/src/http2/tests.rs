@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::frame::{self, FrameHeader, Kind};
 use super::*;
 use crate::{KnownName, Method, RequestHead, ResponseHead, Scheme};
@@ -441,4 +443,58 @@ fn settings_are_written_and_read() {
     let twice = b"\0\x01\0\0\0\x10\0\x01\0\0\0\x20";
     let change = SettingsChange::parse(twice, Role::Server).unwrap();
     assert_eq!((change.header_table_size_min, change.header_table_size), (Some(16), Some(32)));
+}
+
+fn line() -> impl Strategy<Value = (String, String)> {
+    prop_oneof![
+        ("[a-z][a-z0-9-]{0,12}", "[ -~]{0,30}"),
+        proptest::sample::select(vec![
+            ("user-agent", "test"),
+            ("content-type", "application/json"),
+            ("authorization", "Bearer x"),
+            ("x-request-id", "1"),
+            ("grpc-timeout", "1S"),
+        ])
+        .prop_map(|(name, value)| (name.to_owned(), value.to_owned())),
+    ]
+    .prop_filter("a header of its own", |(name, _)| {
+        // Names with rules of their own, or that are joined when they come twice.
+        let known = KnownName::lookup(name.as_bytes());
+        known.is_none() || !matches!(name.as_str(), "te" | "host" | "upgrade")
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_heads_in_any_pieces(
+        heads in proptest::collection::vec(
+            ("/[!-\"$-~]{0,40}", proptest::collection::vec(line(), 0..12)), 1..8),
+        body in proptest::collection::vec(any::<u8>(), 0..50),
+        max_frame in 20u32..400,
+        piece in 1usize..60,
+    ) {
+        let (mut encoder, mut input, mut expected) = (Encoder::new(), opened(), Vec::new());
+        for (i, (path, lines)) in heads.iter().enumerate() {
+            let mut head = request();
+            head.headers.clear();
+            head.path = path.clone().into_bytes();
+            for (name, value) in lines {
+                // Once each, so that nothing is joined.
+                if !head.headers.contains(name.as_str()) {
+                    head.headers.append(name.as_str(), value.as_bytes());
+                }
+            }
+            let stream = i as u32 * 2 + 1;
+            encoder.request_head(stream, &head, None, false, max_frame, &mut input);
+            input.extend_from_slice(&frame::data_header(body.len() as u32, stream, true));
+            input.extend_from_slice(&body);
+            expected.push(Seen::Request { stream, end: false, result: Ok(head) });
+            let (data, flow) = (body.clone(), body.len() as u32);
+            expected.push(Seen::Data { stream, data, flow, end: true });
+        }
+        let limits = Limits { continuations_max: 1000, ..Limits::default() };
+        let mut seen = events(&mut Decoder::new(Role::Server, limits), &input, piece).unwrap();
+        seen.retain(|seen| !matches!(seen, Seen::Other(_)));
+        prop_assert_eq!(seen, expected);
+    }
 }
