@@ -1,8 +1,10 @@
 //! From a configuration file to a plan.
 
 pub mod compile;
+pub(crate) mod files;
 mod load;
 pub mod runtime;
+pub mod sds;
 mod validate;
 
 use std::sync::Arc;

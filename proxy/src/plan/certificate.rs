@@ -89,7 +89,7 @@ impl Certificate {
                 .filter_map(|name| name.as_str().ok().map(Box::from))
                 .collect(),
             issuer: name::rfc2253(parsed.issuer()).into(),
-            serial: serial(parsed.raw_serial()).into(),
+            serial: serial_text(parsed.raw_serial()).into(),
             sha256: sha256(der),
             spki_sha256: sha256(spki.raw),
             sans: sans(&parsed),
@@ -223,7 +223,7 @@ pub fn base64(data: &[u8]) -> String {
 }
 
 /// Hex digits of a DER integer's value, two per byte, without the byte that only says "positive".
-fn serial(raw: &[u8]) -> String {
+pub fn serial_text(raw: &[u8]) -> String {
     let zeros = raw.iter().take_while(|&&byte| byte == 0).count();
     match raw.get(zeros..) {
         Some(digits) if !digits.is_empty() => hex(digits),

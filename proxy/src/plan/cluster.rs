@@ -35,6 +35,8 @@ pub struct Cluster {
     pub lb: Lb,
     /// `common_lb_config`.
     pub panic_threshold_percent: f64,
+    /// `transport_socket`.
+    pub transport: super::transport::Upstream,
     /// `connect_timeout`, default 5 s.
     pub connect_timeout: Duration,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.

@@ -17,6 +17,7 @@ pub mod network;
 pub mod reply;
 pub mod route;
 pub mod tcp;
+pub mod tls;
 pub mod transport;
 
 use std::fmt;

@@ -1,11 +1,17 @@
 //! Transport sockets, compiled.
 
+use std::sync::Arc;
+
+use super::tls::{ClientContext, ServerContext};
+
 /// What a filter chain does to the bytes of a downstream connection.
 #[derive(Debug, Clone, Default)]
 pub enum Downstream {
     /// `envoy.transport_sockets.raw_buffer`, or none: nothing.
     #[default]
     Raw,
+    /// `envoy.transport_sockets.tls` with a `DownstreamTlsContext`.
+    Tls(Arc<ServerContext>),
 }
 
 /// What a cluster does to the bytes of its connections.
@@ -14,6 +20,8 @@ pub enum Upstream {
     /// `envoy.transport_sockets.raw_buffer`, or none: nothing.
     #[default]
     Raw,
+    /// `envoy.transport_sockets.tls` with an `UpstreamTlsContext`.
+    Tls(Arc<ClientContext>),
 }
 
 /// A TLV of the PROXY protocol: type and value.

@@ -3,22 +3,27 @@
 //! A [`Stream`] looks to its user as a connection of the runtime does, whatever is done to the bytes
 //! on their way.
 
-#[allow(dead_code, reason = "filled by handshakes")]
 pub(crate) mod tls;
 
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ringway_runtime as runtime;
 use ringway_runtime::{Chain, Chunk, SockAddr};
+
+use crate::observe::stats::ShardStats;
+use crate::plan::transport as plan;
 
 /// A connection, as the codecs see it. The methods mean what those of [`runtime::Stream`] mean,
 /// in terms of plain bytes.
 pub(crate) enum Stream {
     /// The bytes of the connection are the bytes of the codec (`raw_buffer`).
     Plain(runtime::Stream),
+    /// The bytes of the codec are in TLS records.
+    Tls(Box<tls::TlsStream>),
 }
 
 impl Stream {
@@ -27,6 +32,7 @@ impl Stream {
     pub(crate) fn tls(&self) -> Option<&Rc<tls::TlsInfo>> {
         match self {
             Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.info()),
         }
     }
 
@@ -34,6 +40,7 @@ impl Stream {
     pub(crate) fn raw(&self) -> &runtime::Stream {
         match self {
             Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.raw(),
         }
     }
 
@@ -45,6 +52,7 @@ impl Stream {
     pub(crate) fn into_plain(self) -> Result<runtime::Stream, Self> {
         match self {
             Self::Plain(stream) => Ok(stream),
+            Self::Tls(_) => Err(self),
         }
     }
 
@@ -55,6 +63,7 @@ impl Stream {
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
         match self {
             Self::Plain(stream) => stream.poll_recv(cx),
+            Self::Tls(stream) => stream.poll_recv(cx),
         }
     }
 
@@ -84,6 +93,16 @@ impl Stream {
     pub(crate) fn try_recv(&self) -> Option<io::Result<Option<Chunk>>> {
         match self {
             Self::Plain(stream) => stream.try_recv(),
+            Self::Tls(stream) => stream.try_recv(),
+        }
+    }
+
+    /// Puts bytes back in front of what is received next.
+    #[allow(dead_code, reason = "for those who look before they take")]
+    pub(crate) fn unread(&self, chunk: Chunk) {
+        match self {
+            Self::Plain(stream) => stream.unread(chunk),
+            Self::Tls(stream) => stream.unread(chunk),
         }
     }
 
@@ -99,18 +118,25 @@ impl Stream {
 
     /// The peer's end, or an error, has been seen.
     pub(crate) fn readable_closed(&self) -> bool {
-        self.raw().readable_closed()
+        match self {
+            Self::Plain(stream) => stream.readable_closed(),
+            Self::Tls(stream) => stream.readable_closed(),
+        }
     }
 
     /// Ready when there is data, the peer's end or an error to receive.
     pub(crate) fn poll_closed_or_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.raw().poll_closed_or_readable(cx)
+        match self {
+            Self::Plain(stream) => stream.poll_closed_or_readable(cx),
+            Self::Tls(stream) => stream.poll_closed_or_readable(cx),
+        }
     }
 
     /// Queues bytes.
     pub(crate) fn write(&self, chunk: Chunk) {
         match self {
             Self::Plain(stream) => stream.write(chunk),
+            Self::Tls(stream) => stream.write(chunk),
         }
     }
 
@@ -119,6 +145,7 @@ impl Stream {
     pub(crate) fn write_chain(&self, chain: Chain) {
         match self {
             Self::Plain(stream) => stream.write_chain(chain),
+            Self::Tls(stream) => stream.write_chain(chain),
         }
     }
 
@@ -149,6 +176,7 @@ impl Stream {
     pub(crate) fn shutdown_write(&self) {
         match self {
             Self::Plain(stream) => stream.shutdown_write(),
+            Self::Tls(stream) => stream.shutdown_write(),
         }
     }
 
@@ -156,6 +184,7 @@ impl Stream {
     pub(crate) fn reset(self) {
         match self {
             Self::Plain(stream) => stream.reset(),
+            Self::Tls(stream) => stream.reset(),
         }
     }
 
@@ -165,6 +194,72 @@ impl Stream {
     /// That of `getsockname`.
     pub(crate) fn local_addr(&self) -> io::Result<SockAddr> {
         self.raw().local_addr()
+    }
+}
+
+/// What a connection to an upstream needs to know besides its cluster's configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ConnectHints<'a> {
+    /// The server name, in place of the configured one (`auto_sni`).
+    pub(crate) sni: Option<&'a str>,
+    /// A name that the server's certificate must have (`auto_san_validation`).
+    pub(crate) san: Option<&'a str>,
+    /// The host's name, where it has one (`auto_host_sni`).
+    pub(crate) host_name: Option<&'a str>,
+    /// Protocols to offer where the configuration names none, most preferred first.
+    pub(crate) alpn: &'a [&'a [u8]],
+}
+
+/// Why there is no connection above the one there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HandshakeError {
+    /// `transport_socket_connect_timeout` was over.
+    TimedOut,
+    /// Why, as access logs print it (`%DOWNSTREAM_TRANSPORT_FAILURE_REASON%`).
+    Failed(String),
+}
+
+/// Does what a filter chain asks for before the first byte of its protocol: a TLS handshake, or
+/// nothing. `timeout` is `transport_socket_connect_timeout`; zero is none. Bytes that were read
+/// already, to look at them, are given back to the stream before.
+///
+/// # Errors
+/// Why the client gets no connection. Statistics of the transport know by then; the caller counts
+/// `downstream_cx_transport_socket_connect_timeout`.
+pub(crate) async fn accept(
+    gate: &tls::Gate,
+    stats: &ShardStats,
+    plan: &plan::Downstream,
+    stream: runtime::Stream,
+    timeout: Duration,
+) -> Result<Stream, HandshakeError> {
+    match plan {
+        plan::Downstream::Raw => Ok(Stream::Plain(stream)),
+        plan::Downstream::Tls(context) => {
+            let stream = tls::accept(gate, stats, context, stream, timeout).await?;
+            Ok(Stream::Tls(Box::new(stream)))
+        }
+    }
+}
+
+/// Does what a cluster asks for before the first byte of its protocol. The caller limits the time
+/// (`connect_timeout`).
+///
+/// # Errors
+/// Why there is no connection. Statistics of the transport know by then.
+pub(crate) async fn connect(
+    gate: &tls::Gate,
+    stats: &ShardStats,
+    plan: &plan::Upstream,
+    stream: runtime::Stream,
+    hints: &ConnectHints<'_>,
+) -> Result<Stream, HandshakeError> {
+    match plan {
+        plan::Upstream::Raw => Ok(Stream::Plain(stream)),
+        plan::Upstream::Tls(context) => {
+            let stream = tls::connect(gate, stats, context, stream, hints).await?;
+            Ok(Stream::Tls(Box::new(stream)))
+        }
     }
 }
 
@@ -178,6 +273,7 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(stream) => f.debug_tuple("Plain").field(stream).finish(),
+            Self::Tls(stream) => f.debug_tuple("Tls").field(stream).finish(),
         }
     }
 }

@@ -70,6 +70,8 @@ pub(in crate::upstream) struct ShardCx {
     pub(in crate::upstream) outbox: Rc<dyn Outbox>,
     /// Health checks under way on this shard.
     pub(in crate::upstream) checks: Rc<slots::Slots>,
+    /// Turns of TLS handshakes on this shard.
+    pub(in crate::upstream) gate: crate::transport::tls::Gate,
 }
 
 impl ShardCx {
@@ -97,8 +99,14 @@ impl Upstreams {
             stats,
             outbox,
             checks: slots::Slots::new(CHECKS_MAX),
+            gate: Default::default(),
         });
         Self { shard, clusters: RefCell::default(), names: RefCell::default() }
+    }
+
+    /// Turns of TLS handshakes on this shard, for those with clients as well.
+    pub(crate) fn gate(&self) -> &crate::transport::tls::Gate {
+        &self.shard.gate
     }
 
     /// Takes over the clusters of a plan: those whose `Arc` is the same go on untouched, others are

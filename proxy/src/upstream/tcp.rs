@@ -18,8 +18,8 @@ use super::cluster::{ShardCluster, Shared};
 use super::host::ShardHost;
 use super::limits::Resource;
 use super::outlier::{self, Outcome};
-use super::pool::{AcquireError, connect_host, failure, timed_out};
-use crate::transport::Stream;
+use super::pool::{AcquireError, connect_transport, timed_out};
+use crate::transport::{ConnectHints, Stream};
 
 /// TCP proxying is always of the default routing priority.
 const PRIORITY: super::Priority = 0;
@@ -49,19 +49,10 @@ impl ShardCluster {
     ) -> Result<TcpConn, AcquireError> {
         let attempt = Attempt::begin(self.shared(), host)?;
         let plan = &self.shared().plan;
-        let connect = connect_host(host.plan(), &self.shared().connect);
-        let done = match runtime::timeout(plan.connect_timeout, connect).await {
-            Ok(Ok(stream)) => {
-                if let Some(header) = header {
-                    let stats = &self.shared().shard.stats;
-                    stats.add(plan.stats.upstream_cx_tx_bytes_total(), header.len() as u64);
-                    stream.write(Chunk::copy_from(&header));
-                }
-                Ok(Stream::from(stream))
-            }
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(timed_out()),
-        };
+        let hints = ConnectHints::default();
+        let connect = connect_transport(self.shared(), host.plan(), header.as_deref(), &hints);
+        let done = runtime::timeout(plan.connect_timeout, connect).await;
+        let done = done.unwrap_or_else(|_| Err(timed_out()));
         match done {
             Ok(stream) => Ok(attempt.succeeded(stream)),
             Err(error) => Err(attempt.failed(error)),

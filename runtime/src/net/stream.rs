@@ -169,11 +169,22 @@ impl Stream {
         self.shared.io.borrow_mut().shutdown_write(self.index);
     }
 
+    /// Sends a few last bytes, if nothing is queued before them and the kernel takes them at once;
+    /// drops them otherwise. For a goodbye right before the stream is dropped.
+    pub fn send_now(&self, last: Chunk) {
+        self.shared.io.borrow_mut().send_last(self.index, last);
+    }
+
     /// Closes the connection. The same as dropping it.
     pub fn close(self) {}
 
     /// Closes the connection with a reset instead of a FIN.
     pub fn reset(self) {
+        self.shared.io.borrow_mut().reset_stream(self.index);
+    }
+
+    /// Makes the drop of this stream a [`Stream::reset`].
+    pub fn reset_when_dropped(&self) {
         self.shared.io.borrow_mut().reset_stream(self.index);
     }
 

@@ -24,6 +24,25 @@ impl Io {
         }
     }
 
+    /// Sends what nothing is queued before, without waiting for the end of the turn; drops it
+    /// where that cannot be.
+    pub(crate) fn send_last(&mut self, index: u32, chunk: Chunk) {
+        let slot = &mut self.streams[index as usize];
+        if slot.write_error != 0 || slot.shutdown_wanted || slot.queued() > 0 {
+            return;
+        }
+        if let Driver::Uring(_) = self.driver {
+            // A submission would be cancelled with the stream.
+            let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+            if let Ok(fd) = slot.sock.fd() {
+                let _ = rustix::net::send(fd, &chunk, flags);
+            }
+            return;
+        }
+        slot.send.push(chunk);
+        self.flush(index);
+    }
+
     /// Queues several chunks.
     pub(crate) fn write_chain(&mut self, index: u32, mut chain: Chain) {
         let slot = &mut self.streams[index as usize];

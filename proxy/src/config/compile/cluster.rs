@@ -43,9 +43,6 @@ pub(crate) fn compile(
     track_stats(cx, at, track_cluster_stats.as_ref());
     preconnect(cx, at, preconnect_policy.as_ref());
     subsets(cx, at, lb_subset_config.as_ref());
-    let socket_at = at.field("transport_socket");
-    let (proxy_protocol, ()) =
-        proxy_protocol::compile(cx, &socket_at, transport_socket.as_ref(), transport::raw_only);
     warming(cx, at, *wait_for_warm_on_init);
     let discovery = discovery::compile(cx, at, cluster);
     if eds_cluster_config.is_some() && discovery.is_some() {
@@ -56,6 +53,13 @@ pub(crate) fn compile(
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let stat_name: Arc<str> = Arc::from(stat_name.replace(':', "_"));
+    let scope = format!("cluster.{stat_name}.");
+    let socket_at = at.field("transport_socket");
+    let inner = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
+        transport::upstream(cx, at, socket, &scope)
+    };
+    let (proxy_protocol, transport) =
+        proxy_protocol::compile(cx, &socket_at, transport_socket.as_ref(), inner);
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
     let health_checks = health::compile(cx, &at.field("health_checks"), health_checks);
@@ -72,6 +76,7 @@ pub(crate) fn compile(
         discovery,
         lb: lb?,
         panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),
+        transport,
         connect_timeout: connect_timeout_of(cx, at, *connect_timeout),
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
         limits: Arc::new(Limits::new(&circuit_breakers)),

@@ -48,6 +48,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) shards: usize,
     /// Resolvers of clusters that name none; empty means the system's.
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
+    /// `static_resources.secrets`.
+    pub(crate) secrets: super::tls::Secrets,
     findings: Vec<Invalid>,
     clusters: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, ClusterId, RandomState>,
@@ -62,6 +64,7 @@ impl<'a> Cx<'a> {
             registry,
             shards,
             resolvers: Vec::new(),
+            secrets: Vec::new(),
             findings: Vec::new(),
             clusters: Vec::new(),
             ids: HashMap::default(),

@@ -18,7 +18,6 @@ use super::{http, tcp_proxy, transport};
 use crate::observe::stats::{ConnectionLimitStats, ListenerHttpStats};
 use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
 use crate::plan::network::{Active, ConnectionLimit};
-use crate::plan::transport::Downstream;
 
 /// A network filter: how its configuration is compiled.
 struct Kind {
@@ -85,13 +84,15 @@ pub(super) fn compile(
     } = chain;
     let use_proxy_proto = use_proxy_proto.unwrap_or_default();
     refuse!(cx, at, use_proxy_proto);
-    transport::raw_only(cx, &at.field("transport_socket"), transport_socket.as_ref());
+    let scope = format!("listener.{stat_prefix}.");
+    let socket_at = at.field("transport_socket");
+    let transport = transport::downstream(cx, &socket_at, transport_socket.as_ref(), &scope);
     let timeout_at = at.field("transport_socket_connect_timeout");
     let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
     let (network, terminal) = network_filters(cx, &at.field("filters"), filters, stat_prefix);
     Some(FilterChain {
         name: cx.text(name),
-        transport: Downstream::Raw,
+        transport,
         transport_connect_timeout: timeout,
         network,
         terminal: terminal?,

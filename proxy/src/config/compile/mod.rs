@@ -46,6 +46,7 @@ mod set;
 mod tcp_proxy;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod upgrade;
 mod upstream_http;
@@ -106,8 +107,7 @@ pub fn compile(
     let api::bootstrap::StaticResources { listeners, clusters, secrets } = resources;
     let root = At::root();
     let at = root.field("static_resources");
-    // Certificates, which TLS alone reads.
-    set::refuse!(cx, &at, secrets);
+    check_secrets(&mut cx, &at.field("secrets"), secrets);
     let bind = bootstrap.cluster_manager.as_ref().and_then(|m| m.upstream_bind_config.as_ref());
     let mut compiled = Vec::with_capacity(clusters.len());
     let clusters_at = at.field("clusters");
@@ -131,6 +131,18 @@ pub fn compile(
     let plan = Plan { version: 1, listeners, clusters, cluster_ids };
     let bootstrap::Rest { node, admin, stats_flush_interval } = rest;
     (Some(Compiled { plan, admin, node, stats_flush_interval }), findings)
+}
+
+/// Secrets of the bootstrap are looked up by name; each is read where it is used.
+fn check_secrets(cx: &mut Cx<'_>, at: &At<'_>, secrets: &tls::Secrets) {
+    for (index, secret) in secrets.iter().enumerate() {
+        if cx.secrets.iter().any(|other| other.name == secret.name) {
+            let message = format!("Duplicate static secret name {}", secret.name);
+            cx.invalid(&at.index(index).field("name"), message);
+        } else {
+            cx.secrets.push(secret.clone());
+        }
+    }
 }
 
 fn listeners_of(

@@ -11,6 +11,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::re2;
 use super::set::refuse;
+use crate::config::files::read_file;
 use crate::plan::route::{CaseSensitivity, Fraction, StringMatch};
 
 /// A duration, or `default` where there is none. Negative ones are wrong, and beyond 290 years.
@@ -228,20 +229,6 @@ pub(crate) fn data_source(
             None
         }
     }
-}
-
-/// A file that a field names. Devices and pipes may never end, so only regular files are read; what
-/// lies in `/dev`, `/proc` or `/sys` is refused by Envoy too ("Invalid path").
-fn read_file(path: &str) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("cannot read '{path}': {error}");
-    let real = std::fs::canonicalize(path).map_err(failed)?;
-    if ["/dev", "/proc", "/sys"].iter().any(|folder| real.starts_with(folder)) {
-        return Err(format!("'{path}' is no file to read: not below /dev, /proc or /sys"));
-    }
-    if !std::fs::metadata(&real).map_err(failed)?.is_file() {
-        return Err(format!("'{path}' is not a regular file"));
-    }
-    std::fs::read(&real).map_err(failed)
 }
 
 /// A `google.protobuf.Value` as JSON.

@@ -33,8 +33,8 @@ pub use blocks::{
     HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
     ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
     ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats, RouterStats, RuntimeStats,
-    ServerStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats,
-    WorkerListenerStats,
+    ServerStats, SslFactoryStats, SslStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats,
+    TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,

@@ -379,7 +379,7 @@ pub enum ValueMatch {
 }
 
 /// `StringMatcher`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum StringMatch {
     /// Equal.
     Exact(Arc<str>, CaseSensitivity),

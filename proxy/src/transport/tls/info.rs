@@ -33,12 +33,17 @@ pub(crate) struct TlsInfo {
     /// The peer's certificates as it sent them, its own first; empty where it sent none.
     chain: Box<[CertificateDer<'static>]>,
     leaf: OnceCell<Option<Box<Certificate>>>,
+    /// The certificates above the peer's on the path that was verified, the root last.
+    issuers: Box<[Arc<[u8]>]>,
 }
 
 impl TlsInfo {
     /// Facts with a peer's chain.
-    pub(super) fn with_chain(chain: Box<[CertificateDer<'static>]>) -> Self {
-        Self { chain, ..Self::default() }
+    pub(super) fn with_chain(
+        chain: Box<[CertificateDer<'static>]>,
+        issuers: Box<[Arc<[u8]>]>,
+    ) -> Self {
+        Self { chain, issuers, ..Self::default() }
     }
 
     /// The peer sent a certificate.
@@ -52,9 +57,13 @@ impl TlsInfo {
         self.leaf.get_or_init(parse).as_deref()
     }
 
-    /// Every certificate the peer sent, taken apart.
+    /// The peer's chain, taken apart, its own certificate first: as it was verified, up to the
+    /// root; as it was sent, where it was not.
     pub(crate) fn peer_chain(&self) -> impl Iterator<Item = Certificate> + '_ {
-        self.chain.iter().filter_map(|der| Certificate::parse(der).ok())
+        let sent = if self.issuers.is_empty() { self.chain.len() } else { 1 };
+        let sent = self.chain.iter().take(sent).map(|der| &**der);
+        let ders = sent.chain(self.issuers.iter().map(|der| &**der));
+        ders.filter_map(|der| Certificate::parse(der).ok())
     }
 
     /// The peer's certificate as in `Cert=` of `x-forwarded-client-cert`: PEM, percent-encoded.

@@ -1,5 +1,43 @@
-//! TLS.
+//! TLS: handshakes by rustls, records by our own record layer.
 
+mod accept;
+mod connect;
+mod count;
+mod gate;
+mod handshake;
+mod hello;
 mod info;
+mod post;
+mod record;
+mod stream;
+#[cfg(test)]
+mod tests;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ringway_runtime as runtime;
+
+pub(crate) use accept::accept;
+pub(crate) use connect::connect;
+pub(crate) use gate::Gate;
 pub(crate) use info::TlsInfo;
+pub(crate) use stream::TlsStream;
+
+/// How long a peer has to read the alert that ended its handshake.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Both ends of a connection, for key logs.
+fn addresses(raw: &runtime::Stream) -> Option<(IpAddr, IpAddr)> {
+    let local = raw.local_addr().ok()?.as_inet()?;
+    let remote = raw.peer_addr().ok()?.as_inet()?;
+    Some((local.ip(), remote.ip()))
+}
+
+/// Lets the last alert get through: reads on, for a moment, what is of no use any more.
+fn linger(raw: runtime::Stream) {
+    runtime::spawn(async move {
+        let gone = async { while let Ok(Some(_)) = raw.recv().await {} };
+        let _ = runtime::timeout(LINGER, gone).await;
+    });
+}

@@ -12,7 +12,8 @@ use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive
 use super::conn::Conn;
 use super::{AcquireError, Pool};
 use crate::plan::{Address, Cluster, Host};
-use crate::transport::Stream;
+use crate::transport::{self, ConnectHints, HandshakeError, Stream};
+use crate::upstream::cluster::Shared;
 
 /// Between the starts of two attempts at addresses of one host (RFC 8305 section 5; Envoy's value).
 const NEXT_ATTEMPT: Duration = Duration::from_millis(300);
@@ -63,17 +64,12 @@ impl Pool {
         runtime::spawn(async move {
             let (born, generation) = (runtime::now(), pool.generation.get());
             let plan = &pool.shared.plan;
-            let connect = pin!(connect_host(&pool.host, &pool.shared.connect));
+            let hints = ConnectHints::default();
+            let connect =
+                pin!(connect_transport(&pool.shared, &pool.host, pool.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
-                Ok(Ok(stream)) => {
-                    if let Some(header) = &pool.header {
-                        let (stats, names) = (&pool.shared.shard.stats, &pool.shared.plan.stats);
-                        stats.add(names.upstream_cx_tx_bytes_total(), header.len() as u64);
-                        stream.write(Chunk::copy_from(header));
-                    }
-                    pool.connected(pool.new_conn(stream.into(), born, generation));
-                }
-                Ok(Err(error)) => pool.connect_failed(born, &failure(&error)),
+                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream, born, generation)),
+                Ok(Err(error)) => pool.connect_failed(born, &error),
                 Err(_) => pool.connect_failed(born, &timed_out()),
             }
         });
@@ -116,6 +112,31 @@ fn os_message(error: &io::Error) -> String {
         text.truncate(at);
     }
     text
+}
+
+/// Connects to a host and does what the cluster's transport socket asks for; `header`, if there is
+/// one, goes before all else. The caller limits the time.
+pub(in crate::upstream) async fn connect_transport(
+    shared: &Shared,
+    host: &Host,
+    header: Option<&[u8]>,
+    hints: &ConnectHints<'_>,
+) -> Result<Stream, AcquireError> {
+    let raw = connect_host(host, &shared.connect).await.map_err(|error| failure(&error))?;
+    let shard = &shared.shard;
+    if let Some(header) = header {
+        let names = &shared.plan.stats;
+        shard.stats.add(names.upstream_cx_tx_bytes_total(), header.len() as u64);
+        raw.write(Chunk::copy_from(header));
+    }
+    let name = (!host.info.hostname.is_empty()).then_some(&*host.info.hostname);
+    let hints = ConnectHints { host_name: hints.host_name.or(name), ..*hints };
+    let plan = &shared.plan.transport;
+    let connected = transport::connect(&shard.gate, &shard.stats, plan, raw, &hints).await;
+    connected.map_err(|error| match error {
+        HandshakeError::TimedOut => timed_out(),
+        HandshakeError::Failed(error) => AcquireError::ConnectFailure { timeout: false, error },
+    })
 }
 
 /// Connects to a host. With several addresses the next is tried when one fails or is slow; the

@@ -31,7 +31,7 @@ use crate::plan::host_page::HostPage;
 
 pub use acquire::{Acquire, AcquireError, AcquireOptions};
 pub use conn::PooledConn;
-pub(super) use connect::{connect_host, connect_options, failure, sock_addr, timed_out};
+pub(super) use connect::{connect_options, connect_transport, sock_addr, timed_out};
 pub(super) use reaper::Reaper;
 
 use conn::{ClosedBy, Conn};

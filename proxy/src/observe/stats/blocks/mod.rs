@@ -8,6 +8,7 @@ mod listener;
 mod process;
 mod route;
 mod tcp;
+mod tls;
 
 pub use cluster::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, HealthCheckStats,
@@ -26,6 +27,7 @@ pub use process::{
 };
 pub use route::RouteStats;
 pub use tcp::TcpStats;
+pub use tls::{SslFactoryStats, SslStats};
 
 /// The suffix of a statistic: given, or its own name.
 macro_rules! suffix {

@@ -1,0 +1,266 @@
+//! `CertificateValidationContext`, alone and combined.
+
+use prost::Message;
+use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
+use ringway_xds::api::envoy::r#type::matcher::v3 as matcher;
+
+use super::certificate::{source, watched};
+use super::secrets;
+use crate::config::compile::at::At;
+use crate::config::compile::cx::Cx;
+use crate::config::compile::scalar::{extension, string_match};
+use crate::config::compile::set::refuse;
+use crate::plan::tls::{SanKind, SanMatch, ValidationRecipe};
+
+/// Compiles whichever form of validation context there is; `None` after an error, and
+/// `Some(None)` where there is none.
+pub(super) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    context: Option<&api::common_tls_context::ValidationContextType>,
+) -> Option<Option<ValidationRecipe>> {
+    use api::common_tls_context::ValidationContextType as Type;
+    let recipe = match context {
+        None => return Some(None),
+        Some(Type::ValidationContext(context)) => {
+            one(cx, &at.field("validation_context"), "", context)
+        }
+        Some(Type::ValidationContextSdsSecretConfig(config)) => {
+            let at = at.field("validation_context_sds_secret_config");
+            secrets::validation(cx, &at, config, None)
+        }
+        Some(Type::CombinedValidationContext(combined)) => {
+            combine(cx, &at.field("combined_validation_context"), combined)
+        }
+        Some(Type::ValidationContextCertificateProvider(_)) => {
+            cx.unsupported(&at.field("validation_context_certificate_provider"));
+            None
+        }
+        Some(Type::ValidationContextCertificateProviderInstance(_)) => {
+            cx.unsupported(&at.field("validation_context_certificate_provider_instance"));
+            None
+        }
+    };
+    recipe.map(Some)
+}
+
+/// The secret is laid over the default: fields it sets win, lists grow (Envoy's `MergeFrom`).
+fn combine(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    combined: &api::common_tls_context::CombinedCertificateValidationContext,
+) -> Option<ValidationRecipe> {
+    let api::common_tls_context::CombinedCertificateValidationContext {
+        default_validation_context,
+        validation_context_sds_secret_config,
+        validation_context_certificate_provider,
+        validation_context_certificate_provider_instance,
+    } = combined;
+    refuse!(cx, at, validation_context_certificate_provider);
+    refuse!(cx, at, validation_context_certificate_provider_instance);
+    let default = default_validation_context.as_ref();
+    match validation_context_sds_secret_config {
+        Some(config) => {
+            let at = at.field("validation_context_sds_secret_config");
+            secrets::validation(cx, &at, config, default)
+        }
+        None => {
+            let empty = api::CertificateValidationContext::default();
+            let at = at.field("default_validation_context");
+            one(cx, &at, "", default.unwrap_or(&empty))
+        }
+    }
+}
+
+/// Lays one context over another, as protobuf merges messages.
+pub(super) fn merged(
+    default: &api::CertificateValidationContext,
+    over: &api::CertificateValidationContext,
+) -> api::CertificateValidationContext {
+    let mut out = default.clone();
+    // What was encoded a moment ago decodes.
+    let _ = out.merge(over.encode_to_vec().as_slice());
+    out
+}
+
+/// Compiles one context. `name` is that of its secret.
+pub(super) fn one(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    name: &str,
+    context: &api::CertificateValidationContext,
+) -> Option<ValidationRecipe> {
+    let api::CertificateValidationContext {
+        trusted_ca,
+        ca_certificate_provider_instance,
+        system_root_certs,
+        watched_directory,
+        verify_certificate_spki,
+        verify_certificate_hash,
+        match_typed_subject_alt_names,
+        match_subject_alt_names,
+        require_signed_certificate_timestamp,
+        crl,
+        allow_expired_certificate,
+        trust_chain_verification,
+        custom_validator_config,
+        only_verify_leaf_cert_crl,
+        max_verify_depth,
+        suppress_client_ca_list,
+    } = context;
+    let require_signed_certificate_timestamp =
+        require_signed_certificate_timestamp.unwrap_or_default();
+    refuse!(cx, at, ca_certificate_provider_instance, system_root_certs);
+    refuse!(cx, at, require_signed_certificate_timestamp);
+    if let Some(validator) = custom_validator_config {
+        extension(cx, &at.field("custom_validator_config"), validator);
+    }
+    watched(cx, at, watched_directory.as_ref());
+    let untrusted = api::certificate_validation_context::TrustChainVerification::AcceptUntrusted;
+    let mut sans =
+        typed_sans(cx, &at.field("match_typed_subject_alt_names"), match_typed_subject_alt_names);
+    sans.extend(untyped_sans(cx, &at.field("match_subject_alt_names"), match_subject_alt_names));
+    let sans_wanted =
+        !match_typed_subject_alt_names.is_empty() || !match_subject_alt_names.is_empty();
+    if trusted_ca.is_none() && sans_wanted {
+        let message = "SAN-based verification of peer certificates without trusted CA is insecure \
+                       and not allowed";
+        cx.invalid(at, message);
+    }
+    if trusted_ca.is_none() && *allow_expired_certificate {
+        let message = "Certificate validity period is always ignored without trusted CA";
+        cx.invalid(&at.field("allow_expired_certificate"), message);
+    }
+    let in_data = |s: &Option<ringway_xds::api::envoy::config::core::v3::DataSource>| {
+        s.as_ref().is_some_and(|source| source.watched_directory.is_some())
+    };
+    let watch = watched_directory.is_some() || in_data(trusted_ca) || in_data(crl);
+    let trusted_ca = match trusted_ca {
+        Some(data) => Some(source(cx, &at.field("trusted_ca"), data)?),
+        None => None,
+    };
+    let crl = match crl {
+        Some(data) => Some(source(cx, &at.field("crl"), data)?),
+        None => None,
+    };
+    Some(ValidationRecipe {
+        name: cx.text(name),
+        trusted_ca,
+        crl,
+        watched: watch,
+        only_leaf_crl: *only_verify_leaf_cert_crl,
+        allow_expired: *allow_expired_certificate,
+        accept_untrusted: *trust_chain_verification == untrusted as i32,
+        max_depth: max_verify_depth.map(|depth| depth as usize),
+        sans,
+        hashes: hashes(cx, &at.field("verify_certificate_hash"), verify_certificate_hash),
+        spkis: spkis(cx, &at.field("verify_certificate_spki"), verify_certificate_spki),
+        suppress_ca_list: *suppress_client_ca_list,
+    })
+}
+
+fn typed_sans(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::SubjectAltNameMatcher]) -> Vec<SanMatch> {
+    use api::subject_alt_name_matcher::SanType;
+    let mut out = Vec::new();
+    for (index, entry) in list.iter().enumerate() {
+        let at = at.index(index);
+        let api::SubjectAltNameMatcher { san_type, matcher, oid } = entry;
+        let kind = match SanType::try_from(*san_type) {
+            Ok(SanType::Dns) => SanKind::Dns,
+            Ok(SanType::Uri) => SanKind::Uri,
+            Ok(SanType::Email) => SanKind::Email,
+            Ok(SanType::IpAddress) => SanKind::Ip,
+            Ok(SanType::OtherName) if oid.is_empty() => {
+                cx.invalid(&at.field("oid"), "OTHER_NAME requires an OID");
+                continue;
+            }
+            Ok(SanType::OtherName) => SanKind::Other(oid.as_str().into()),
+            // The schema lets no other value through.
+            Ok(SanType::Unspecified) | Err(_) => continue,
+        };
+        let Some(matcher) = matcher else { continue };
+        let matcher = string_match(cx, &at.field("matcher"), matcher);
+        out.extend(matcher.map(|matcher| SanMatch { kind, matcher }));
+    }
+    out
+}
+
+/// Matchers without a type look at names of four types.
+fn untyped_sans(cx: &mut Cx<'_>, at: &At<'_>, list: &[matcher::StringMatcher]) -> Vec<SanMatch> {
+    let mut out = Vec::new();
+    for (index, matcher) in list.iter().enumerate() {
+        let Some(matcher) = string_match(cx, &at.index(index), matcher) else { continue };
+        for kind in [SanKind::Dns, SanKind::Uri, SanKind::Email, SanKind::Ip] {
+            out.push(SanMatch { kind, matcher: matcher.clone() });
+        }
+    }
+    out
+}
+
+/// SHA-256 in hex, colons allowed.
+fn hashes(cx: &mut Cx<'_>, at: &At<'_>, list: &[String]) -> Vec<[u8; 32]> {
+    let mut out = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        let digits = text.replace(':', "");
+        match unhex(&digits) {
+            Some(hash) => out.push(hash),
+            None => {
+                let message = format!("Invalid hex-encoded SHA-256 {text}");
+                cx.invalid_allowed(&at.index(index), message, "64 hex digits");
+            }
+        }
+    }
+    out
+}
+
+fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(out)
+}
+
+/// SHA-256 in base64.
+fn spkis(cx: &mut Cx<'_>, at: &At<'_>, list: &[String]) -> Vec<[u8; 32]> {
+    let mut out = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        match unbase64(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+            Some(hash) => out.push(hash),
+            None => {
+                let message = format!("Invalid base64-encoded SHA-256 {text}");
+                cx.invalid_allowed(&at.index(index), message, "32 bytes in base64");
+            }
+        }
+    }
+    out
+}
+
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let body = text.trim_end_matches('=');
+    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for byte in body.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    Some(out)
+}

@@ -1,0 +1,82 @@
+//! The client's side of a handshake.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_runtime as runtime;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{DnsName, ServerName};
+
+use super::count;
+use super::gate::Gate;
+use super::handshake::{Conn, Failed, Handshake, Input, take_over};
+use super::stream::TlsStream;
+use crate::observe::stats::ShardStats;
+use crate::plan::tls::ClientContext;
+use crate::plan::tls::notes::Notes;
+use crate::transport::{ConnectHints, HandshakeError};
+
+/// Does a handshake with a server. Who calls limits its time.
+///
+/// # Errors
+/// Why there is no TLS connection. The statistics know by then.
+pub(crate) async fn connect(
+    gate: &Gate,
+    stats: &ShardStats,
+    context: &ClientContext,
+    raw: runtime::Stream,
+    hints: &ConnectHints<'_>,
+) -> Result<TlsStream, HandshakeError> {
+    let began = runtime::now();
+    let name = match hints.sni {
+        Some(sni) => Some(Arc::from(sni)),
+        None => context.server_name(hints.host_name),
+    };
+    let conn = match client(context, name.as_deref(), hints.alpn) {
+        Ok(conn) => conn,
+        Err(reason) => {
+            let failed = Failed::new(reason, true);
+            return Err(count::failed(stats, &context.stats, failed));
+        }
+    };
+    let notes = Notes {
+        expected_san: hints.san.map(Arc::from),
+        addresses: super::addresses(&raw),
+        ..Notes::default()
+    };
+    let input = Input::new(Vec::new());
+    let mut handshake = Handshake { conn, input, raw: &raw, gate, notes, began };
+    if let Err(failed) = handshake.run().await {
+        raw.shutdown_write();
+        let error = count::failed(stats, &context.stats, failed);
+        super::linger(raw);
+        return Err(error);
+    }
+    let info = handshake.info(name.as_deref().map(Rc::from));
+    count::done(stats, &context.stats, &info, &handshake.notes);
+    let Handshake { conn, input, .. } = handshake;
+    take_over(raw, conn, input, info).map_err(HandshakeError::Failed)
+}
+
+fn client(context: &ClientContext, name: Option<&str>, alpn: &[&[u8]]) -> Result<Conn, String> {
+    // An address as a name sends no SNI; the verifier looks at names by itself.
+    let nameless = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let name = match name {
+        None => nameless,
+        Some(name) => match DnsName::try_from(name) {
+            Ok(name) => ServerName::DnsName(name.to_owned()),
+            // Not a name that SNI can carry, such as an address.
+            Err(_) => nameless,
+        },
+    };
+    let config = Arc::clone(&context.material().config);
+    let configured = !config.alpn_protocols.is_empty() || alpn.is_empty();
+    let conn = if configured {
+        UnbufferedClientConnection::new(config, name)
+    } else {
+        let alpn = alpn.iter().map(|name| name.to_vec()).collect();
+        UnbufferedClientConnection::new_with_alpn(config, name, alpn)
+    };
+    conn.map(|conn| Conn::Client(Box::new(conn))).map_err(|error| error.to_string())
+}
