@@ -20,7 +20,7 @@ use crate::http::manager::Manager;
 use crate::listener::Admitted;
 use crate::plan::listener::{NetworkFilter, Terminal};
 use crate::plan::transport::Downstream;
-use crate::transport::Stream;
+use crate::transport::{self, HandshakeError, Stream};
 
 /// Runs the filters of the connection's chain over it and lets the last one serve it.
 pub(crate) fn begin(link: Admitted, socket: Socket) {
@@ -56,8 +56,15 @@ async fn establish(link: Admitted, socket: Socket) {
         }
         link.passed.set(link.passed.get() + 1);
     }
-    match chain.plan.transport {
-        Downstream::Raw => serve(link, socket.into()),
+    let (plan, timeout) = (&chain.plan.transport, chain.plan.transport_connect_timeout);
+    match transport::accept(&link.shard, plan, socket, timeout).await {
+        Ok(stream) => serve(link, stream),
+        Err(HandshakeError::TimedOut) => {
+            let stats = &link.listener.plan.stats;
+            link.shard.stats.inc(stats.downstream_cx_transport_socket_connect_timeout());
+        }
+        // The transport has counted why.
+        Err(HandshakeError::Failed(_)) => {}
     }
 }
 

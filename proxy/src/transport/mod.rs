@@ -16,6 +16,7 @@ use ringway_runtime::{Chain, Chunk, SockAddr};
 
 use crate::observe::stats::ShardStats;
 use crate::plan::transport as plan;
+use crate::shard::Shard;
 
 /// A connection, as the codecs see it. The methods mean what those of [`runtime::Stream`] mean,
 /// in terms of plain bytes.
@@ -227,8 +228,7 @@ pub(crate) enum HandshakeError {
 /// Why the client gets no connection. Statistics of the transport know by then; the caller counts
 /// `downstream_cx_transport_socket_connect_timeout`.
 pub(crate) async fn accept(
-    gate: &tls::Gate,
-    stats: &ShardStats,
+    shard: &Shard,
     plan: &plan::Downstream,
     stream: runtime::Stream,
     timeout: Duration,
@@ -236,7 +236,8 @@ pub(crate) async fn accept(
     match plan {
         plan::Downstream::Raw => Ok(Stream::Plain(stream)),
         plan::Downstream::Tls(context) => {
-            let stream = tls::accept(gate, stats, context, stream, timeout).await?;
+            let gate = shard.upstreams.gate();
+            let stream = tls::accept(gate, &shard.stats, context, stream, timeout).await?;
             Ok(Stream::Tls(Box::new(stream)))
         }
     }

@@ -11,7 +11,7 @@ use rustls::KeyLog;
 use super::notes;
 
 /// A range of addresses: network and prefix length.
-pub type Range = (IpAddr, u8);
+pub(crate) type Range = (IpAddr, u8);
 
 /// The file, and whose secrets go there.
 #[derive(Debug)]

@@ -4,18 +4,18 @@ use x509_parser::asn1_rs::{Any, FromDer, GeneralizedTime, Tag};
 
 /// What an OCSP response says about one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OcspFacts {
+pub(super) struct OcspFacts {
     /// Serial number of the certificate, the bytes of the integer.
-    pub serial: Box<[u8]>,
+    pub(super) serial: Box<[u8]>,
     /// Good until, in seconds since 1970; without it the response never expires.
-    pub until: Option<i64>,
+    pub(super) until: Option<i64>,
 }
 
 /// Reads the one status in a successful basic response.
 ///
 /// # Errors
 /// What is wrong with it, for a person.
-pub fn parse(der: &[u8]) -> Result<OcspFacts, String> {
+pub(super) fn parse(der: &[u8]) -> Result<OcspFacts, String> {
     let malformed = || "not an OCSP response".to_owned();
     let outer = sequence(der).ok_or_else(malformed)?;
     let (status, rest) = outer.split_first().ok_or_else(malformed)?;

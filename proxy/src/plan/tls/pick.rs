@@ -14,9 +14,9 @@ use super::notes::{self, Ocsp};
 use crate::plan::certificate::Certificate;
 
 /// A certificate of ours, ready for use.
-pub struct Identity {
+pub(super) struct Identity {
     /// What is known of it.
-    pub facts: Arc<Certificate>,
+    pub(super) facts: Arc<Certificate>,
     /// Chain and key, with its OCSP response if it has one.
     stapled: Arc<CertifiedKey>,
     /// The same without.
@@ -35,7 +35,7 @@ impl fmt::Debug for Identity {
 
 impl Identity {
     /// `ocsp` is a response and when it expires.
-    pub fn new(
+    pub(super) fn new(
         facts: Arc<Certificate>,
         mut key: CertifiedKey,
         schemes: &Arc<[SignatureScheme]>,
@@ -123,7 +123,7 @@ impl SigningKey for LimitedKey {
 
 /// Certificates of a server, by the names they are for.
 #[derive(Debug)]
-pub struct ServerPick {
+pub(super) struct ServerPick {
     identities: Vec<Identity>,
     /// Positions of the certificates for a name, in order.
     exact: HashMap<Box<str>, Vec<usize>, RandomState>,
@@ -136,7 +136,7 @@ pub struct ServerPick {
 
 impl ServerPick {
     /// Indexes certificates by their DNS names, or by their common name where they have none.
-    pub fn new(identities: Vec<Identity>, policy: OcspPolicy, full_scan: bool) -> Self {
+    pub(super) fn new(identities: Vec<Identity>, policy: OcspPolicy, full_scan: bool) -> Self {
         let mut exact: HashMap<Box<str>, Vec<usize>, RandomState> = HashMap::default();
         let mut wildcard: HashMap<Box<str>, Vec<usize>, RandomState> = HashMap::default();
         for (index, identity) in identities.iter().enumerate() {
@@ -153,11 +153,6 @@ impl ServerPick {
             }
         }
         Self { identities, exact, wildcard, policy, full_scan }
-    }
-
-    /// The certificates, in the order of the configuration.
-    pub fn identities(&self) -> &[Identity] {
-        &self.identities
     }
 
     fn pick(&self, hello: &ClientHello<'_>) -> Option<(&Identity, Staple)> {
@@ -279,9 +274,9 @@ impl ResolvesServerCert for ServerPick {
 
 /// The certificate of a client; without one it answers that it has none.
 #[derive(Debug)]
-pub struct ClientPick {
+pub(super) struct ClientPick {
     /// The certificates, in order.
-    pub identities: Vec<Identity>,
+    pub(super) identities: Vec<Identity>,
 }
 
 impl ResolvesClientCert for ClientPick {

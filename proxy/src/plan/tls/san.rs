@@ -53,7 +53,7 @@ impl SanMatch {
 
 /// Whether a certificate's host name, which may begin with a wildcard label, covers `name`
 /// (RFC 6125 section 6.4.3).
-pub fn dns_matches(name: &str, pattern: &str) -> bool {
+pub(super) fn dns_matches(name: &str, pattern: &str) -> bool {
     if name.eq_ignore_ascii_case(pattern) {
         return true;
     }

@@ -22,7 +22,7 @@ const ROTATION_S: u64 = 12 * 3600;
 
 /// Makes and opens tickets.
 #[derive(Debug)]
-pub struct Tickets {
+pub(super) struct Tickets {
     keys: ArcSwap<Keys>,
     /// Keys are generated and change with time.
     generated: bool,
@@ -90,7 +90,11 @@ impl Key {
 impl Tickets {
     /// With configured keys, or generated ones where the list is empty. `None` where the system
     /// gives no random bytes.
-    pub fn new(keys: &[[u8; TICKET_KEY]], lifetime_s: u32, context: [u8; 32]) -> Option<Self> {
+    pub(super) fn new(
+        keys: &[[u8; TICKET_KEY]],
+        lifetime_s: u32,
+        context: [u8; 32],
+    ) -> Option<Self> {
         let generated = keys.is_empty();
         let list: Option<Vec<_>> = if generated {
             Key::random(&context).map(|key| vec![Arc::new(key)])
@@ -138,7 +142,7 @@ impl ProducesTickets for Tickets {
 
 /// No tickets.
 #[derive(Debug)]
-pub struct NoTickets;
+pub(super) struct NoTickets;
 
 impl ProducesTickets for NoTickets {
     fn enabled(&self) -> bool {
@@ -161,7 +165,7 @@ impl ProducesTickets for NoTickets {
 /// Sessions of a server, for clients without tickets: a table in which a new session takes the
 /// place of another that falls on the same slot.
 #[derive(Debug)]
-pub struct SessionTable {
+pub(super) struct SessionTable {
     slots: Box<[ArcSwapOption<Stored>]>,
     hasher: FixedState,
     lifetime_s: u64,
@@ -176,7 +180,7 @@ struct Stored {
 
 impl SessionTable {
     /// A table of `slots` sessions.
-    pub fn new(slots: usize, lifetime_s: u64) -> Self {
+    pub(super) fn new(slots: usize, lifetime_s: u64) -> Self {
         Self {
             slots: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             hasher: FixedState::default(),
@@ -228,7 +232,7 @@ impl StoresServerSessions for SessionTable {
 
 /// Sessions of a client, as many as `max_session_keys`, shared by all hosts of a cluster.
 #[derive(Debug)]
-pub struct ClientSessions {
+pub(super) struct ClientSessions {
     slots: Box<[ArcSwapOption<ClientSession>]>,
     hint: ArcSwapOption<(ServerName<'static>, NamedGroup)>,
     next: std::sync::atomic::AtomicUsize,
@@ -255,7 +259,7 @@ const CLIENT_SESSIONS_MAX: usize = 256;
 
 impl ClientSessions {
     /// A store of `keys` sessions; more than a few hundred are not kept.
-    pub fn new(keys: usize) -> Self {
+    pub(super) fn new(keys: usize) -> Self {
         Self {
             slots: (0..keys.min(CLIENT_SESSIONS_MAX)).map(|_| ArcSwapOption::empty()).collect(),
             hint: ArcSwapOption::empty(),

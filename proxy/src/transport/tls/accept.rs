@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::count;
 use super::gate::Gate;
 use super::handshake::{Conn, Failed, Handshake, Input, take_over};
-use super::hello::{self, Hello, Peek};
+use super::hello::{self, Hello};
 use super::stream::TlsStream;
 use crate::observe::stats::ShardStats;
 use crate::plan::tls::notes::Notes;
@@ -92,8 +92,9 @@ async fn handshake(
 
 /// Receives until the whole hello is here.
 async fn read_hello(raw: &runtime::Stream, input: &mut Input) -> Result<Hello, Failed> {
+    let mut scratch = Vec::new();
     loop {
-        if let Peek::Complete(hello) = hello::peek(input.bytes()) {
+        if let Some(hello) = hello::peek(input.bytes(), &mut scratch) {
             return Ok(hello);
         }
         match raw.recv().await {
@@ -109,9 +110,8 @@ async fn read_hello(raw: &runtime::Stream, input: &mut Input) -> Result<Hello, F
 /// itself would refuse it.
 fn config_for(material: &ServerMaterial, hello: &Hello) -> Arc<ServerConfig> {
     let ours = &material.config.alpn_protocols;
-    let common = match &hello.alpn {
-        Some(theirs) => theirs.iter().any(|name| ours.iter().any(|own| **own == **name)),
-        None => true,
-    };
+    let theirs = &hello.alpn;
+    let common =
+        theirs.is_empty() || theirs.iter().any(|name| ours.iter().any(|own| **own == **name));
     Arc::clone(if common { &material.config } else { &material.without_alpn })
 }

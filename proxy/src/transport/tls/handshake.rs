@@ -251,18 +251,17 @@ impl Handshake<'_> {
         let version = common.protocol_version().unwrap_or(ProtocolVersion::TLSv1_2);
         let suite = common.negotiated_cipher_suite();
         let group = common.negotiated_key_exchange_group();
-        TlsInfo {
-            version: names::version_name(version),
-            cipher: suite.map_or("", |suite| names::suite_name(suite.suite())),
-            group: group.map(|group| names::group_name(group.name())),
-            alpn: common.alpn_protocol().map(Rc::from),
-            sni,
-            resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
-            peer_validated: self.notes.verified,
-            local: self.notes.certificate.clone(),
-            handshake_ns: u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            ..TlsInfo::with_chain(chain.into(), self.notes.path.as_slice().into())
-        }
+        let mut info = TlsInfo::with_chain(chain.into(), self.notes.path.as_slice().into());
+        info.version = names::version_name(version);
+        info.cipher = suite.map_or("", |suite| names::suite_name(suite.suite()));
+        info.group = group.map(|group| names::group_name(group.name()));
+        info.alpn = common.alpn_protocol().map(Rc::from);
+        info.sni = sni;
+        info.resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+        info.peer_validated = self.notes.verified;
+        info.local = self.notes.certificate.clone();
+        info.handshake_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        info
     }
 }
 
