@@ -87,6 +87,7 @@ impl Stream {
     pub(crate) fn unread(&self, chunk: Chunk) {
         match self {
             Self::Plain(stream) => stream.unread(chunk),
+            Self::Tls(stream) => stream.unread(chunk),
         }
     }
 
@@ -95,15 +96,6 @@ impl Stream {
         match self {
             Self::Plain(stream) => stream.try_recv(),
             Self::Tls(stream) => stream.try_recv(),
-        }
-    }
-
-    /// Puts bytes back in front of what is received next.
-    #[allow(dead_code, reason = "for those who look before they take")]
-    pub(crate) fn unread(&self, chunk: Chunk) {
-        match self {
-            Self::Plain(stream) => stream.unread(chunk),
-            Self::Tls(stream) => stream.unread(chunk),
         }
     }
 

@@ -77,6 +77,7 @@ pub(crate) fn cluster(
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
         panic_threshold_percent: 50.0,
+        transport: Default::default(),
         connect_timeout: Duration::from_secs(5),
         buffer_limit: 1 << 20,
         circuit_breakers,

@@ -51,6 +51,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
         panic_threshold_percent: 50.0,
+        transport: Default::default(),
         connect_timeout: Duration::from_secs(5),
         buffer_limit: 1 << 20,
         limits: Arc::new(crate::upstream::limits::Limits::new(&circuit_breakers)),

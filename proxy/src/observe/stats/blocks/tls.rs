@@ -42,7 +42,7 @@ const fn named(index: usize) -> StatDef {
         suffix: NAMED[index],
         kind: Kind::Counter,
         source: Source::Dense(cell),
-        show: Show::WhenUsed,
+        show: Show::WhenSet(cell),
     }
 }
 
