@@ -11,7 +11,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use ringway_runtime::{self as runtime, Chunk, Instant};
+use ringway_runtime::{self as runtime, Instant};
 use slab::Slab;
 
 use super::cluster::{ShardCluster, Shared};
