@@ -1,4 +1,4 @@
-//! The first bytes of connections, as listener filters look at them: PROXY protocol and ClientHello.
+//! The first bytes of connections, as listener filters look at them: PROXY protocol, ClientHello.
 
 use ringway_wire::proxy_protocol::{self, Addresses, Parsed, ProxyError, tlv};
 use ringway_wire::tls::{CLIENT_HELLO_BYTES_MAX, Peek, peek_client_hello};

@@ -1,3 +1,5 @@
+mod peer;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
