@@ -9,7 +9,7 @@ use ringway_wire::http2::{ErrorCode, Role, StreamError};
 use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
 
 use super::session::Session;
-use super::state::{Setup, State};
+use super::state::{Phase, Setup, State};
 use super::stream::{Key, StreamState};
 use super::{StreamEnd, receive};
 use crate::http::down::Frame;
@@ -135,6 +135,11 @@ impl StreamHandle {
         self.poll(cx, |_, _, stream| stream.end)
     }
 
+    /// Whether one of the sides has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.with(|_, _, stream| stream.open).unwrap_or(false)
+    }
+
     /// Why the stream ended, if it did not end as it should.
     pub(crate) fn end(&self) -> Option<StreamEnd> {
         self.with(|_, _, stream| stream.end).flatten()
@@ -151,8 +156,9 @@ impl StreamHandle {
         if stream.id != 0 || stream.open {
             return;
         }
-        // A session that goes away tells its peer that it has processed nothing of this.
-        if state.draining || state.next_id >= 1 << 31 {
+        // What was opened before a drain of ours is still sent.
+        let open = state.phase == Phase::Open;
+        if state.peer_leaves || !open || state.next_id >= 1 << 31 {
             state.draining = true;
             stream.end.get_or_insert(StreamEnd::Refused);
             return;

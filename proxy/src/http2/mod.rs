@@ -48,9 +48,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_wire::http2::ErrorCode;
 
 use crate::observe::stats::{Http2CodecStats, ShardStats};
+
+pub(crate) use ringway_wire::http2::ErrorCode;
 
 pub(crate) use handle::StreamHandle;
 pub(crate) use heads::Heads;

@@ -79,7 +79,7 @@ impl State {
                 if !self.guard.payload(&setup.options, len, end) {
                     return Err(empty_flood(setup));
                 }
-                self.headers(setup, Arrived { id: stream, end, verdict, now }, block)
+                self.headers(setup, Arrived { id: stream, end, len, verdict, now }, block)
             }
             Event::Priority { .. } => self.priority(setup),
             Event::Reset { stream, code } => self.peer_reset(setup, stream, code, now),
@@ -137,7 +137,8 @@ impl State {
         };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let len = piece.data.len() as u32;
-        stream.wire_received += u64::from(piece.flow);
+        let header = if piece.first { frame::HEADER_LEN as u64 } else { 0 };
+        stream.wire_received += u64::from(piece.flow) + header;
         let wrong = if stream.remote_ended {
             Some((ErrorCode::STREAM_CLOSED, "http2.violation.of.messaging.rule"))
         } else if !stream.recv.take(piece.flow) {
@@ -312,6 +313,7 @@ impl State {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.held = true;
         stream.began = arrived.now;
+        stream.wire_received = u64::from(arrived.len) + frame::HEADER_LEN as u64;
         stream.request = Some(head);
         stream.refusal = verdict.err();
         stream.protocol = protocol;
@@ -342,6 +344,7 @@ impl State {
         block: &mut HeaderBlock,
     ) -> Outcome {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        stream.wire_received += u64::from(arrived.len) + frame::HEADER_LEN as u64;
         if stream.remote_ended {
             let details = "http2.violation.of.messaging.rule";
             return self.break_rule(setup, key, ErrorCode::STREAM_CLOSED, details);
@@ -498,6 +501,7 @@ impl State {
             return;
         }
         self.draining = true;
+        self.peer_leaves = true;
         for key in self.streams.keys() {
             let Some(stream) = self.streams.get_mut(key) else { continue };
             if stream.open && stream.id > last {
@@ -569,6 +573,8 @@ struct Piece {
 struct Arrived {
     id: u32,
     end: bool,
+    /// Bytes of the frame that ended it.
+    len: u32,
     verdict: Result<(), StreamError>,
     now: Instant,
 }

@@ -218,6 +218,17 @@ impl Session {
         state.draining || !state.is_open()
     }
 
+    /// Client: the peer has sent GOAWAY.
+    pub(crate) fn peer_leaves(&self) -> bool {
+        self.state.borrow().peer_leaves
+    }
+
+    /// Client: how many streams the peer takes, once it has said so.
+    pub(crate) fn peer_limit(&self) -> Option<u32> {
+        let state = self.state.borrow();
+        state.peer_known.then(|| state.peer.max_concurrent_streams.unwrap_or(u32::MAX))
+    }
+
     /// Streams that are open.
     pub(crate) fn active_streams(&self) -> u32 {
         self.state.borrow().active

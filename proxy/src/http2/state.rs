@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// No new streams: GOAWAY was sent or received, or the numbers have run out.
     pub(super) draining: bool,
+    /// The peer has sent GOAWAY.
+    pub(super) peer_leaves: bool,
     /// What the last GOAWAY sent has named: streams above are not answered.
     pub(super) last_allowed: u32,
     /// Found out while a stream was used: the driver ends the session.
@@ -163,6 +165,7 @@ impl State {
             woken: false,
             phase: Phase::Open,
             draining: false,
+            peer_leaves: false,
             last_allowed: u32::MAX,
             failure: None,
             timers: Timers::new(options, now),

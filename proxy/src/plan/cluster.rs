@@ -7,10 +7,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::host_page::HostPages;
+use super::http2::Http2Options;
 use super::transport::ProxyProtocol;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::stats::blocks::{
-    CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
+    CircuitBreakersRemaining, ClusterStats, HealthCheckStats, Http2CodecStats,
+    OutlierDetectionStats,
 };
 use crate::upstream::limits::Limits;
 
@@ -311,9 +313,36 @@ pub struct Outlier {
     pub failure_percentage_request_volume: u32,
 }
 
-/// HTTP options of the upstream side (`HttpProtocolOptions`, explicit HTTP/1.1).
+/// What an upstream speaks (`upstream_protocol_options`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// `use_downstream_protocol_config`: what the request came over.
+    Downstream,
+    /// `auto_config`: what ALPN says.
+    Auto,
+}
+
+/// HTTP/2 of the upstream side.
+#[derive(Debug, Clone)]
+pub struct UpstreamHttp2 {
+    /// Options of its connections.
+    pub options: Arc<Http2Options>,
+    /// `cluster.<name>.http2.*`.
+    pub stats: Http2CodecStats,
+}
+
+/// HTTP options of the upstream side (`HttpProtocolOptions`).
 #[derive(Debug, Clone)]
 pub struct UpstreamHttp {
+    /// What is spoken.
+    pub protocol: UpstreamProtocol,
+    /// HTTP/2, where it may be spoken.
+    pub http2: Option<UpstreamHttp2>,
     /// `common_http_protocol_options.idle_timeout`, default 1 h; zero is none.
     pub idle_timeout: Duration,
     /// `common_http_protocol_options.max_connection_duration`; zero is none.

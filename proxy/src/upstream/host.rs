@@ -20,12 +20,21 @@ pub struct ShardHost {
     host: Arc<Host>,
     page: Arc<HostPage>,
     cluster: Rc<Shared>,
-    /// Made when first used, by routing priority.
-    pools: [OnceCell<Rc<Pool>>; 2],
+    /// Made when first used; see [`PoolPlace`].
+    pools: [OnceCell<Rc<Pool>>; 4],
     /// Pools whose connections begin with a PROXY header.
     keyed: RefCell<Option<Box<Keyed>>>,
     /// TCP connections that end when it fails.
     watchers: Watchers,
+}
+
+/// Which of a host's pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PoolPlace {
+    /// Routing priority.
+    pub(super) priority: Priority,
+    /// Of HTTP/2 only: a cluster that speaks what its clients speak has both kinds.
+    pub(super) http2: bool,
 }
 
 impl ShardHost {
@@ -67,32 +76,39 @@ impl ShardHost {
         self.page.rq_active.get()
     }
 
-    /// The pool of a priority and, where connections begin with a PROXY header, of that header.
-    pub(super) fn pool(&self, priority: Priority, header: Option<&Rc<[u8]>>) -> Option<Rc<Pool>> {
+    /// The pool of a place and, where connections begin with a PROXY header, of that header.
+    pub(super) fn pool(&self, place: PoolPlace, header: Option<&Rc<[u8]>>) -> Option<Rc<Pool>> {
         if let Some(header) = header {
             let keyed = self.keyed.borrow();
-            return keyed.as_ref()?.pools.get(&(priority, header.clone())).cloned();
+            return keyed.as_ref()?.pools.get(&(place, header.clone())).cloned();
         }
-        let [default, high] = &self.pools;
-        if priority == 0 { default.get() } else { high.get() }.cloned()
+        self.cell(place).get().cloned()
+    }
+
+    fn cell(&self, place: PoolPlace) -> &OnceCell<Rc<Pool>> {
+        let [default, high, default_http2, high_http2] = &self.pools;
+        match (place.priority, place.http2) {
+            (0, false) => default,
+            (0, true) => default_http2,
+            (_, false) => high,
+            (_, true) => high_http2,
+        }
     }
 
     /// Makes the pool that [`ShardHost::pool`] has not found.
     pub(super) fn make_pool(
         &self,
-        priority: Priority,
+        place: PoolPlace,
         header: Option<Rc<[u8]>>,
         init: impl FnOnce(&Rc<Shared>) -> Rc<Pool>,
     ) -> Rc<Pool> {
         let pool = init(&self.cluster);
         if let Some(header) = header {
             let mut keyed = self.keyed.borrow_mut();
-            keyed.get_or_insert_default().insert((priority, header), pool.clone());
+            keyed.get_or_insert_default().insert((place, header), pool.clone());
             return pool;
         }
-        let [default, high] = &self.pools;
-        let cell = if priority == 0 { default } else { high };
-        cell.get_or_init(|| pool).clone()
+        self.cell(place).get_or_init(|| pool).clone()
     }
 
     pub(super) fn watchers(&self) -> &Watchers {
@@ -111,12 +127,12 @@ impl ShardHost {
 /// has doubled.
 #[derive(Default)]
 struct Keyed {
-    pools: hashbrown::HashMap<(Priority, Rc<[u8]>), Rc<Pool>, foldhash::fast::RandomState>,
+    pools: hashbrown::HashMap<(PoolPlace, Rc<[u8]>), Rc<Pool>, foldhash::fast::RandomState>,
     sweep_at: usize,
 }
 
 impl Keyed {
-    fn insert(&mut self, key: (Priority, Rc<[u8]>), pool: Rc<Pool>) {
+    fn insert(&mut self, key: (PoolPlace, Rc<[u8]>), pool: Rc<Pool>) {
         if self.pools.len() >= self.sweep_at {
             self.pools.retain(|_, pool| !pool.is_empty());
             self.sweep_at = (2 * self.pools.len()).max(16);

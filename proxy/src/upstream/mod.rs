@@ -39,9 +39,10 @@ pub use host::ShardHost;
 pub use lb::LbContext;
 pub use limits::{Overflow, Priority};
 pub use outlier::Outcome;
-pub use pool::{Acquire, AcquireError, AcquireOptions, PooledConn};
+pub use pool::{Acquire, AcquireError, AcquireOptions, Leased, PooledConn, PooledStream};
 
 use crate::control::message::EjectReason;
+use crate::http2::Heads;
 use crate::observe::stats::ShardStats;
 use crate::plan::{Cluster, ClusterId, Host, HostSet, Plan};
 
@@ -72,6 +73,8 @@ pub(in crate::upstream) struct ShardCx {
     pub(in crate::upstream) checks: Rc<slots::Slots>,
     /// Turns of TLS handshakes on this shard.
     pub(in crate::upstream) gate: crate::transport::tls::Gate,
+    /// Spare heads of HTTP/2 streams.
+    pub(in crate::upstream) heads: Rc<Heads>,
 }
 
 impl ShardCx {
@@ -100,6 +103,7 @@ impl Upstreams {
             outbox,
             checks: slots::Slots::new(CHECKS_MAX),
             gate: Default::default(),
+            heads: Rc::default(),
         });
         Self { shard, clusters: RefCell::default(), names: RefCell::default() }
     }

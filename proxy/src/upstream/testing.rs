@@ -88,6 +88,8 @@ pub(crate) fn cluster(
         outlier: None,
         outlier_stats: None,
         http: UpstreamHttp {
+            protocol: Default::default(),
+            http2: None,
             idle_timeout: Duration::from_secs(3600),
             max_connection_duration: Duration::ZERO,
             max_headers_count: 100,

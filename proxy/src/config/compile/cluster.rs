@@ -62,6 +62,7 @@ pub(crate) fn compile(
         proxy_protocol::compile(cx, &socket_at, transport_socket.as_ref(), inner);
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
+    let http = upstream_http::compile(cx, at, cluster, &stat_name);
     let health_checks = health::compile(cx, &at.field("health_checks"), health_checks);
     let outlier = outlier_detection
         .as_ref()
@@ -91,7 +92,7 @@ pub(crate) fn compile(
         outlier,
         stat_name,
         max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
-        http: upstream_http::compile(cx, at, cluster),
+        http,
         proxy_protocol,
         bind,
         socket_options: options,

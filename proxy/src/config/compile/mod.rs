@@ -25,7 +25,6 @@ mod headers;
 mod health;
 mod http;
 mod http1;
-#[allow(dead_code, reason = "read once HTTP/2 is wired into connections")]
 mod http2;
 mod http_filters;
 mod lb;

@@ -1,5 +1,6 @@
 //! HTTP options of a cluster: `HttpProtocolOptions`, or the deprecated fields of the cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_xds::api::envoy::config::cluster::v3 as api;
@@ -11,17 +12,32 @@ use super::at::At;
 use super::cx::Cx;
 use super::http_filters::codec_only;
 use super::http1::{self, HEADERS_COUNT_DEFAULT};
+use super::http2;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
-use crate::plan::cluster::UpstreamHttp;
+use crate::observe::stats::Http2CodecStats;
+use crate::plan::cluster::{UpstreamHttp, UpstreamHttp2, UpstreamProtocol};
+use crate::plan::http::Underscores;
 
 /// Key of the typed options, and their type.
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 const TCP: &str = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions";
 
-/// Compiles the options; HTTP/1.1 is what all of them must come to.
-pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> UpstreamHttp {
+/// What a cluster speaks, and the options of it with the place of each.
+struct Choice<'v> {
+    protocol: UpstreamProtocol,
+    http1: (String, Option<&'v core::Http1ProtocolOptions>),
+    http2: (String, Option<&'v core::Http2ProtocolOptions>),
+}
+
+/// Compiles the options. `stat_name` is the cluster's.
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    stat_name: &str,
+) -> UpstreamHttp {
     let typed_at = at.field("typed_extension_protocol_options");
     for (key, any) in &cluster.typed_extension_protocol_options {
         let found = type_name(&any.type_url);
@@ -38,13 +54,13 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> U
         }
     }
     match cluster.typed_extension_protocol_options.get(KEY) {
-        Some(any) if type_name(&any.type_url) != KEY => legacy(cx, at, cluster),
+        Some(any) if type_name(&any.type_url) != KEY => legacy(cx, at, cluster, stat_name),
         Some(any) => {
             let at = typed_at.key(KEY);
             let options = cx.unpack::<typed::HttpProtocolOptions>(&at, any).unwrap_or_default();
-            typed_options_of(cx, &at, &options)
+            typed_options_of(cx, &at, cluster, &options, stat_name)
         }
-        None => legacy(cx, at, cluster),
+        None => legacy(cx, at, cluster, stat_name),
     }
 }
 
@@ -75,9 +91,10 @@ pub(crate) fn max_requests(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster)
 fn typed_options_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
+    cluster: &api::Cluster,
     options: &typed::HttpProtocolOptions,
+    stat_name: &str,
 ) -> UpstreamHttp {
-    use typed::http_protocol_options::UpstreamProtocolOptions as Protocol;
     let typed::HttpProtocolOptions {
         common_http_protocol_options,
         // SNI and names in certificates: only TLS, which is refused, reads them.
@@ -93,90 +110,143 @@ fn typed_options_of(
     refuse!(cx, at, header_validation_config, outlier_detection, request_mirror_policies);
     refuse!(cx, at, hash_policy, retry_policy);
     codec_only(cx, &at.field("http_filters"), http_filters);
-    let empty = core::Http1ProtocolOptions::default();
-    let (at1, http1) = match upstream_protocol_options {
+    let choice = chosen(cx, at, cluster, upstream_protocol_options.as_ref());
+    let common = common_http_protocol_options.unwrap_or_default();
+    options_of(cx, &at.field("common_http_protocol_options"), &choice, &common, stat_name)
+}
+
+fn chosen<'v>(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    options: Option<&'v typed::http_protocol_options::UpstreamProtocolOptions>,
+) -> Choice<'v> {
+    use typed::http_protocol_options::UpstreamProtocolOptions as Protocol;
+    use typed::http_protocol_options::{AutoHttpConfig, UseDownstreamHttpConfig};
+    match options {
         Some(Protocol::ExplicitHttpConfig(config)) => {
-            let at = at.field("explicit_http_config");
-            (at.field("http_protocol_options").to_string(), explicit(cx, &at, config))
+            explicit(cx, &at.field("explicit_http_config"), config)
         }
-        // Only HTTP/1 comes from downstream, so what is said of the others is never read.
         Some(Protocol::UseDownstreamProtocolConfig(config)) => {
-            let typed::http_protocol_options::UseDownstreamHttpConfig {
+            let UseDownstreamHttpConfig {
                 http_protocol_options,
-                http2_protocol_options: _,
+                http2_protocol_options,
+                // No client speaks it.
                 http3_protocol_options: _,
             } = config;
             let at = at.field("use_downstream_protocol_config");
-            (at.field("http_protocol_options").to_string(), http_protocol_options.as_ref())
+            Choice::both(
+                UpstreamProtocol::Downstream,
+                &at,
+                http_protocol_options.as_ref(),
+                http2_protocol_options.as_ref(),
+            )
         }
-        Some(Protocol::AutoConfig(_)) => {
-            let allowed = "explicit_http_config.http_protocol_options";
-            cx.unsupported_allowed(&at.field("auto_config"), "auto_config", allowed);
-            (String::new(), None)
+        Some(Protocol::AutoConfig(config)) => {
+            let AutoHttpConfig {
+                http_protocol_options,
+                http2_protocol_options,
+                http3_protocol_options,
+                alternate_protocols_cache_options,
+            } = config;
+            let at = at.field("auto_config");
+            refuse!(cx, &at, http3_protocol_options, alternate_protocols_cache_options);
+            if cluster.transport_socket.is_none() {
+                let message = format!(
+                    "ALPN configured for cluster {} which has a non-ALPN transport socket",
+                    cluster.name
+                );
+                cx.invalid_allowed(&at, message, "a transport_socket of TLS");
+            }
+            Choice::both(
+                UpstreamProtocol::Auto,
+                &at,
+                http_protocol_options.as_ref(),
+                http2_protocol_options.as_ref(),
+            )
         }
         None => {
-            let allowed = "explicit_http_config, use_downstream_protocol_config";
+            let allowed = "explicit_http_config, use_downstream_protocol_config, auto_config";
             cx.invalid_allowed(at, "upstream_protocol_options is required", allowed);
-            (String::new(), None)
+            Choice::both(UpstreamProtocol::Http1, at, None, None)
         }
-    };
-    let root = At::root();
-    let http1 = http1::upstream(cx, &root.field(&at1), http1.unwrap_or(&empty));
-    let common = common_http_protocol_options.unwrap_or_default();
-    options_of(cx, &at.field("common_http_protocol_options"), http1, &common)
+    }
+}
+
+impl<'v> Choice<'v> {
+    fn both(
+        protocol: UpstreamProtocol,
+        at: &At<'_>,
+        http1: Option<&'v core::Http1ProtocolOptions>,
+        http2: Option<&'v core::Http2ProtocolOptions>,
+    ) -> Self {
+        Self {
+            protocol,
+            http1: (at.field("http_protocol_options").to_string(), http1),
+            http2: (at.field("http2_protocol_options").to_string(), http2),
+        }
+    }
 }
 
 fn explicit<'v>(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     config: &'v typed::http_protocol_options::ExplicitHttpConfig,
-) -> Option<&'v core::Http1ProtocolOptions> {
+) -> Choice<'v> {
     use typed::http_protocol_options::explicit_http_config::ProtocolConfig;
-    const ALLOWED: &str = "http_protocol_options";
+    const ALLOWED: &str = "http_protocol_options, http2_protocol_options";
     match &config.protocol_config {
-        Some(ProtocolConfig::HttpProtocolOptions(http1)) => Some(http1),
-        Some(ProtocolConfig::Http2ProtocolOptions(_)) => {
-            let at = at.field("http2_protocol_options");
-            cx.unsupported_allowed(&at, "HTTP/2 to an upstream", ALLOWED);
-            None
+        Some(ProtocolConfig::HttpProtocolOptions(http1)) => {
+            Choice::both(UpstreamProtocol::Http1, at, Some(http1), None)
+        }
+        Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
+            Choice::both(UpstreamProtocol::Http2, at, None, Some(http2))
         }
         Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
-            let at = at.field("http3_protocol_options");
-            cx.unsupported_allowed(&at, "HTTP/3 to an upstream", ALLOWED);
-            None
+            let http3 = at.field("http3_protocol_options");
+            cx.unsupported_allowed(&http3, "HTTP/3 to an upstream", ALLOWED);
+            Choice::both(UpstreamProtocol::Http1, at, None, None)
         }
         None => {
             cx.invalid_allowed(at, "a protocol is required", ALLOWED);
-            None
+            Choice::both(UpstreamProtocol::Http1, at, None, None)
         }
     }
 }
 
-fn legacy(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> UpstreamHttp {
+fn legacy(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    stat_name: &str,
+) -> UpstreamHttp {
     use api::cluster::ClusterProtocolSelection as Selection;
     // SNI and names in certificates: see above.
     let _ = &cluster.upstream_http_protocol_options;
     let downstream = cluster.protocol_selection == Selection::UseDownstreamProtocol as i32;
-    if cluster.http2_protocol_options.is_some() && !downstream {
-        let at = at.field("http2_protocol_options");
-        if cluster.http_protocol_options.is_some() {
-            let message = "cluster: both HTTP1 and HTTP2 options may only be configured with \
-                           non-default 'protocol_selection' values";
-            cx.invalid(&at, message);
-        }
-        cx.unsupported_value(&at, "HTTP/2 to an upstream");
+    let (http1, http2) =
+        (cluster.http_protocol_options.as_ref(), cluster.http2_protocol_options.as_ref());
+    if http1.is_some() && http2.is_some() && !downstream {
+        let message = "cluster: both HTTP1 and HTTP2 options may only be configured with \
+                       non-default 'protocol_selection' values";
+        cx.invalid(&at.field("http2_protocol_options"), message);
     }
-    let http1 = cluster.http_protocol_options.clone().unwrap_or_default();
-    let http1 = http1::upstream(cx, &at.field("http_protocol_options"), &http1);
+    let protocol = match http2 {
+        _ if downstream => UpstreamProtocol::Downstream,
+        Some(_) => UpstreamProtocol::Http2,
+        None => UpstreamProtocol::Http1,
+    };
+    let choice = Choice::both(protocol, at, http1, http2);
     let common = cluster.common_http_protocol_options.unwrap_or_default();
-    options_of(cx, &at.field("common_http_protocol_options"), http1, &common)
+    options_of(cx, &at.field("common_http_protocol_options"), &choice, &common, stat_name)
 }
 
 fn options_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    http1: http1::Shared,
+    choice: &Choice<'_>,
     common: &core::HttpProtocolOptions,
+    stat_name: &str,
 ) -> UpstreamHttp {
     let core::HttpProtocolOptions {
         idle_timeout,
@@ -192,8 +262,19 @@ fn options_of(
     } = common;
     refuse!(cx, at, max_connection_duration_jitter, max_stream_duration);
     let hour = Duration::from_secs(3600);
+    let (root, empty) = (At::root(), core::Http1ProtocolOptions::default());
+    let (http1_at, http1) = (root.field(&choice.http1.0), choice.http1.1.unwrap_or(&empty));
+    let http1 = http1::upstream(cx, &http1_at, http1);
     let http1::Shared { header_case, enable_trailers, allow_chunked_length } = http1;
+    let max_headers_bytes = max_response_headers_kb.unwrap_or(60).saturating_mul(1024);
+    let heads = http2::Heads {
+        bytes_max: max_headers_bytes,
+        count_max: *max_headers_count,
+        underscores: Underscores::Allow,
+    };
     UpstreamHttp {
+        protocol: choice.protocol,
+        http2: http2_of(cx, choice, &heads, stat_name),
         idle_timeout: duration(cx, &at.field("idle_timeout"), *idle_timeout, hour),
         max_connection_duration: duration(
             cx,
@@ -202,9 +283,26 @@ fn options_of(
             Duration::ZERO,
         ),
         max_headers_count: max_headers_count.unwrap_or(HEADERS_COUNT_DEFAULT),
-        max_headers_bytes: max_response_headers_kb.unwrap_or(60).saturating_mul(1024),
+        max_headers_bytes,
         header_case,
         enable_trailers,
         allow_chunked_length,
     }
+}
+
+/// HTTP/2, where it may come to that.
+fn http2_of(
+    cx: &mut Cx<'_>,
+    choice: &Choice<'_>,
+    heads: &http2::Heads,
+    stat_name: &str,
+) -> Option<UpstreamHttp2> {
+    if choice.protocol == UpstreamProtocol::Http1 {
+        return None;
+    }
+    let (root, empty) = (At::root(), core::Http2ProtocolOptions::default());
+    let (at, options) = (root.field(&choice.http2.0), choice.http2.1.unwrap_or(&empty));
+    let options = http2::upstream(cx, &at, options, heads);
+    let stats = Http2CodecStats::new(cx.registry, &format!("cluster.{stat_name}."));
+    Some(UpstreamHttp2 { options: Arc::new(options), stats })
 }

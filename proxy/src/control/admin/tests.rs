@@ -62,6 +62,8 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         outlier_stats: None,
         remaining: [None, None],
         http: UpstreamHttp {
+            protocol: Default::default(),
+            http2: None,
             idle_timeout: Duration::from_secs(3600),
             max_connection_duration: Duration::ZERO,
             max_headers_count: 100,

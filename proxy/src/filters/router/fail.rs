@@ -32,6 +32,8 @@ fn reason(reset: Reset) -> &'static str {
         Reset::ConnectFailure { timeout: true } => "connection timeout",
         Reset::Overflow => "overflow",
         Reset::Termination => "connection termination",
+        Reset::Remote => "remote reset",
+        Reset::Refused => "remote refused stream reset",
         Reset::Protocol => "protocol error",
         Reset::Local => "local reset",
     }
@@ -43,6 +45,7 @@ pub(crate) fn flag(reset: Reset) -> ResponseFlag {
         Reset::ConnectFailure { .. } => ResponseFlag::UpstreamConnectionFailure,
         Reset::Overflow => ResponseFlag::UpstreamOverflow,
         Reset::Termination => ResponseFlag::UpstreamConnectionTermination,
+        Reset::Remote | Reset::Refused => ResponseFlag::UpstreamRemoteReset,
         Reset::Protocol => ResponseFlag::UpstreamProtocolError,
         Reset::Local => ResponseFlag::LocalReset,
     }

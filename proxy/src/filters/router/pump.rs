@@ -19,7 +19,7 @@ use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
 use super::rewrite::set_authority;
 use super::timeouts::{Clock, Expired};
-use super::up::{Acquired, Event, Failure, Http1, Response, Tcp, Up};
+use super::up::{Acquired, Event, Failure, Http1, Http2, Response, Tcp, Up};
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
@@ -27,7 +27,7 @@ use crate::http::respond;
 use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
 use crate::plan::route::HostRewrite;
-use crate::upstream::{Outcome, ShardHost};
+use crate::upstream::{Leased, Outcome, ShardHost};
 
 /// How an attempt ended.
 pub(super) enum End {
@@ -366,13 +366,21 @@ fn start_request<'a>(
     }
     work.info.sent_upstream(ringway_runtime::now());
     match acquired {
-        Acquired::Http1(acquired) => {
+        Acquired::Http(Leased::Http1(acquired)) => {
             work.info.upstream_local = acquired.local_addr();
             let upgrade = work.tunnel != Tunnel::No;
             let framing = request_framing(&work.request, !work.has_body, upgrade);
             let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
             work.info.upstream_wire.0 += bytes;
             Up::Http1(up)
+        }
+        Acquired::Http(Leased::Http2(stream)) => {
+            work.info.upstream_local = stream.local_addr();
+            let upgrade = work.tunnel != Tunnel::No;
+            let (up, bytes) =
+                Http2::start(stream, &mut work.request, upgrade, !work.has_body && !upgrade);
+            work.info.upstream_wire.0 += bytes;
+            Up::Http2(up)
         }
         Acquired::Tcp(acquired) => {
             work.info.upstream_local = acquired.local_addr();

@@ -24,6 +24,10 @@ pub(crate) enum Reset {
     Overflow,
     /// The connection ended.
     Termination,
+    /// The peer reset the stream.
+    Remote,
+    /// The peer reset the stream and says that it has not processed it.
+    Refused,
     /// The answer was not HTTP.
     Protocol,
     /// We gave up on it (`per_try_timeout`).
@@ -121,6 +125,7 @@ impl<'p> Retry<'p> {
         let wanted = match reset {
             Reset::Overflow => false,
             Reset::ConnectFailure { .. } if on & RetryOn::CONNECT_FAILURE != 0 => true,
+            Reset::Refused if on & RetryOn::REFUSED_STREAM != 0 => true,
             _ => {
                 on & (RetryOn::RESET | RetryOn::R5XX | RetryOn::GATEWAY_ERROR) != 0
                     || (on & RetryOn::RESET_BEFORE_REQUEST != 0 && !sent)

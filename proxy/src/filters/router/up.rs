@@ -2,6 +2,7 @@
 //! protocol the connection speaks.
 
 mod http1;
+mod http2;
 mod tcp;
 
 use std::task::{Context, Poll};
@@ -10,16 +11,17 @@ use ringway_runtime::Chunk;
 use ringway_wire::{HeaderMap, Method, ResponseHead};
 
 use super::retry::Reset;
-use crate::upstream::PooledConn;
+use crate::upstream::Leased;
 use crate::upstream::tcp::TcpConn;
 
 pub(super) use http1::Http1;
+pub(super) use http2::Http2;
 pub(super) use tcp::Tcp;
 
 /// What a request is sent on.
 pub(super) enum Acquired {
-    /// An HTTP/1 connection of its own.
-    Http1(PooledConn),
+    /// What a pool has given.
+    Http(Leased),
     /// A connection for the payload of a CONNECT that ends here.
     Tcp(TcpConn),
 }
@@ -65,6 +67,8 @@ pub(super) struct Response<'a> {
 pub(super) enum Up<'a> {
     /// On an HTTP/1 connection of its own.
     Http1(Http1<'a>),
+    /// On a stream of an HTTP/2 connection.
+    Http2(Http2),
     /// On a connection that carries what a CONNECT brings.
     Tcp(Tcp),
 }
@@ -74,6 +78,7 @@ impl Up<'_> {
     pub(super) fn write(&mut self, chunk: Chunk) {
         match self {
             Self::Http1(up) => up.write(chunk),
+            Self::Http2(up) => up.write(chunk),
             Self::Tcp(up) => up.write(chunk),
         }
     }
@@ -82,6 +87,7 @@ impl Up<'_> {
     pub(super) fn end(&mut self, trailers: &HeaderMap) {
         match self {
             Self::Http1(up) => up.end(trailers),
+            Self::Http2(up) => up.end(trailers),
             Self::Tcp(up) => up.end(),
         }
     }
@@ -90,6 +96,7 @@ impl Up<'_> {
     pub(super) fn queued(&self) -> usize {
         match self {
             Self::Http1(up) => up.queued(),
+            Self::Http2(up) => up.queued(),
             Self::Tcp(up) => up.queued(),
         }
     }
@@ -102,6 +109,7 @@ impl Up<'_> {
     ) -> Poll<Result<(), ()>> {
         match self {
             Self::Http1(up) => up.poll_queued_below(cx, below),
+            Self::Http2(up) => up.poll_queued_below(cx, below),
             Self::Tcp(up) => up.poll_queued_below(cx, below),
         }
     }
@@ -110,6 +118,7 @@ impl Up<'_> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut into: Response<'_>) -> Poll<Event> {
         match self {
             Self::Http1(up) => up.poll(cx, &mut into),
+            Self::Http2(up) => up.poll(cx, &mut into),
             Self::Tcp(up) => up.poll(cx, &mut into),
         }
     }
@@ -119,6 +128,7 @@ impl Up<'_> {
     pub(super) fn first_piece(&mut self, trailers: &mut HeaderMap) -> (Option<Chunk>, bool) {
         match self {
             Self::Http1(up) => up.first_piece(trailers),
+            Self::Http2(up) => up.first_piece(trailers),
             Self::Tcp(_) => (None, false),
         }
     }
@@ -127,6 +137,7 @@ impl Up<'_> {
     pub(super) fn take_received(&mut self) -> u64 {
         match self {
             Self::Http1(up) => up.take_received(),
+            Self::Http2(up) => up.take_received(),
             Self::Tcp(up) => up.take_received(),
         }
     }
@@ -136,6 +147,8 @@ impl Up<'_> {
     pub(super) fn may_be_stale(&self) -> bool {
         match self {
             Self::Http1(up) => up.reused(),
+            // Only what was not sent at all is sent again unasked.
+            Self::Http2(_) => true,
             Self::Tcp(_) => false,
         }
     }
@@ -144,6 +157,7 @@ impl Up<'_> {
     pub(super) fn skip_body(&mut self, bodiless: bool) {
         match self {
             Self::Http1(up) => up.skip_body(bodiless),
+            Self::Http2(_) => {}
             Self::Tcp(_) => {}
         }
     }
@@ -153,6 +167,7 @@ impl Up<'_> {
     pub(super) fn finish(self, complete: bool, request_done: bool) {
         match self {
             Self::Http1(up) => up.finish(complete, request_done),
+            Self::Http2(up) => up.finish(complete),
             Self::Tcp(up) => drop(up),
         }
     }

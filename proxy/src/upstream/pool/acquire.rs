@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::conn::{Conn, PooledConn};
+use super::conn::PooledConn;
+use super::multiplexed::PooledStream;
 use super::waiters::WaiterKey;
-use super::{ClosedBy, Pool};
+use super::{ClosedBy, Kind, Lent, Pool};
 use crate::upstream::cluster::Shared;
-use crate::upstream::host::ShardHost;
+use crate::plan::cluster::UpstreamProtocol;
+use crate::upstream::host::{PoolPlace, ShardHost};
 use crate::upstream::limits::{Priority, Resource};
 
 /// How a connection is wanted.
@@ -21,6 +23,59 @@ pub struct AcquireOptions {
     pub fresh: bool,
     /// The PROXY header it begins with: only a connection that began with the same will do.
     pub proxy_header: Option<Rc<[u8]>>,
+    /// The request came over HTTP/2: what a cluster goes by that speaks what its clients speak.
+    pub http2: bool,
+}
+
+/// What a request is sent on.
+#[derive(Debug)]
+pub enum Leased {
+    /// An HTTP/1 connection of its own.
+    Http1(PooledConn),
+    /// A stream of an HTTP/2 connection.
+    Http2(PooledStream),
+}
+
+impl Leased {
+    fn new(lent: Lent, pool: Rc<Pool>, host: Rc<ShardHost>) -> Self {
+        match lent {
+            Lent::Http1(conn) => Self::Http1(PooledConn::new(conn, pool, host)),
+            Lent::Http2(stream) => Self::Http2(PooledStream::new(stream, pool, host)),
+        }
+    }
+
+    /// The HTTP/1 connection, if that is what it is.
+    #[cfg(test)]
+    pub(in crate::upstream) fn http1(self) -> PooledConn {
+        match self {
+            Self::Http1(conn) => conn,
+            Self::Http2(_) => panic!("a stream of an HTTP/2 connection"),
+        }
+    }
+
+    /// Whether its connection has served a request before.
+    pub fn reused(&self) -> bool {
+        match self {
+            Self::Http1(conn) => conn.reused(),
+            Self::Http2(stream) => stream.reused(),
+        }
+    }
+
+    /// Address of our end.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Http1(conn) => conn.local_addr(),
+            Self::Http2(stream) => stream.local_addr(),
+        }
+    }
+
+    /// The host it leads to.
+    pub fn host(&self) -> &Rc<ShardHost> {
+        match self {
+            Self::Http1(conn) => conn.host(),
+            Self::Http2(stream) => stream.host(),
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -56,7 +111,7 @@ pub struct Acquire {
 }
 
 enum State {
-    Ready(Rc<Pool>, Conn),
+    Ready(Rc<Pool>, Lent),
     Failed(AcquireError),
     Waiting(Rc<Pool>, WaiterKey),
     Done,
@@ -69,8 +124,8 @@ impl Acquire {
         priority: Priority,
         options: AcquireOptions,
     ) -> Self {
-        let AcquireOptions { fresh, proxy_header } = options;
-        let state = match pool_of(shared, host, priority, proxy_header) {
+        let AcquireOptions { fresh, http2, proxy_header } = options;
+        let state = match pool_of(shared, host, priority, http2, proxy_header) {
             Some(pool) => State::begin(&pool, fresh),
             None => State::Failed(AcquireError::PoolOverflow),
         };
@@ -83,9 +138,18 @@ fn pool_of(
     shared: &Rc<Shared>,
     host: &ShardHost,
     priority: Priority,
+    downstream_http2: bool,
     header: Option<Rc<[u8]>>,
 ) -> Option<Rc<Pool>> {
-    if let Some(pool) = host.pool(priority, header.as_ref()) {
+    let kind = match shared.plan.http.protocol {
+        UpstreamProtocol::Http1 => Kind::Http1,
+        UpstreamProtocol::Http2 => Kind::Http2,
+        UpstreamProtocol::Auto => Kind::Auto,
+        UpstreamProtocol::Downstream if downstream_http2 => Kind::Http2,
+        UpstreamProtocol::Downstream => Kind::Http1,
+    };
+    let place = PoolPlace { priority, http2: kind == Kind::Http2 };
+    if let Some(pool) = host.pool(place, header.as_ref()) {
         return Some(pool);
     }
     if shared.take(priority, Resource::Pools).is_err() {
@@ -94,17 +158,23 @@ fn pool_of(
     }
     shared.mark_pools();
     let (page, of) = (host.page(), header.clone());
-    let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), page, priority, of);
-    Some(host.make_pool(priority, header, new))
+    let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), page, priority, kind, of);
+    Some(host.make_pool(place, header, new))
 }
 
 impl State {
     fn begin(pool: &Rc<Pool>, fresh: bool) -> Self {
+        if let Some(lent) = pool.open_stream(fresh) {
+            return match lent {
+                Ok(stream) => Self::Ready(pool.clone(), Lent::Http2(stream)),
+                Err(refused) => Self::Failed(refused),
+            };
+        }
         if fresh {
             pool.make_room();
         } else if let Some(mut conn) = pool.pop_idle() {
             return match pool.attach(&mut conn) {
-                Ok(()) => Self::Ready(pool.clone(), conn),
+                Ok(()) => Self::Ready(pool.clone(), Lent::Http1(conn)),
                 Err(refused) => {
                     pool.offer(conn);
                     Self::Failed(refused)
@@ -138,20 +208,20 @@ impl Pool {
 }
 
 impl Future for Acquire {
-    type Output = Result<PooledConn, AcquireError>;
+    type Output = Result<Leased, AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         match std::mem::replace(&mut this.state, State::Done) {
-            State::Ready(pool, conn) => {
-                Poll::Ready(Ok(PooledConn::new(conn, pool, this.host.clone())))
+            State::Ready(pool, lent) => {
+                Poll::Ready(Ok(Leased::new(lent, pool, this.host.clone())))
             }
             State::Failed(error) => Poll::Ready(Err(error)),
             State::Waiting(pool, key) => {
                 let polled = pool.state.borrow_mut().waiters.poll(key, cx.waker());
                 match polled {
-                    Poll::Ready(Ok(conn)) => {
-                        Poll::Ready(Ok(PooledConn::new(conn, pool, this.host.clone())))
+                    Poll::Ready(Ok(lent)) => {
+                        Poll::Ready(Ok(Leased::new(lent, pool, this.host.clone())))
                     }
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Pending => {
@@ -168,7 +238,8 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Ready(pool, conn) => pool.give_back(conn),
+            State::Ready(pool, Lent::Http1(conn)) => pool.give_back(conn),
+            State::Ready(pool, Lent::Http2(stream)) => pool.return_stream(stream),
             State::Waiting(pool, key) => pool.cancel(key),
             State::Failed(_) | State::Done => {}
         }

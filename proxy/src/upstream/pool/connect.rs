@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive, SockAddr};
 
 use super::conn::Conn;
-use super::{AcquireError, Pool};
+use super::{AcquireError, Kind, Pool};
 use crate::plan::{Address, Cluster, Host};
 use crate::transport::{self, ConnectHints, HandshakeError, Stream};
 use crate::upstream::cluster::Shared;
@@ -55,7 +55,12 @@ impl Pool {
         let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
         stats.inc(names.upstream_cx_total());
         stats.gauge_add(names.upstream_cx_active(), 1);
-        stats.inc(names.upstream_cx_http1_total());
+        match self.kind {
+            Kind::Http1 => stats.inc(names.upstream_cx_http1_total()),
+            Kind::Http2 => stats.inc(names.upstream_cx_http2_total()),
+            // Counted once it is known.
+            Kind::Auto => {}
+        }
         self.shared.limits.shared().note_traffic();
         self.page.cx_total.inc();
         self.page.cx_active.inc();
@@ -68,30 +73,37 @@ impl Pool {
             let connect =
                 pin!(connect_transport(&pool.shared, &pool.host, pool.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
-                Ok(Ok(stream)) => pool.connected(pool.new_conn(stream, born, generation)),
+                Ok(Ok(stream)) => pool.connected(stream, born, generation),
                 Ok(Err(error)) => pool.connect_failed(born, &error),
                 Err(_) => pool.connect_failed(born, &timed_out()),
             }
         });
     }
 
-    fn new_conn(&self, stream: Stream, born: Instant, generation: u32) -> Conn {
-        let plan = &self.shared.plan;
-        stream.set_recv_limit(plan.buffer_limit as usize);
-        let dies = match plan.http.max_connection_duration {
-            Duration::ZERO => Instant::FAR_FUTURE,
-            duration => runtime::now() + duration,
-        };
+    /// Whether a new connection speaks HTTP/2.
+    pub(super) fn speaks_http2(&self, _stream: &Stream) -> bool {
+        self.kind == Kind::Http2
+    }
+
+    pub(super) fn new_conn(&self, stream: Stream, born: Instant, generation: u32) -> Conn {
         Conn {
             stream,
             born,
-            dies,
+            dies: dies(&self.shared.plan),
             idle_since: born,
             served: 0,
             generation,
             last_request: false,
             local: Default::default(),
         }
+    }
+}
+
+/// When a connection that is up now reaches `max_connection_duration`.
+pub(super) fn dies(plan: &Cluster) -> Instant {
+    match plan.http.max_connection_duration {
+        Duration::ZERO => Instant::FAR_FUTURE,
+        duration => runtime::now() + duration,
     }
 }
 

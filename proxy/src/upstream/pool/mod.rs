@@ -1,14 +1,16 @@
-//! The HTTP/1.1 connection pool of one host and one routing priority on one shard.
+//! The connection pool of one host and one routing priority on one shard.
 //!
-//! Rules and statistics are those of Envoy's HTTP/1.1 pool; `LIFECYCLE.md` beside this file has
+//! Rules and statistics are those of Envoy's pools; `LIFECYCLE.md` beside this file has
 //! the states. In short: the connection used last is used first; a request that finds none waits,
 //! oldest first, and makes the pool open one more connection per waiting request as far as
 //! `max_connections` allows (a pool without any connection may always open one); a failed connect
-//! fails everybody who waits.
+//! fails everybody who waits. An HTTP/2 connection takes requests up to its limit, and another is
+//! opened when all that are up or on their way are full.
 
 mod acquire;
 mod conn;
 mod connect;
+mod multiplexed;
 mod reaper;
 mod waiters;
 
@@ -28,13 +30,16 @@ use super::cluster::Shared;
 use super::limits::{Priority, Resource};
 use crate::plan::Host;
 use crate::plan::host_page::HostPage;
+use crate::transport::Stream;
 
-pub use acquire::{Acquire, AcquireError, AcquireOptions};
+pub use acquire::{Acquire, AcquireError, AcquireOptions, Leased};
 pub use conn::PooledConn;
+pub use multiplexed::PooledStream;
 pub(super) use connect::{connect_options, connect_transport, sock_addr, timed_out};
 pub(super) use reaper::Reaper;
 
 use conn::{ClosedBy, Conn};
+use multiplexed::{LentStream, Multiplexed};
 use waiters::{WaiterKey, Waiters};
 
 /// Connections of a pool and who waits for one.
@@ -45,21 +50,47 @@ pub(super) struct Pool {
     priority: Priority,
     /// The PROXY header its connections begin with.
     header: Option<Rc<[u8]>>,
+    kind: Kind,
     state: RefCell<State>,
+    /// Streams that the host took on its last HTTP/2 connection: what a new one is expected to take.
+    peer_limit: Cell<u32>,
     /// Connections of an older generation are closed instead of kept.
     generation: Cell<u32>,
     /// Whether the reaper knows that this pool has idle connections.
     watched: Cell<bool>,
 }
 
+/// What the connections of a pool speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Http1,
+    Http2,
+    /// What ALPN says.
+    Auto,
+}
+
+impl Kind {
+    fn may_multiplex(self) -> bool {
+        self != Self::Http1
+    }
+}
+
+/// What a request gets.
+enum Lent {
+    Http1(Conn),
+    Http2(LentStream),
+}
+
 #[derive(Default)]
 struct State {
-    /// Oldest first; used from the back.
+    /// HTTP/1 connections without a request. Oldest first; used from the back.
     idle: VecDeque<Conn>,
+    /// HTTP/2 connections, with or without requests.
+    multiplexed: Vec<Rc<Multiplexed>>,
     waiters: Waiters,
     /// Connections being set up.
     connecting: u32,
-    /// Connections lent out.
+    /// HTTP/1 connections lent out.
     busy: u32,
     retired: bool,
 }
@@ -71,23 +102,27 @@ impl Pool {
         host: &Arc<Host>,
         page: &Arc<HostPage>,
         priority: Priority,
+        kind: Kind,
         header: Option<Rc<[u8]>>,
     ) -> Rc<Self> {
         Rc::new(Self {
+            kind,
             header,
             shared: shared.clone(),
             host: host.clone(),
             page: page.clone(),
             priority,
             state: RefCell::default(),
+            peer_limit: Cell::new(u32::MAX),
             generation: Cell::new(0),
             watched: Cell::new(false),
         })
     }
 
-    /// Closes idle connections now, busy ones after their request; new ones are kept again.
+    /// Closes idle connections now, busy ones after their requests; new ones are kept again.
     pub(super) fn drain_existing(&self) {
         self.generation.set(self.generation.get().wrapping_add(1));
+        self.drain_multiplexed();
         loop {
             let Some(conn) = self.state.borrow_mut().idle.pop_front() else { break };
             self.destroy(conn, ClosedBy::Us, false);
@@ -103,8 +138,8 @@ impl Pool {
     /// Nobody uses it, and it has nothing to offer.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.state.borrow();
-        let connections = state.idle.len() + (state.busy + state.connecting) as usize;
-        connections + state.waiters.len() == 0
+        let own = state.idle.len() + (state.busy + state.connecting) as usize;
+        own + state.multiplexed.len() + state.waiters.len() == 0
     }
 
     /// An idle connection that is fit for a request, the one used last first. Dead ones met on the
@@ -119,33 +154,45 @@ impl Pool {
         }
     }
 
-    /// Counts a request onto a connection, if `max_requests` allows it.
+    /// Counts a request onto a connection of its own, if `max_requests` allows it.
     fn attach(&self, conn: &mut Conn) -> Result<(), AcquireError> {
         let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
-        if self.shared.take(self.priority, Resource::Requests).is_err() {
-            stats.inc(names.upstream_rq_active_overflow());
-            return Err(AcquireError::Overflow);
-        }
+        self.count_request()?;
         conn.served += 1;
         if conn.served == self.shared.plan.max_requests_per_connection {
             stats.inc(names.upstream_cx_max_requests());
             conn.last_request = true;
         }
+        self.state.borrow_mut().busy += 1;
+        Ok(())
+    }
+
+    /// Takes a request off its connection.
+    fn detach(&self) {
+        self.uncount_request();
+        self.state.borrow_mut().busy -= 1;
+    }
+
+    /// A request begins, if `max_requests` allows it.
+    fn count_request(&self) -> Result<(), AcquireError> {
+        let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
+        if self.shared.take(self.priority, Resource::Requests).is_err() {
+            stats.inc(names.upstream_rq_active_overflow());
+            return Err(AcquireError::Overflow);
+        }
         self.page.rq_total.inc();
         self.page.rq_active.inc();
         stats.inc(names.upstream_rq_total());
         stats.gauge_add(names.upstream_rq_active(), 1);
-        self.state.borrow_mut().busy += 1;
         super::outlier::connected(&self.shared, &self.page, &self.host);
         Ok(())
     }
 
-    /// Takes a request off a connection.
-    fn detach(&self) {
+    /// A request is over.
+    fn uncount_request(&self) {
         self.page.rq_active.dec();
         self.shared.shard.stats.gauge_sub(self.shared.plan.stats.upstream_rq_active(), 1);
         self.shared.give(self.priority, Resource::Requests);
-        self.state.borrow_mut().busy -= 1;
     }
 
     /// A request is done with its connection, which can be used again.
@@ -181,7 +228,7 @@ impl Pool {
             self.count_waiter_gone();
             match self.attach(&mut conn) {
                 Ok(()) => {
-                    self.state.borrow_mut().waiters.deliver(waiter, Ok(conn));
+                    self.state.borrow_mut().waiters.deliver(waiter, Ok(Lent::Http1(conn)));
                     return;
                 }
                 Err(refused) => self.state.borrow_mut().waiters.deliver(waiter, Err(refused)),
@@ -211,14 +258,18 @@ impl Pool {
         self.shared.reaper.not_later_than(deadline, &self.shared);
     }
 
-    /// Opens connections while more requests wait than connections are under way.
+    /// Opens connections while more requests wait than those under way will take.
     fn connect_if_needed(self: &Rc<Self>) {
         loop {
+            let expected = self.expected_capacity();
             let state = self.state.borrow();
-            if state.waiters.waiting() <= state.connecting {
+            if state.waiters.waiting() <= expected {
                 return;
             }
-            let has_none = state.idle.is_empty() && state.busy == 0 && state.connecting == 0;
+            let has_none = state.idle.is_empty()
+                && state.busy == 0
+                && state.connecting == 0
+                && state.multiplexed.is_empty();
             drop(state);
             if self.shared.take(self.priority, Resource::Connections).is_err() {
                 let stats = &self.shared.plan.stats;
@@ -235,12 +286,17 @@ impl Pool {
     }
 
     /// A connection is up.
-    fn connected(self: &Rc<Self>, conn: Conn) {
+    fn connected(self: &Rc<Self>, stream: Stream, born: runtime::Instant, generation: u32) {
         self.state.borrow_mut().connecting -= 1;
-        let ms = conn.born.elapsed().as_millis() as u64;
+        let ms = born.elapsed().as_millis() as u64;
         let stats = &self.shared.plan.stats;
         self.shared.shard.stats.record(stats.upstream_cx_connect_ms(), ms);
-        self.offer(conn);
+        stream.set_recv_limit(self.shared.plan.buffer_limit as usize);
+        if self.speaks_http2(&stream) {
+            self.multiplexed_connected(stream, born, generation);
+        } else {
+            self.offer(self.new_conn(stream, born, generation));
+        }
         self.connect_if_needed();
     }
 
@@ -287,11 +343,12 @@ impl Pool {
     fn cancel(self: &Rc<Self>, key: WaiterKey) {
         let delivered = self.state.borrow_mut().waiters.remove(key);
         match delivered {
-            Some(Ok(conn)) => {
+            Some(Ok(Lent::Http1(conn))) => {
                 self.detach();
                 self.offer(conn);
                 self.connect_if_needed();
             }
+            Some(Ok(Lent::Http2(stream))) => self.return_stream(stream),
             Some(Err(_)) => {}
             None => {
                 self.count_waiter_gone();
@@ -313,7 +370,8 @@ impl Pool {
     pub(super) fn check_invariants(&self, at_rest: bool) -> Result<(), String> {
         let state = self.state.borrow();
         let active = self.page.cx_active.get();
-        let here = state.idle.len() as u64 + u64::from(state.busy + state.connecting);
+        let up = (state.idle.len() + state.multiplexed.len()) as u64;
+        let here = up + u64::from(state.busy + state.connecting);
         if here > active {
             return Err(format!("pool holds {here} connections, its host counts {active}"));
         }

@@ -51,7 +51,8 @@ async fn request(cluster: &Rc<ShardCluster>) {
         AcquireOptions { fresh: chance(5), ..AcquireOptions::default() },
     );
     let limit = Duration::from_millis(if chance(20) { runtime::rand_below(20) } else { 10_000 });
-    let Ok(Ok(mut conn)) = runtime::timeout(limit, acquire).await else { return };
+    let Ok(Ok(conn)) = runtime::timeout(limit, acquire).await else { return };
+    let mut conn = conn.http1();
     assert!(conn.stream().try_recv().is_none(), "something was left on a connection");
     conn.stream().write(Chunk::from_static(b"x"));
     let answer = runtime::timeout(Duration::from_millis(40), conn.stream().recv()).await;

@@ -32,7 +32,7 @@ impl Bench {
     }
 
     async fn get(&self) -> PooledConn {
-        self.acquire().await.expect("a connection")
+        self.acquire().await.expect("a connection").http1()
     }
 
     /// Everything is closed and all gauges are zero.
@@ -115,7 +115,7 @@ fn a_freed_connection_serves_the_oldest_waiter() {
             .map(|nr| {
                 let (waiter, order) = (bench.acquire(), order.clone());
                 runtime::spawn(async move {
-                    let conn = waiter.await.expect("the only connection");
+                    let conn = waiter.await.expect("the only connection").http1();
                     order.set(order.get() * 10 + nr);
                     runtime::yield_now().await;
                     conn.release();
@@ -151,7 +151,7 @@ fn pending_requests_are_limited() {
         assert_eq!(bench.acquire().await.map(drop), Err(AcquireError::PendingOverflow));
         assert_eq!(bench.count(ClusterStats::upstream_rq_pending_overflow), 1);
         conn.release();
-        waiting.as_mut().await.expect("freed").release();
+        waiting.as_mut().await.expect("freed").http1().release();
         bench.check_rest();
     });
 }
@@ -335,7 +335,7 @@ fn unasked_data_reaches_no_waiter() {
         // All of it has arrived, and nothing of it was read.
         runtime::sleep(Duration::from_millis(10)).await;
         conn.release();
-        assert_eq!(waiting.await.expect("another connection").served(), 1);
+        assert_eq!(waiting.await.expect("another connection").http1().served(), 1);
         assert_eq!(server.accepted.get(), 2);
         assert_eq!(bench.count(ClusterStats::upstream_cx_protocol_error), 1);
         bench.check_rest();
@@ -401,7 +401,7 @@ fn a_fresh_connection_can_be_asked_for() {
         let bench = Bench::new(vec![host(server.address)], limit(|t| t.max_connections = 1));
         bench.get().await.release();
         let options = AcquireOptions { fresh: true, ..AcquireOptions::default() };
-        let fresh = bench.cluster().acquire(&bench.pick(), 0, options).await.expect("room is made");
+        let fresh = bench.cluster().acquire(&bench.pick(), 0, options).await.expect("room is made").http1();
         assert!(!fresh.reused());
         fresh.release();
         assert_eq!(server.accepted.get(), 2);
@@ -418,7 +418,7 @@ fn retired_pools_serve_who_waits_and_keep_nothing() {
         let waiting = bench.acquire();
         bench.upstreams.drain();
         conn.release();
-        let conn = waiting.await.expect("served all the same");
+        let conn = waiting.await.expect("served all the same").http1();
         conn.release();
         assert_eq!(bench.gauge(ClusterStats::upstream_cx_active), 0);
         bench.check_rest();
@@ -432,7 +432,7 @@ fn priorities_have_pools_and_limits_of_their_own() {
         let bench = Bench::new(vec![host(server.address)], limit(|t| t.max_requests = 0));
         assert_eq!(bench.acquire().await.map(drop), Err(AcquireError::Overflow));
         let high = bench.cluster().acquire(&bench.pick(), 1, AcquireOptions::default());
-        let high = high.await.expect("not limited");
+        let high = high.await.expect("not limited").http1();
         high.release();
         bench.check_rest();
     });

@@ -2,10 +2,10 @@
 
 use std::task::{Poll, Waker};
 
-use super::{AcquireError, Conn};
+use super::{AcquireError, Lent};
 
 /// What a waiter gets.
-pub(super) type Outcome = Result<Conn, AcquireError>;
+pub(super) type Outcome = Result<Lent, AcquireError>;
 
 /// One waiter; used up by [`Waiters::remove`] and by a ready [`Waiters::poll`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
