@@ -57,7 +57,10 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
     account::request_began(conn);
     let answered = match taken {
         Ok(_) => answer(conn, work, is_upgrade).await,
-        Err(error) => Err(refused(work, &error)),
+        Err(error) => match error.status() {
+            Some(status) => Err(LocalReply::new(status, "", error.details()).into()),
+            None => return drop_refused(conn, work, &error),
+        },
     };
     match answered {
         Ok(()) => {}
@@ -79,16 +82,13 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
     account::finished(conn, work);
 }
 
-/// A head that broke a rule: an answer where there is one to give, else its stream is gone.
-fn refused(work: &mut Work, error: &StreamError) -> Stop {
-    match error.status() {
-        Some(status) => LocalReply::new(status, "", error.details()).into(),
-        None => {
-            work.info.details = Cow::Borrowed(error.details());
-            work.info.flags.insert(ResponseFlag::DownstreamProtocolError);
-            Stop::Gone
-        }
-    }
+/// A head that broke a rule, and whose stream was reset for it.
+fn drop_refused(conn: &mut Conn, work: &mut Work, error: &StreamError) {
+    work.info.unread = true;
+    work.info.details = Cow::Borrowed(error.details());
+    work.info.flags.insert(ResponseFlag::DownstreamProtocolError);
+    conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_tx_reset());
+    account::finished(conn, work);
 }
 
 /// Why the ordinary way ended early.

@@ -39,21 +39,19 @@ impl StreamHandle {
 
     // --- receiving ---
 
-    /// Server: takes the request, once; whether a body (or its end) is to come.
+    /// Server: takes the request, once; whether a body (or its end) is to come. A head that broke a
+    /// rule is empty, unless it is to be answered.
     ///
     /// # Errors
     /// The head broke a rule. Where [`StreamError::status`] names an answer it is still to be
     /// given; else the stream has been reset.
     pub(crate) fn take_request(&self, head: &mut RequestHead) -> Result<bool, StreamError> {
         let taken = self.with(|setup, _, stream| {
-            if let Some(error) = stream.refusal {
-                return Err(error);
-            }
             if let Some(mut request) = stream.request.take() {
                 std::mem::swap(head, &mut *request);
                 setup.env.heads.put_request(request);
             }
-            Ok(stream.has_body)
+            stream.refusal.map_or(Ok(stream.has_body), Err)
         });
         taken.unwrap_or(Ok(false))
     }

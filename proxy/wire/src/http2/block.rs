@@ -158,7 +158,13 @@ impl HeaderBlock {
     /// `head` is then of no use.
     pub fn into_request(&mut self, head: &mut RequestHead) -> Result<(), StreamError> {
         self.verdict()?;
-        self.check_request().map_err(StreamError::new)?;
+        let checked = self.check_request().map_err(StreamError::new);
+        // One that is answered all the same is moved out for the answer and the log.
+        if let Err(error) = checked
+            && error.status().is_none()
+        {
+            return checked;
+        }
         self.headers.join_repeated_with(|known| match known {
             KnownName::Cookie => Some(b"; "),
             known if is_joined(known, Side::Request) => Some(b","),
@@ -171,7 +177,7 @@ impl HeaderBlock {
         std::mem::swap(&mut head.path, &mut self.path);
         std::mem::swap(&mut head.authority, &mut self.authority);
         std::mem::swap(&mut head.headers, &mut self.headers);
-        Ok(())
+        checked
     }
 
     /// Moves a response out; `end`: the stream ends with it. `head` is overwritten; its buffers

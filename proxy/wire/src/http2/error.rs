@@ -182,7 +182,8 @@ impl StreamError {
     /// `%RESPONSE_CODE_DETAILS%` as Envoy words it.
     pub const fn details(&self) -> &'static str {
         match self.rule {
-            H2Rule::HeadersTooLarge | H2Rule::TooManyHeaders => "http2.too_many_headers",
+            H2Rule::HeadersTooLarge => "http2.header_list_size_too_large",
+            H2Rule::TooManyHeaders => "http2.too_many_headers",
             H2Rule::Underscore => "http2.unexpected_underscore",
             H2Rule::Fragment => "path_normalization_failed",
             H2Rule::HeaderName | H2Rule::HeaderValue => "http2.invalid.header.field",
