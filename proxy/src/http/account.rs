@@ -216,6 +216,7 @@ pub(crate) fn context<'a>(
         emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
         timings: timings(info),
         protocol: Some(match head.version {
+            _ if conn.down.is_http2() => Protocol::Http2,
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
             Version::Http2 => Protocol::Http2,

@@ -86,7 +86,11 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
 fn drop_refused(conn: &mut Conn, work: &mut Work, error: &StreamError) {
     work.info.unread = true;
     work.info.details = Cow::Borrowed(error.details());
-    work.info.flags.insert(ResponseFlag::DownstreamProtocolError);
+    // As Envoy calls what breaks the protocol, and what only breaks its limits.
+    work.info.flags.insert(match error.is_messaging() {
+        true => ResponseFlag::DownstreamProtocolError,
+        false => ResponseFlag::DownstreamRemoteReset,
+    });
     conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_tx_reset());
     account::finished(conn, work);
 }

@@ -42,12 +42,7 @@ pub const TARGETS: [Target; 6] = [
         shared: "h1-corpus",
     },
     Target { name: "h1_body", run: h1_body::run, words: h1_body::WORDS, shared: "h1-corpus" },
-    Target {
-        name: "h2_frames",
-        run: h2_frames::run,
-        words: h2_frames::WORDS,
-        shared: "h2-corpus",
-    },
+    Target { name: "h2_frames", run: h2_frames::run, words: h2_frames::WORDS, shared: "h2-corpus" },
     Target { name: "openings", run: openings::run, words: openings::WORDS, shared: "pp-corpus" },
     Target { name: "config", run: config::run, words: config::WORDS, shared: "envoy-configs" },
 ];
