@@ -69,7 +69,7 @@ impl Pool {
         runtime::spawn(async move {
             let (born, generation) = (runtime::now(), pool.generation.get());
             let plan = &pool.shared.plan;
-            let hints = ConnectHints::default();
+            let hints = ConnectHints { alpn: pool.kind.alpn(), ..ConnectHints::default() };
             let connect =
                 pin!(connect_transport(&pool.shared, &pool.host, pool.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
@@ -80,9 +80,19 @@ impl Pool {
         });
     }
 
-    /// Whether a new connection speaks HTTP/2.
-    pub(super) fn speaks_http2(&self, _stream: &Stream) -> bool {
-        self.kind == Kind::Http2
+    /// Whether a new connection speaks HTTP/2; counted, where only ALPN could tell.
+    pub(super) fn speaks_http2(&self, stream: &Stream) -> bool {
+        if self.kind != Kind::Auto {
+            return self.kind == Kind::Http2;
+        }
+        let http2 = stream.tls().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));
+        let (stats, names) = (&self.shared.shard.stats, &self.shared.plan.stats);
+        if http2 {
+            stats.inc(names.upstream_cx_http2_total());
+        } else {
+            stats.inc(names.upstream_cx_http1_total());
+        }
+        http2
     }
 
     pub(super) fn new_conn(&self, stream: Stream, born: Instant, generation: u32) -> Conn {

@@ -73,6 +73,15 @@ impl Kind {
     fn may_multiplex(self) -> bool {
         self != Self::Http1
     }
+
+    /// What is offered in a TLS handshake whose configuration names no protocols, as Envoy does.
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
 }
 
 /// What a request gets.
