@@ -48,7 +48,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-
 use crate::observe::stats::{Http2CodecStats, ShardStats};
 
 pub(crate) use ringway_wire::http2::ErrorCode;

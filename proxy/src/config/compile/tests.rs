@@ -1,5 +1,7 @@
 //! Bootstraps as people write them, and what becomes of them.
 
+mod http2;
+
 use std::time::Duration;
 
 use ringway_xds::Format;
@@ -107,7 +109,7 @@ fn defaults_are_those_of_envoy() {
 #[test]
 fn all_errors_of_a_file_are_told_with_their_places() {
     let text = manager(
-        "upgrade_configs: [{upgrade_type: websocket}]",
+        "http3_protocol_options: {}",
         "- {match: {prefix: /a}, route: {cluster: d}}\n\
          - {match: {prefix: /b}, request_headers_to_add: [{header: {key: Host, value: x}}], \
            route: {cluster: c}}\n\
@@ -118,7 +120,7 @@ fn all_errors_of_a_file_are_told_with_their_places() {
     let lines: Vec<u32> = found.0.iter().map(|d| d.line).collect();
     assert!(lines.is_sorted() && lines[0] > 0, "{lines:?}");
     let messages: Vec<&str> = found.0.iter().map(|d| d.message.as_str()).collect();
-    assert_eq!(messages[0], "upgrade_configs is not supported yet");
+    assert_eq!(messages[0], "http3_protocol_options is not supported yet");
     assert_eq!(messages[1], "route: unknown cluster 'd'");
     assert_eq!(messages[2], ":-prefixed or host headers may not be modified");
     assert!(messages[3].starts_with("invalid regex '('"), "{}", messages[3]);
@@ -143,7 +145,7 @@ fn clusters_need_not_exist_where_the_table_says_so() {
 fn what_is_not_there_yet_is_refused_by_name() {
     for (fields, path) in [
         ("tracing: {}", "tracing"),
-        ("codec_type: HTTP2", "codec_type"),
+        ("codec_type: HTTP3", "codec_type"),
         ("local_reply_config: {mappers: []}", ""),
         ("strip_any_host_port: true", ""),
         ("proxy_status_config: {}", "proxy_status_config"),

@@ -214,12 +214,7 @@ fn explicit<'v>(
     }
 }
 
-fn legacy(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    cluster: &api::Cluster,
-    stat_name: &str,
-) -> UpstreamHttp {
+fn legacy(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster, stat_name: &str) -> UpstreamHttp {
     use api::cluster::ClusterProtocolSelection as Selection;
     // SNI and names in certificates: see above.
     let _ = &cluster.upstream_http_protocol_options;

@@ -10,8 +10,8 @@ use super::conn::PooledConn;
 use super::multiplexed::PooledStream;
 use super::waiters::WaiterKey;
 use super::{ClosedBy, Kind, Lent, Pool};
-use crate::upstream::cluster::Shared;
 use crate::plan::cluster::UpstreamProtocol;
+use crate::upstream::cluster::Shared;
 use crate::upstream::host::{PoolPlace, ShardHost};
 use crate::upstream::limits::{Priority, Resource};
 
@@ -213,9 +213,7 @@ impl Future for Acquire {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         match std::mem::replace(&mut this.state, State::Done) {
-            State::Ready(pool, lent) => {
-                Poll::Ready(Ok(Leased::new(lent, pool, this.host.clone())))
-            }
+            State::Ready(pool, lent) => Poll::Ready(Ok(Leased::new(lent, pool, this.host.clone()))),
             State::Failed(error) => Poll::Ready(Err(error)),
             State::Waiting(pool, key) => {
                 let polled = pool.state.borrow_mut().waiters.poll(key, cx.waker());

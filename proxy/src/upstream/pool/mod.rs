@@ -34,8 +34,8 @@ use crate::transport::Stream;
 
 pub use acquire::{Acquire, AcquireError, AcquireOptions, Leased};
 pub use conn::PooledConn;
-pub use multiplexed::PooledStream;
 pub(super) use connect::{connect_options, connect_transport, sock_addr, timed_out};
+pub use multiplexed::PooledStream;
 pub(super) use reaper::Reaper;
 
 use conn::{ClosedBy, Conn};

@@ -120,9 +120,10 @@ impl Pool {
             0 => streams,
             most => streams.min(most),
         };
-        let unknown = state.multiplexed.iter().filter(|conn| {
-            !conn.leaving.get() && conn.session.peer_limit().is_none()
-        });
+        let unknown = state
+            .multiplexed
+            .iter()
+            .filter(|conn| !conn.leaving.get() && conn.session.peer_limit().is_none());
         let more = unknown.map(|conn| each.saturating_sub(conn.served.get()));
         more.fold(state.connecting.saturating_mul(each), u32::saturating_add)
     }

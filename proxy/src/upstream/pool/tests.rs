@@ -401,7 +401,8 @@ fn a_fresh_connection_can_be_asked_for() {
         let bench = Bench::new(vec![host(server.address)], limit(|t| t.max_connections = 1));
         bench.get().await.release();
         let options = AcquireOptions { fresh: true, ..AcquireOptions::default() };
-        let fresh = bench.cluster().acquire(&bench.pick(), 0, options).await.expect("room is made").http1();
+        let fresh =
+            bench.cluster().acquire(&bench.pick(), 0, options).await.expect("room is made").http1();
         assert!(!fresh.reused());
         fresh.release();
         assert_eq!(server.accepted.get(), 2);
