@@ -20,6 +20,7 @@ mod post;
 mod print;
 mod queue;
 mod run;
+mod secrets;
 pub mod start;
 pub mod state;
 #[cfg(test)]

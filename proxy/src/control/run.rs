@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringway_runtime::mesh::Mailbox;
 use ringway_runtime::signal::{self, Signals};
-use ringway_runtime::{sleep, spawn};
+use ringway_runtime::{Join, sleep, spawn};
 
 use super::gauges::Gauges;
 use super::log::{self, log};
@@ -65,6 +65,9 @@ pub(super) struct Control {
     shards: usize,
     registry: Registry,
     gauges: Gauges,
+    stats: Rc<ShardStats>,
+    /// Looks after the files of certificates.
+    secrets: Option<Join<()>>,
     phase: Phase,
     /// Version every shard has installed, by shard.
     installed: Vec<u64>,
@@ -93,13 +96,15 @@ impl Control {
             post,
             events,
             plan: setup.plan,
-            clusters: ClusterControl::new(stats, news, Resolver::default()),
+            clusters: ClusterControl::new(stats.clone(), news, Resolver::default()),
             sockets,
             server: setup.server,
             options: setup.options,
             shards,
             registry,
             gauges,
+            stats,
+            secrets: None,
             phase: Phase::Warming,
             installed: vec![0; shards],
             drained: vec![false; shards],
@@ -153,6 +158,10 @@ impl Control {
     fn publish(&mut self) {
         for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             self.post.send(shard, Message::Sockets(sockets));
+        }
+        let watch = super::secrets::watch(self.plan.clone(), self.stats.clone());
+        if let Some(before) = self.secrets.replace(spawn(watch)) {
+            before.abort();
         }
         self.to_shards(|| Message::Install(self.plan.clone()));
         self.post.send(self.admin(), Message::Install(self.plan.clone()));

@@ -21,6 +21,10 @@ pub(crate) fn connection_opened(conn: &Conn) {
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_total());
     stats.gauge_add(hcm.downstream_cx_active(), 1);
+    if conn.tls.is_some() {
+        stats.inc(hcm.downstream_cx_ssl_total());
+        stats.gauge_add(hcm.downstream_cx_ssl_active(), 1);
+    }
 }
 
 /// It is known what the connection speaks.
@@ -55,6 +59,9 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
         hcm.downstream_cx_destroy_local()
     });
     stats.gauge_sub(hcm.downstream_cx_active(), 1);
+    if conn.tls.is_some() {
+        stats.gauge_sub(hcm.downstream_cx_ssl_active(), 1);
+    }
     match conn.codec {
         Some(Version::Http2) => stats.gauge_sub(hcm.downstream_cx_http2_active(), 1),
         Some(_) => stats.gauge_sub(hcm.downstream_cx_http1_active(), 1),
@@ -214,7 +221,7 @@ pub(crate) fn context<'a>(
         response_trailers: Some(&work.response_trailers),
         start_unix_ns: info.start_unix.as_nanos() as u64,
         emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
-        timings: timings(info),
+        timings: timings(info, conn.tls.as_ref().map(|tls| tls.handshake_ns)),
         protocol: Some(match head.version {
             _ if conn.down.is_http2() => Protocol::Http2,
             Version::Http10 => Protocol::Http10,
@@ -247,7 +254,7 @@ pub(crate) fn context<'a>(
     }
 }
 
-fn timings(info: &Info) -> Timings {
+fn timings(info: &Info, downstream_handshake: Option<u64>) -> Timings {
     let since = |at: ringway_runtime::Instant| (at - info.start).as_nanos() as u64;
     Timings {
         downstream_rx_end: info.request_end.map(since),
@@ -261,6 +268,7 @@ fn timings(info: &Info) -> Timings {
             .filter(|_| info.response_complete)
             .map(|(_, last)| since(last)),
         complete: Some(since(ringway_runtime::now())),
+        downstream_handshake,
         ..Timings::default()
     }
 }
@@ -280,6 +288,7 @@ fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
         direct_remote: Address::from(meta.direct_remote()),
         connection_id: Some(meta.id),
         server_name: meta.sni(),
+        tls: conn.tls.as_deref(),
         ..Downstream::default()
     }
 }
@@ -297,6 +306,7 @@ fn upstream(info: &Info) -> Upstream<'_> {
         local: info.upstream_local.map_or(Address::Unset, Address::Ip),
         protocol: info.upstream_tx.map(|_| Protocol::Http11),
         attempt_count: info.attempts,
+        tls: info.upstream_tls.as_deref(),
         transport_failure_reason: info.upstream_failure.as_deref(),
         ..Upstream::default()
     }

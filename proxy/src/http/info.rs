@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringway_runtime::Instant;
 
 use super::vet::Vetted;
+use crate::transport::tls::TlsInfo;
 use crate::upstream::{ShardCluster, ShardHost};
 
 /// The record of one stream; reused for the next one on its connection.
@@ -56,6 +57,8 @@ pub(crate) struct Info {
     pub host: Option<Rc<ShardHost>>,
     /// Our end of the upstream connection.
     pub upstream_local: Option<std::net::SocketAddr>,
+    /// Facts of the TLS session of the upstream connection.
+    pub upstream_tls: Option<Rc<TlsInfo>>,
     /// Requests sent to an upstream, the first included.
     pub attempts: u32,
     /// Who the client is.

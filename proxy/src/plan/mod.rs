@@ -41,6 +41,23 @@ pub struct Plan {
     pub cluster_ids: hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState>,
 }
 
+impl Plan {
+    /// Every TLS context, those of listeners first.
+    pub fn tls_contexts(&self) -> Vec<Arc<dyn tls::Reload>> {
+        let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
+        let servers = chains.filter_map(|chain| match &chain.transport {
+            transport::Downstream::Raw => None,
+            transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
+        });
+        let clients =
+            self.clusters.iter().flatten().filter_map(|cluster| match &cluster.transport {
+                transport::Upstream::Raw => None,
+                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
+            });
+        servers.chain(clients).collect()
+    }
+}
+
 /// Address of a socket, as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {

@@ -67,13 +67,6 @@ pub fn hot_restart(_: &Request, _: &Admin) -> Response {
     Response::text(HOT_RESTART)
 }
 
-/// `/certs`: `envoy.admin.v3.Certificates`.
-pub fn certs(_: &Request, _: &Admin) -> Response {
-    let mut json = Json::new();
-    json.object().key("certificates").array().end_array().end_object();
-    Response::ok(JSON, json.finish())
-}
-
 /// `/contention`
 pub fn contention(_: &Request, _: &Admin) -> Response {
     Response::text(

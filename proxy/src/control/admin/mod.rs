@@ -4,6 +4,7 @@
 //! message to the control thread. So a slow page delays nothing but itself.
 
 mod access_log;
+mod certs;
 mod clusters;
 mod config_dump;
 pub mod counters;

@@ -3,7 +3,9 @@
 //! A new page is one function and one entry here.
 
 use super::page::{Page, Param, Request, Response};
-use super::{Admin, clusters, config_dump, health, home, info, listeners, logging, runtime, stats};
+use super::{
+    Admin, certs, clusters, config_dump, health, home, info, listeners, logging, runtime, stats,
+};
 
 const YES_NO: &[&str] = &["y", "n"];
 const BUCKETS: &[&str] = &["cumulative", "disjoint", "detailed", "summary"];
@@ -22,7 +24,7 @@ pub(super) static PAGES: &[Page] = &[
         &[Param::one_of("enable", "on or off", YES_NO)],
         info::no_profiler,
     ),
-    read("/certs", "certificates in use", &[], info::certs),
+    read("/certs", "certificates in use", &[], certs::certs),
     read(
         "/clusters",
         "clusters, their limits and the state of every host",

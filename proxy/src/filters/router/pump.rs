@@ -368,6 +368,7 @@ fn start_request<'a>(
     match acquired {
         Acquired::Http(Leased::Http1(acquired)) => {
             work.info.upstream_local = acquired.local_addr();
+            work.info.upstream_tls = acquired.stream().tls().cloned();
             let upgrade = work.tunnel != Tunnel::No;
             let framing = request_framing(&work.request, !work.has_body, upgrade);
             let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
@@ -384,6 +385,7 @@ fn start_request<'a>(
         }
         Acquired::Tcp(acquired) => {
             work.info.upstream_local = acquired.local_addr();
+            work.info.upstream_tls = acquired.stream().tls().cloned();
             Up::Tcp(Tcp::new(acquired))
         }
     }

@@ -161,6 +161,7 @@ fn connected(session: &mut Session, up: &TcpConn) {
     let record = &mut session.record;
     record.upstream_id = session.link.shard.next_connection_id();
     record.upstream_local = up.local_addr();
+    record.upstream_tls = up.stream().tls().cloned();
     record.pool.1 = Some(now);
     record.connect = Some((up.born(), now));
     if let Some(tried) = record.tried.last_mut() {

@@ -71,6 +71,7 @@ fn downstream(session: &Session) -> Downstream<'_> {
             ..ByteMeter::default()
         },
         server_name: meta.sni(),
+        tls: session.down.tls().map(|tls| &**tls),
         local_close_reason: record.local_close,
         close_type: Some(record.close_type.as_str()),
         ..Downstream::default()
@@ -96,6 +97,7 @@ fn upstream<'a>(record: &'a Record, attempts: &'a [Attempt<'a>]) -> Upstream<'a>
             wire_sent: record.upstream_sent,
             ..ByteMeter::default()
         },
+        tls: record.upstream_tls.as_deref(),
         transport_failure_reason: record.failure.as_deref(),
         local_close_reason: record.upstream_local_close,
         close_type: Some(record.upstream_close_type.as_str()),

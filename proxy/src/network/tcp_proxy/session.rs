@@ -13,6 +13,7 @@ use super::{End, NoUpstream, Proxy, log};
 use crate::listener::Admitted;
 use crate::observe::format::{AccessLogType, ResponseFlag, ResponseFlags};
 use crate::transport::Stream;
+use crate::transport::tls::TlsInfo;
 use crate::upstream::tcp::TcpConn;
 use crate::upstream::{ShardCluster, ShardHost};
 
@@ -61,6 +62,7 @@ pub(super) struct Record {
     pub(super) tried: Vec<Tried>,
     pub(super) failure: Option<Box<str>>,
     pub(super) upstream_local: Option<SocketAddr>,
+    pub(super) upstream_tls: Option<Rc<TlsInfo>>,
     pub(super) upstream_id: u64,
     /// When the first attempt began, and when the last had its outcome.
     pub(super) pool: (Option<Instant>, Option<Instant>),

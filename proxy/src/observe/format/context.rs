@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::flags::ResponseFlags;
 use super::write::{Text, number};
+use crate::transport::tls::TlsInfo;
 
 /// Headers of a message. `name` is in lower case; pseudo-headers (`:method`, `:path`,
 /// `:authority`, `:scheme`, `:status`) are found under their names in any protocol.
@@ -195,6 +196,8 @@ pub struct Downstream<'a> {
     pub bytes: ByteMeter,
     /// The server name of the TLS hello.
     pub server_name: Option<&'a str>,
+    /// Facts of the TLS session, if it is one.
+    pub(crate) tls: Option<&'a TlsInfo>,
     /// Why TLS failed.
     pub transport_failure_reason: Option<&'a str>,
     /// Why the proxy closed the connection.
@@ -239,6 +242,8 @@ pub struct Upstream<'a> {
     pub attempts: &'a [Attempt<'a>],
     /// Bytes.
     pub bytes: ByteMeter,
+    /// Facts of the TLS session, if it is one.
+    pub(crate) tls: Option<&'a TlsInfo>,
     /// Why there is no connection.
     pub transport_failure_reason: Option<&'a str>,
     /// Why the proxy closed the connection.

@@ -83,6 +83,7 @@ impl Op {
                 Some(header) => xfcc::write_value(header, key, out),
                 None => Kind::Absent,
             },
+            Self::Tls(end, fact) => fact.eval(*end, ctx, out),
             Self::Coalesce(segments) => {
                 let values = segments.iter().map(|segment| segment.eval(ctx, out));
                 values.into_iter().find(|kind| *kind != Kind::Absent).unwrap_or(Kind::Absent)
@@ -155,6 +156,9 @@ impl Field {
                 host_name(upstream.host_name, upstream.host, port, out)
             }
             Self::UpstreamLocalCloseReason => text(upstream.local_close_reason, out),
+            Self::UpstreamServerName => {
+                name(ctx.upstream.tls.and_then(|tls| tls.sni.as_deref()), out)
+            }
             Self::UpstreamProtocol => text(upstream.protocol.map(|p| p.as_str()), out),
             Self::UpstreamTransportFailure => {
                 underscored(upstream.transport_failure_reason, true, out)

@@ -14,6 +14,7 @@ mod params;
 mod parse;
 mod path;
 mod time;
+mod tls;
 pub(crate) mod write;
 mod xfcc;
 mod zone;

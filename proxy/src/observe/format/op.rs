@@ -1,6 +1,7 @@
 //! The operators of Envoy's format strings, compiled.
 
 use super::time::TimeFormat;
+use super::tls::{End, Fact};
 
 /// Which headers an operator looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,7 @@ pub(super) enum Op {
         port: bool,
     },
     Xfcc(Box<str>),
+    Tls(End, Fact),
     Coalesce(Box<[Segment]>),
     Field(Field),
     /// Environment, host name: known when the format is compiled.
@@ -183,6 +185,7 @@ pub(super) enum Field {
     UpstreamHostNameWithoutPort,
     UpstreamLocalCloseReason,
     UpstreamProtocol,
+    UpstreamServerName,
     UpstreamTransportFailure,
     UpstreamWireReceived,
     UpstreamWireSent,
@@ -252,6 +255,7 @@ impl Field {
             "UPSTREAM_HOST_NAME" => Self::UpstreamHostName,
             "UPSTREAM_HOST_NAME_WITHOUT_PORT" => Self::UpstreamHostNameWithoutPort,
             "UPSTREAM_LOCAL_CLOSE_REASON" => Self::UpstreamLocalCloseReason,
+            "UPSTREAM_SERVER_NAME" => Self::UpstreamServerName,
             "UPSTREAM_PROTOCOL" => Self::UpstreamProtocol,
             "UPSTREAM_TRANSPORT_FAILURE_REASON" => Self::UpstreamTransportFailure,
             "UPSTREAM_WIRE_BYTES_RECEIVED" => Self::UpstreamWireReceived,
@@ -262,49 +266,12 @@ impl Field {
     }
 }
 
-/// Operators whose source the proxy does not have yet (TLS) and that take no arguments.
+/// Operators whose source the proxy does not have: fingerprints of hellos, session ids (sessions are
+/// resumed by tickets), round trips of QUIC.
 pub(super) const ABSENT: &[&str] = &[
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_IP_SAN",
-    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
-    "DOWNSTREAM_PEER_CHAIN_SERIALS",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER_SERIAL",
-    "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_TLS_CIPHER",
-    "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TLS_VERSION",
     "ROUNDTRIP_DURATION",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
-    "UPSTREAM_LOCAL_DNS_SAN",
-    "UPSTREAM_LOCAL_IP_SAN",
-    "UPSTREAM_LOCAL_URI_SAN",
-    "UPSTREAM_PEER_CERT",
-    "UPSTREAM_PEER_DNS_SAN",
-    "UPSTREAM_PEER_IP_SAN",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_PEER_URI_SAN",
-    "UPSTREAM_SERVER_NAME",
-    "UPSTREAM_TLS_CIPHER",
-    "UPSTREAM_TLS_GROUP",
     "UPSTREAM_TLS_SESSION_ID",
-    "UPSTREAM_TLS_VERSION",
 ];

@@ -77,6 +77,16 @@ impl<'a> Params<'a> {
         Ok(Op::Time(moment, format))
     }
 
+    pub(super) fn validity(&self) -> Result<Op, FormatError> {
+        self.no_length()?;
+        let format = match self.args {
+            "" => TimeFormat::default_utc(),
+            args => TimeFormat::parse(args, false),
+        };
+        let op = super::tls::validity(self.name, format);
+        Ok(op.map_or(Op::Absent, |(end, fact)| Op::Tls(end, fact)))
+    }
+
     pub(super) fn path(&self) -> Result<Op, FormatError> {
         let mut options = self.args.split(':');
         let query = match options.next().unwrap_or_default() {

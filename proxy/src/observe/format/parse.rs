@@ -165,10 +165,7 @@ fn with_arguments(p: &Params<'_>, extensions: Extensions) -> Result<Option<Op>, 
         "DOWNSTREAM_PEER_CERT_V_START"
         | "DOWNSTREAM_PEER_CERT_V_END"
         | "UPSTREAM_PEER_CERT_V_START"
-        | "UPSTREAM_PEER_CERT_V_END" => {
-            p.no_length()?;
-            Op::Absent
-        }
+        | "UPSTREAM_PEER_CERT_V_END" => p.validity()?,
         name => {
             let Some(which) = name.strip_suffix("_WITHOUT_PORT").and_then(address) else {
                 return Ok(None);
@@ -194,6 +191,9 @@ fn address(name: &str) -> Option<Which> {
 fn without_arguments(name: &str) -> Option<Op> {
     if let Some(field) = Field::named(name) {
         return Some(Op::Field(field));
+    }
+    if let Some((end, fact)) = super::tls::named(name) {
+        return Some(Op::Tls(end, fact));
     }
     if let Some(which) = address(name) {
         return Some(Op::Address(which, AddressPart::Whole));

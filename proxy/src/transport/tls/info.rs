@@ -9,7 +9,6 @@ use rustls::pki_types::CertificateDer;
 use crate::plan::certificate::{Certificate, url_encoded_pem};
 
 /// Facts of a TLS connection, fixed once its handshake is done.
-#[allow(dead_code, reason = "read by logs")]
 #[derive(Debug, Default)]
 pub(crate) struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
@@ -38,7 +37,6 @@ pub(crate) struct TlsInfo {
     issuers: Box<[Arc<[u8]>]>,
 }
 
-#[allow(dead_code, reason = "read by logs")]
 impl TlsInfo {
     /// Facts with a peer's chain.
     pub(super) fn with_chain(
