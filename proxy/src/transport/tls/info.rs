@@ -76,9 +76,4 @@ impl TlsInfo {
         let pems = self.chain.iter().map(|der| url_encoded_pem(der));
         (!self.chain.is_empty()).then(|| pems.collect())
     }
-
-    /// First URI of our certificate: `By=` of `x-forwarded-client-cert`.
-    pub(crate) fn local_uri(&self) -> Option<&str> {
-        self.local.as_ref()?.uri_sans().next()
-    }
 }
