@@ -14,6 +14,7 @@ use crate::observe::format::{
     AccessLogType, Address, Downstream, HeaderSource, LogContext, Protocol, Timings, Upstream,
 };
 use crate::observe::stats::Variant;
+use crate::shard::balance::HTTP2_WEIGHT;
 
 /// A connection begins to be served; the listener has counted it.
 pub(crate) fn connection_opened(conn: &Conn) {
@@ -36,6 +37,7 @@ pub(crate) fn codec_chosen(conn: &mut Conn, codec: Version) {
     let stats = &conn.shard.stats;
     let hcm = &conn.manager.plan.stats.hcm;
     if codec == Version::Http2 {
+        conn.link.load.weigh(HTTP2_WEIGHT);
         stats.inc(hcm.downstream_cx_http2_total());
         stats.gauge_add(hcm.downstream_cx_http2_active(), 1);
     } else {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ringway_runtime::Instant;
 
-use super::{ActiveChain, ActiveListener, Meta, log};
+use super::{ActiveChain, ActiveListener, Meta};
 use crate::network;
 use crate::shard::Shard;
 use crate::shard::balance::Share;
@@ -20,10 +20,11 @@ pub(crate) struct Admitted {
     /// When it was accepted.
     pub opened: Instant,
     /// Its part of the shard's load.
-    #[allow(dead_code, reason = "for protocols that carry many requests on a connection")]
     pub load: Share,
     /// How many of the chain's network filters, from the first, have let it pass.
     pub passed: Cell<usize>,
+    /// The listener's access logs have their lines.
+    pub(super) logged: Cell<bool>,
 }
 
 impl Admitted {
@@ -43,14 +44,23 @@ impl Admitted {
             stats.inc(worker.downstream_cx_total());
             stats.gauge_add(worker.downstream_cx_active(), 1);
         }
-        Self { opened, shard, listener, chain, meta, load, passed: Cell::new(0) }
+        Self {
+            opened,
+            shard,
+            listener,
+            chain,
+            meta,
+            load,
+            passed: Cell::new(0),
+            logged: Cell::new(false),
+        }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         network::left(self);
-        log::served(self);
+        self.log(|_| {});
         let (stats, plan) = (&self.shard.stats, &self.listener.plan);
         let age = self.opened.elapsed().as_millis() as u64;
         stats.inc(plan.stats.downstream_cx_destroy());

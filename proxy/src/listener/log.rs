@@ -1,23 +1,27 @@
 //! Access logs of a listener: one line for each of its connections, served or not.
 
-use ringway_runtime::{Instant, SockAddr};
+use ringway_runtime::Instant;
 
 use super::{ActiveListener, Admitted, Meta};
 use crate::observe::format::{Address, Downstream, LogContext, ResponseFlag, Timings};
 use crate::shard::Shard;
 
-/// A connection that is over.
-pub(super) fn served(link: &Admitted) {
-    let logs = &link.listener.plan.access_logs;
-    if logs.is_empty() {
-        return;
+impl Admitted {
+    /// Writes the listener's lines for a connection that is over; later calls write nothing. Without
+    /// a call it is done when the connection is dropped. `add` puts in what its last filter knows.
+    pub(crate) fn log<'a>(&'a self, add: impl FnOnce(&mut LogContext<'a>)) {
+        let logs = &self.listener.plan.access_logs;
+        if logs.is_empty() || self.logged.replace(true) {
+            return;
+        }
+        let name = &*self.chain.plan.name;
+        let mut cx = LogContext {
+            filter_chain_name: Some(name).filter(|name| !name.is_empty()),
+            ..context(&self.meta, self.opened)
+        };
+        add(&mut cx);
+        logs.iter().for_each(|log| self.shard.logs.log(log, &cx));
     }
-    let name = &*link.chain.plan.name;
-    let cx = LogContext {
-        filter_chain_name: Some(name).filter(|name| !name.is_empty()),
-        ..context(&link.meta, link.opened)
-    };
-    logs.iter().for_each(|log| link.shard.logs.log(log, &cx));
 }
 
 /// A connection that was closed before a chain took it; `unmatched`: none wanted it.
@@ -47,10 +51,10 @@ fn context(meta: &Meta, opened: Instant) -> LogContext<'_> {
         emit_unix_ns: now.as_nanos() as u64,
         timings: Timings { complete: Some(age.as_nanos() as u64), ..Timings::default() },
         downstream: Downstream {
-            local: address(meta.local()),
-            remote: address(meta.remote()),
-            direct_local: address(meta.direct_local()),
-            direct_remote: address(meta.direct_remote()),
+            local: Address::from(meta.local()),
+            remote: Address::from(meta.remote()),
+            direct_local: Address::from(meta.direct_local()),
+            direct_remote: Address::from(meta.direct_remote()),
             connection_id: Some(meta.id),
             server_name: meta.sni(),
             ..Downstream::default()
@@ -59,8 +63,4 @@ fn context(meta: &Meta, opened: Instant) -> LogContext<'_> {
             | u128::from(ringway_runtime::rand_u64()),
         ..LogContext::default()
     }
-}
-
-fn address(address: &SockAddr) -> Address<'_> {
-    address.as_inet().map_or(Address::Pipe(""), Address::Ip)
 }

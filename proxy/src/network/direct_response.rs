@@ -23,5 +23,6 @@ pub(crate) async fn serve(link: Admitted, stream: Stream, response: Arc<[u8]>) {
     stream.shutdown_write();
     let flushed = poll_fn(|cx| stream.poll_queued_below(cx, 0).map(drop));
     let _in_time = timeout(FLUSH_MAX, flushed).await;
+    link.log(|cx| cx.response_code_details = Some("direct_response"));
     shard.connections.leave(key, &link.listener);
 }

@@ -64,7 +64,9 @@ async fn establish(link: Admitted, socket: Socket) {
             link.shard.stats.inc(stats.downstream_cx_transport_socket_connect_timeout());
         }
         // The transport has counted why.
-        Err(HandshakeError::Failed(_)) => {}
+        Err(HandshakeError::Failed(reason)) => {
+            link.log(|cx| cx.downstream.transport_failure_reason = Some(&reason));
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// What an HTTP/2 connection counts as: it stays, and carries many requests at once.
+pub(crate) const HTTP2_WEIGHT: u32 = 4;
+
 /// The loads of all shards.
 #[derive(Debug)]
 pub struct Loads(Box<[Page]>);
@@ -110,7 +113,6 @@ impl Balance {
 impl Share {
     /// Counts the connection as so many: one that carries many requests at once, or for long, is
     /// more than one that is gone in a moment.
-    #[allow(dead_code, reason = "for protocols that carry many requests on a connection")]
     pub(crate) fn weigh(&self, weight: u32) {
         let balance = &self.balance;
         let before = self.weight.replace(weight);

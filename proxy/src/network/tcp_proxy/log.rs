@@ -6,7 +6,8 @@ use crate::observe::format::{
     AccessLogType, Address, Attempt, ByteMeter, Downstream, LogContext, Timings, Upstream,
 };
 
-/// Writes a line to every access log of the filter.
+/// Writes a line to every access log of the filter, and at the end of the connection to those of
+/// its listener.
 pub(super) fn write(session: &Session, kind: AccessLogType) {
     let (record, link) = (&session.record, &session.link);
     let attempts: Vec<Attempt<'_>> = record.tried.iter().map(attempt).collect();
@@ -29,6 +30,9 @@ pub(super) fn write(session: &Session, kind: AccessLogType) {
     };
     for log in &session.proxy.plan.access_logs {
         link.shard.logs.log(log, &cx);
+    }
+    if kind == AccessLogType::TcpConnectionEnd {
+        link.log(|listener| *listener = LogContext { log_type: AccessLogType::NotSet, ..cx });
     }
 }
 

@@ -135,7 +135,7 @@ impl Session {
     /// Writes a line to every access log.
     pub(super) fn log(&self, kind: AccessLogType) {
         let logs = &self.proxy.plan.access_logs;
-        if !logs.is_empty() {
+        if !logs.is_empty() || !self.link.listener.plan.access_logs.is_empty() {
             log::write(self, kind);
         }
     }
