@@ -8,6 +8,7 @@ use super::conn::{After, Conn, Work};
 use super::info::Info;
 use super::reply::is_grpc;
 use super::upgrade::Tunnel;
+use crate::filters::chain;
 use crate::filters::router::retry::Retry;
 use crate::filters::router::{self, Exchange};
 use crate::observe::format::{
@@ -106,7 +107,7 @@ pub(crate) fn body_refused(conn: &Conn) {
 
 /// A response was taken back for another attempt.
 pub(crate) fn retried(exchange: &Exchange<'_>, work: &Work, status: u16) {
-    exchange.cluster.charge(work.info.host.as_deref(), status, Variant::Retry, false);
+    exchange.cluster.charge(work.info.host.as_deref(), status, Variant::Retry);
 }
 
 /// The upstream's response head is accepted: what it tells of the upstream goes into the head.
@@ -158,6 +159,7 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
         stats.inc(hcm.downstream_rq_response_before_rq_complete());
     }
     charge_cluster(conn, work);
+    chain::ended(conn, work);
     if !manager.plan.access_logs.is_empty() {
         log(conn, work);
     }
@@ -183,7 +185,13 @@ fn charge_cluster(conn: &Conn, work: &Work) {
     let variant = variant(info);
     if info.code != 0 {
         let quiet = conn.manager.plan.router.suppress_grpc_failure_stats && is_grpc(&work.request);
-        cluster.charge(info.host.as_deref(), info.code, variant, quiet);
+        let told = match variant {
+            Variant::Internal if quiet => Variant::InternalQuiet,
+            Variant::External if quiet => Variant::ExternalQuiet,
+            variant => variant,
+        };
+        let code = if info.local_reply { info.local_status } else { info.code };
+        cluster.charge(info.host.as_deref(), code, told);
     }
     if let (Some(end), Some(_)) = (info.request_end, info.upstream_rx)
         && info.response_complete

@@ -16,9 +16,10 @@ use super::reply::{self, LocalReply};
 use super::respond::BodyForm;
 use super::upgrade::Tunnel;
 use super::{http1, http2};
+use crate::filters::chain::{self, Active};
 use crate::listener::{ActiveListener, Admitted, Meta};
 use crate::plan::http::CodecType;
-use crate::plan::route::RouteId;
+use crate::plan::route::{Lookup, RouteId};
 use crate::shard::Shard;
 use crate::transport::Stream;
 use crate::transport::tls::TlsInfo;
@@ -81,6 +82,14 @@ pub(crate) struct Work {
     pub route: Option<RouteId>,
     /// The weighted cluster it took, by position.
     pub weighted: Option<usize>,
+    /// What the route table said, until somebody wants it asked anew.
+    pub lookup: Option<Lookup>,
+    /// It came in as a gRPC call, whatever it was made into.
+    pub grpc: bool,
+    /// The number that picks among routes and weighted clusters.
+    pub random: u64,
+    /// The HTTP filters at work.
+    pub filters: Active,
 }
 
 /// What becomes of the connection after a request.
@@ -224,6 +233,13 @@ impl Works {
 }
 
 impl Work {
+    /// The route is to be chosen anew.
+    pub(crate) fn forget_route(&mut self) {
+        self.lookup = None;
+        self.route = None;
+        self.weighted = None;
+    }
+
     /// Ready for the next request.
     pub(crate) fn begin(&mut self) {
         self.response.clear();
@@ -238,6 +254,10 @@ impl Work {
         self.close = false;
         self.route = None;
         self.weighted = None;
+        self.lookup = None;
+        self.grpc = false;
+        self.random = ringway_runtime::rand_u64();
+        self.filters.clear();
         self.info = Info::begin(ringway_runtime::now(), ringway_runtime::unix_now());
     }
 
@@ -274,4 +294,5 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 pub(crate) fn refuse(conn: &mut Conn, work: &mut Work, reply: LocalReply) {
     work.close = true;
     reply::send(conn, work, reply);
+    chain::flush_response(conn, work);
 }

@@ -10,6 +10,7 @@ use ringway_runtime::{BufMut, Chunk};
 use ringway_wire::HeaderMap;
 use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
 
+use super::reply::LocalReply;
 use crate::http2::StreamHandle;
 use crate::transport::Stream;
 
@@ -62,6 +63,8 @@ pub(crate) enum BodyError {
     Malformed(H1Error),
     /// The peer went away.
     Gone,
+    /// A filter answers the request instead.
+    Reply(Box<LocalReply>),
 }
 
 impl Downstream {

@@ -65,6 +65,8 @@ pub(crate) struct Info {
     pub vetted: Option<Vetted>,
     /// The answer was made here, not by an upstream.
     pub local_reply: bool,
+    /// Its status before it was made to fit gRPC or was mapped: what the cluster is charged with.
+    pub local_status: u16,
     /// Body of a local reply, for `%LOCAL_REPLY_BODY%`.
     pub local_body: Cow<'static, str>,
     /// There was no request that could be read: logs have nothing of it.

@@ -30,7 +30,6 @@ pub(crate) fn request(conn: &Conn, work: &mut Work, mutations: &[HeaderMutation]
 }
 
 /// Changes the response's head.
-#[allow(dead_code, reason = "a filter's part")]
 pub(crate) fn response(conn: &Conn, work: &mut Work, mutations: &[HeaderMutation]) {
     if mutations.is_empty() {
         return;
@@ -47,7 +46,6 @@ pub(crate) fn response(conn: &Conn, work: &mut Work, mutations: &[HeaderMutation
     work.response.headers = headers;
 }
 
-#[allow(dead_code, reason = "a filter's part")]
 /// Changes a map whose values are made by `value`.
 pub(crate) fn apply(
     headers: &mut HeaderMap,

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use ringway_runtime::Chunk;
 use ringway_wire::chars::Decimal;
-use ringway_wire::{HeaderMap, KnownName as K, Name, RequestHead, grpc};
+use ringway_wire::{HeaderMap, KnownName as K, Method, Name, RequestHead, grpc};
 
 use super::conn::{Conn, Work};
 use super::{account, respond};
-use crate::filters::router;
+use crate::filters::{chain, router};
 use crate::observe::format::ResponseFlag;
 use crate::plan::reply::{BodyFormat, LocalReplies};
 
@@ -29,6 +30,8 @@ pub(crate) struct LocalReply {
     pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// `grpc-status` for gRPC clients, where it is not what the status stands for.
     pub grpc_status: Option<u32>,
+    /// It goes out as it is: neither header rules of routes nor `local_reply_config` apply.
+    pub bare: bool,
 }
 
 impl LocalReply {
@@ -46,6 +49,7 @@ impl LocalReply {
             location: None,
             headers: Vec::new(),
             grpc_status: None,
+            bare: false,
         }
     }
 
@@ -79,11 +83,22 @@ pub(crate) fn send_with_body(
     finish: impl FnOnce(&Conn, &mut Work, &mut Cow<'_, [u8]>),
 ) {
     record(work, &reply);
+    if reply.status == 400 && !conn.down.is_http2() && !conn.manager.plan.keeps_invalid() {
+        // Whoever sent that is out of step with us.
+        work.close = true;
+    }
+    if work.filters.response_under_way() {
+        chain::replace_response(work);
+    }
     let head = &mut work.response;
     head.clear();
     head.status = reply.status;
     if let Some(location) = &reply.location {
         head.headers.append(K::Location, location);
+    }
+    if reply.bare {
+        append_all(work, &reply.headers);
+        return write(conn, work, body);
     }
     router::headers::finish_response(conn, work);
     router::headers::count_attempts(conn, work);
@@ -93,9 +108,7 @@ pub(crate) fn send_with_body(
     {
         headers.append(K::XEnvoyOverloaded, b"true");
     }
-    for (name, value) in &reply.headers {
-        headers.append(Name::from(&**name), value);
-    }
+    append_all(work, &reply.headers);
     let mut body = Cow::Borrowed(body);
     finish(conn, work, &mut body);
     work.info.code = reply.status;
@@ -104,21 +117,49 @@ pub(crate) fn send_with_body(
         Some(rules) => rewrite(conn, work, rules, &mut body),
         None => Rewritten::UNTOUCHED,
     };
-    if is_grpc(&work.request) {
+    if work.grpc {
         return send_grpc(conn, work, reply.grpc_status, &kind, &body);
     }
     let headers = &mut work.response.headers;
     if body.is_empty() {
         headers.remove(K::ContentLength);
         headers.remove(K::ContentType);
-        respond::send_head(conn, work);
-        return;
+        return write(conn, work, b"");
     }
     headers.set(K::ContentLength, Decimal::new(body.len() as u64).as_bytes());
     if kind.names_type || !headers.contains(K::ContentType) {
         headers.set(K::ContentType, kind.content_type.as_bytes());
     }
-    respond::send_head_and_body(conn, work, &body);
+    write(conn, work, &body);
+}
+
+fn append_all(work: &mut Work, headers: &[(Cow<'static, str>, Vec<u8>)]) {
+    for (name, value) in headers {
+        work.response.headers.append(Name::from(&**name), value);
+    }
+}
+
+/// Sends a whole response, by way of the filters where there are any.
+fn write(conn: &mut Conn, work: &mut Work, body: &[u8]) {
+    if work.lookup.is_none() {
+        // It never came to that, but filters see every response.
+        chain::begin(conn, work);
+    }
+    if work.filters.is_empty() {
+        return if body.is_empty() {
+            respond::send_head(conn, work);
+        } else {
+            respond::send_head_and_body(conn, work, body);
+        };
+    }
+    let bodiless = body.is_empty() || work.request.method == Method::Head;
+    let response = &mut work.filters;
+    response.response_head(bodiless);
+    if !bodiless {
+        response.response_data(Chunk::copy_from(body));
+    }
+    response.response_end();
+    chain::flush_response(conn, work);
 }
 
 /// What `local_reply_config` made of a reply.
@@ -230,7 +271,7 @@ fn send_grpc(
         grpc::encode_message(body, &mut message);
         headers.set(K::GrpcMessage, &message);
     }
-    respond::send_head(conn, work);
+    write(conn, work, b"");
 }
 
 /// Notes in the stream's record that the answer is ours.
@@ -241,6 +282,7 @@ pub(crate) fn record(work: &mut Work, reply: &LocalReply) {
     }
     info.details = reply.details.clone();
     info.local_reply = true;
+    info.local_status = reply.status;
     info.local_body = reply.body.clone();
 }
 

@@ -10,25 +10,28 @@ use ringway_wire::{KnownName as K, Method, Name, RequestHead, Scheme, Version};
 
 use super::conn::{self, After, Conn, Work};
 use super::down::{Downstream, Http2};
+use super::manager::Manager;
 use super::normalise::{self, Normalised};
 use super::reply::{self, LocalReply};
 use super::respond;
 use super::vet::{self, Ends};
 use super::{account, mutate, upgrade};
-use crate::filters::router;
+use crate::filters::{chain, router};
 use crate::http2::{StreamEnd, StreamHandle};
 use crate::observe::format::ResponseFlag;
 use crate::plan::http::HttpManager;
-use crate::plan::route::{Action, Lookup, Route, RouteRequest, RouteTable, VirtualHost};
+use crate::plan::route::{
+    Action, ClusterChoice, Lookup, Route, RouteRequest, RouteTable, VirtualHost,
+};
 
 /// Serves the request whose head is in `work.request`.
 pub(crate) async fn serve(conn: &mut Conn, work: &mut Work, parsed: ParsedHead) -> After {
     begin(conn, work, &parsed);
-    match answer(conn, work, parsed.upgrade).await {
+    let answered = answer(conn, work, parsed.upgrade).await;
+    match complete(conn, work, answered).await {
         Ok(()) => {}
-        Err(Stop::Reply(reply)) => reply::send(conn, work, *reply),
-        Err(Stop::Gone) => return abandon(conn, work),
-        Err(Stop::Broken) => {
+        Err(Cut::Gone) => return abandon(conn, work),
+        Err(Cut::Broken) => {
             // The head is out, the body cannot be finished: only closing tells the client.
             account::finished(conn, work);
             return After::CloseDelayed;
@@ -62,14 +65,13 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
             None => return drop_refused(conn, work, &error),
         },
     };
-    match answered {
+    match complete(conn, work, answered).await {
         Ok(()) => {}
-        Err(Stop::Reply(reply)) => reply::send(conn, work, *reply),
-        Err(Stop::Gone) => {
+        Err(Cut::Gone) => {
             abandon(conn, work);
             return;
         }
-        Err(Stop::Broken) => {
+        Err(Cut::Broken) => {
             if let Downstream::Http2(down) = &conn.down {
                 down.stream.reset(ErrorCode::INTERNAL_ERROR);
             }
@@ -80,6 +82,34 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
     }
     work.info.response_complete = true;
     account::finished(conn, work);
+}
+
+/// Why a response could not be completed.
+enum Cut {
+    /// The client went away.
+    Gone,
+    /// It had begun.
+    Broken,
+}
+
+/// Gives the answer there is to give, and sees to it that filters let it go.
+async fn complete(
+    conn: &mut Conn,
+    work: &mut Work,
+    mut answered: Result<(), Stop>,
+) -> Result<(), Cut> {
+    loop {
+        match answered {
+            Ok(()) if !work.filters.response_under_way() => return Ok(()),
+            Ok(()) => answered = chain::finish_response(conn, work).await,
+            Err(Stop::Reply(reply)) => {
+                reply::send(conn, work, *reply);
+                answered = Ok(());
+            }
+            Err(Stop::Gone) => return Err(Cut::Gone),
+            Err(Stop::Broken) => return Err(Cut::Broken),
+        }
+    }
 }
 
 /// A head that broke a rule, and whose stream was reset for it.
@@ -133,6 +163,7 @@ fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
 async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), Stop> {
     let manager = Rc::clone(&conn.manager);
     let plan = &*manager.plan;
+    work.grpc = reply::is_grpc(&work.request);
     acknowledge_expect(conn, work, plan);
     check_scheme(conn, work, plan)?;
     check_path(&work.request)?;
@@ -140,6 +171,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         redirect_to_normal_form(conn, work);
         return Ok(());
     }
+    mutate::request(conn, work, &plan.early_mutations);
     let ends = Ends {
         peer: conn.meta.remote().ip(),
         local_port: conn.meta.local().port(),
@@ -148,35 +180,36 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
-    mutate::request(conn, work, &plan.early_mutations);
     let upgrade = upgrade::is_asked(&work.request, upgrade);
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
-    conn.shard.stats.inc(plan.stats.router.rq_total());
-    let random = ringway_runtime::rand_u64();
-    let request = Routed { head: &work.request, internal: vetted.internal };
-    let matched = match plan.routes.find(&request, random) {
-        Lookup::Route(id) => {
-            work.route = Some(id);
-            plan.routes.route(id)
+    find_route(conn, work, &manager);
+    if upgrade {
+        match work.route.and_then(|id| plan.routes.route(id)) {
+            Some((_, route)) => upgrade::decide(conn, work, plan, route)?,
+            None => work.close = true,
         }
-        Lookup::RedirectToTls { .. } => {
+    }
+    chain::begin(conn, work);
+    if !work.filters.is_empty() {
+        chain::request_headers(conn, work).await?;
+        find_route(conn, work, &manager);
+    }
+    conn.shard.stats.inc(plan.stats.router.rq_total());
+    let matched = match work.lookup {
+        Some(Lookup::Route(id)) => plan.routes.route(id),
+        Some(Lookup::RedirectToTls { .. }) => {
             router::redirect::to_https(conn, work);
             return Ok(());
         }
-        Lookup::NotFound => None,
+        Some(Lookup::NotFound) | None => None,
     };
     let Some((host, route)) = matched else {
         conn.shard.stats.inc(plan.stats.router.no_route());
-        work.close |= upgrade;
         return Err(no_route());
     };
-    if upgrade {
-        upgrade::decide(conn, work, plan, route)?;
-    }
     let matched = Matched { table: &plan.routes, host, route };
-    work.info.route_name = Some(Arc::clone(&route.name));
     match &route.action {
-        Action::Forward(forward) => router::forward(conn, work, &matched, forward, random).await,
+        Action::Forward(forward) => router::forward(conn, work, &matched, forward).await,
         Action::Redirect(redirect) => {
             router::redirect::send(conn, work, &matched, redirect);
             Ok(())
@@ -186,6 +219,28 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
             Ok(())
         }
         Action::NonForwarding => Err(no_route()),
+    }
+}
+
+/// Asks the route table, unless its answer is known.
+pub(crate) fn find_route(conn: &Conn, work: &mut Work, manager: &Manager) {
+    if work.lookup.is_some() {
+        return;
+    }
+    debug_assert!(Rc::as_ptr(&conn.manager) == std::ptr::from_ref(manager));
+    let routes = &manager.plan.routes;
+    let internal = work.info.vetted.is_some_and(|vetted| vetted.internal);
+    let request = Routed { head: &work.request, internal };
+    let lookup = routes.find(&request, work.random);
+    work.lookup = Some(lookup);
+    let Lookup::Route(id) = lookup else { return };
+    work.route = Some(id);
+    let Some((_, route)) = routes.route(id) else { return };
+    work.info.route_name = Some(Arc::clone(&route.name));
+    if let Action::Forward(forward) = &route.action
+        && let ClusterChoice::Weighted(weighted) = &forward.cluster
+    {
+        work.weighted = Some(router::weighted_pick(&work.request, weighted, work.random));
     }
 }
 
@@ -250,7 +305,6 @@ fn normalise(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<Normali
     let port = conn.meta.local().port();
     normalise::normalise(&mut work.request, &plan.normalise, port).map_err(|_| {
         conn.shard.stats.inc(plan.stats.hcm.downstream_rq_failed_path_normalization());
-        work.close = true;
         LocalReply::new(400, "", "path_normalization_failed").into()
     })
 }
@@ -327,10 +381,28 @@ pub(crate) fn refuse_malformed(conn: &mut Conn, work: &mut Work, error: &H1Error
     if error.is_codec_error() {
         reply = reply.flag(ResponseFlag::DownstreamProtocolError);
     }
+    // What the codec could read and the manager does not like need not end the connection.
+    if !error.is_codec_error() && conn.manager.plan.keeps_invalid() && skip_head(conn, work) {
+        reply::send(conn, work, reply);
+        chain::flush_response(conn, work);
+        work.info.response_complete = true;
+        account::finished(conn, work);
+        return after(conn, work);
+    }
     conn::refuse(conn, work, reply);
     work.info.response_complete = true;
     account::finished(conn, work);
     After::CloseDelayed
+}
+
+/// Takes a head that was refused out of the way, where nothing follows it.
+fn skip_head(conn: &mut Conn, work: &Work) -> bool {
+    let headers = &work.request.headers;
+    let bodiless = !headers.contains(K::ContentLength) && !headers.contains(K::TransferEncoding);
+    let Some(http1) = conn.down.http1().filter(|_| bodiless) else { return false };
+    let Some(end) = memchr::memmem::find(&http1.inbox, b"\r\n\r\n") else { return false };
+    http1.inbox.advance(end + 4);
+    true
 }
 
 /// `request_headers_timeout` or `request_timeout` ran out before the head was complete.

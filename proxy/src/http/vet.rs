@@ -129,7 +129,7 @@ struct Client {
     address: Option<IpAddr>,
     /// It may count as internal.
     may_be_internal: bool,
-    /// The peer goes into `x-forwarded-for`.
+    /// The peer goes into `x-forwarded-for`, found or not.
     append: bool,
 }
 
@@ -138,14 +138,15 @@ fn identify(
     rules: &Forwarding,
     peer: Option<IpAddr>,
 ) -> Result<Client, Unidentified> {
-    let forwarded = head.headers.contains(K::XForwardedFor);
     let hops = rules.xff_trusted_hops as usize;
     if rules.use_remote_address {
         let told = if hops > 0 { last_address(head, hops - 1).map(|(a, _)| a) } else { None };
         let append = !rules.skip_xff_append;
-        return Ok(Client { address: told.or(peer), may_be_internal: !forwarded, append });
+        let alone = !head.headers.contains(K::XForwardedFor);
+        return Ok(Client { address: told.or(peer), may_be_internal: alone, append });
     }
-    let peer_only = Client { address: peer, may_be_internal: !forwarded, append: false };
+    // What nobody vouches for is external.
+    let mut peer_only = Client { address: peer, may_be_internal: false, append: false };
     if rules.detection.is_empty() {
         let told = last_address(head, hops);
         return Ok(told.map_or(peer_only, |(address, alone)| Client {
@@ -155,8 +156,9 @@ fn identify(
         }));
     }
     for detection in &rules.detection {
+        peer_only.append |= matches!(detection, IpDetection::Xff { append: true, .. });
         if let Some(client) = detect(head, detection, peer)? {
-            return Ok(client);
+            return Ok(Client { append: peer_only.append, ..client });
         }
     }
     Ok(peer_only)
@@ -169,15 +171,15 @@ fn detect(
     peer: Option<IpAddr>,
 ) -> Result<Option<Client>, Unidentified> {
     match detection {
-        IpDetection::Xff { hops, trusted: None, append } => {
+        IpDetection::Xff { hops, trusted: None, .. } => {
             let told = last_address(head, *hops as usize);
             Ok(told.map(|(address, alone)| Client {
                 address: Some(address),
                 may_be_internal: alone,
-                append: *append,
+                append: false,
             }))
         }
-        IpDetection::Xff { trusted: Some(trusted), append, .. } => {
+        IpDetection::Xff { trusted: Some(trusted), .. } => {
             if !peer.is_some_and(|peer| is_listed(peer, trusted)) {
                 return Ok(None);
             }
@@ -185,7 +187,7 @@ fn detect(
             Ok(told.map(|address| Client {
                 address: Some(address),
                 may_be_internal: false,
-                append: *append,
+                append: false,
             }))
         }
         IpDetection::Header { name, trusted, reject } => {
@@ -213,13 +215,13 @@ fn last_address(head: &RequestHead, skip: usize) -> Option<(IpAddr, bool)> {
     Some((address, !text.contains(',')))
 }
 
-/// The first address from the right of `x-forwarded-for` that is no trusted proxy, or the last
-/// that could be read.
+/// The first address from the right of `x-forwarded-for` that is no trusted proxy, or the leftmost
+/// where all are; none where one cannot be read.
 fn first_stranger(head: &RequestHead, trusted: &[(IpAddr, u8)]) -> Option<IpAddr> {
     let text = std::str::from_utf8(head.headers.get(K::XForwardedFor)?).ok()?;
     let mut last = None;
     for element in text.rsplit(',') {
-        let Ok(address) = element.trim().parse() else { return last };
+        let address = element.trim().parse().ok()?;
         last = Some(address);
         if !is_listed(address, trusted) {
             break;

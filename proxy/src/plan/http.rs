@@ -8,6 +8,7 @@ use super::http2::Http2Options;
 use super::mutation::HeaderMutation;
 use super::reply::LocalReplies;
 use super::route::RouteTable;
+use crate::filters::Entry;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Http1CodecSlots, Http2CodecStats, HttpStats};
 
@@ -65,6 +66,8 @@ pub struct HttpManager {
     /// `stream_error_on_invalid_http_message`: keep an HTTP/1 connection after a 4xx where it is
     /// safe.
     pub stream_error_on_invalid: bool,
+    /// The HTTP filters before the router, in order.
+    pub(crate) filters: Vec<Entry>,
     /// Options of the router filter.
     pub router: RouterOptions,
     /// `local_reply_config`.
@@ -92,6 +95,14 @@ pub enum CodecType {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+impl HttpManager {
+    /// Whether an HTTP/1 connection goes on after an answer of 400: the codec's own
+    /// `override_stream_error_on_invalid_http_message` counts before the manager's field.
+    pub fn keeps_invalid(&self) -> bool {
+        self.http1.override_stream_error.unwrap_or(self.stream_error_on_invalid)
+    }
 }
 
 /// Options of the HTTP/1 codec (`http_protocol_options`, `common_http_protocol_options`).

@@ -15,7 +15,7 @@ use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
 use super::original_dst::OnDemand;
 use super::outlier::{Outcome, report};
 use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
-use crate::observe::stats::{Gauge, ShardStats, Variant};
+use crate::observe::stats::{Gauge, Variant};
 use crate::plan::cluster::{HostState, Lb};
 use crate::plan::{Cluster, Host, HostSet};
 
@@ -138,23 +138,13 @@ impl ShardCluster {
 
     /// Counts a response code: the cluster's `upstream_rq_<code>`, `_<class>`, `_completed` with
     /// their variant, and the host's `rq_success` or `rq_error`. Local replies count too.
-    ///
-    /// With `completed_only` the statistics tell neither code nor class
-    /// (`suppress_grpc_request_failure_code_stats`).
-    pub fn charge(
-        &self,
-        host: Option<&ShardHost>,
-        code: u16,
-        variant: Variant,
-        completed_only: bool,
-    ) {
+    pub fn charge(&self, host: Option<&ShardHost>, code: u16, variant: Variant) {
         let stats = &self.shared.shard.stats;
         let codes = self.shared.plan.stats.upstream_rq_codes();
-        let told = if completed_only { ShardStats::NO_CODE } else { code };
-        stats.response(codes, told, variant);
+        stats.response(codes, code, variant);
         let Some(host) = host else { return };
         if host.plan().info.canary {
-            stats.response(codes, told, Variant::Canary);
+            stats.response(codes, code, Variant::Canary);
         }
         if code / 100 == 5 {
             host.page().rq_error.inc();

@@ -128,6 +128,15 @@ pub fn decode_message(value: &[u8], out: &mut Vec<u8>) {
     percent_decode(value, out);
 }
 
+/// Service and method of a call, as the path of its request names them: `/package.Service/Method`.
+pub fn service_and_method(path: &[u8]) -> Option<(&str, &str)> {
+    let path = path.split(|b| *b == b'?').next().unwrap_or_default();
+    let text = std::str::from_utf8(path).ok()?.strip_prefix('/')?;
+    let (service, method) = text.split_once('/')?;
+    let plain = !service.is_empty() && !method.is_empty() && !method.contains('/');
+    plain.then_some((service, method))
+}
+
 /// Reads `grpc-timeout`: one to eight digits and a unit. `None`: malformed.
 pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;

@@ -13,11 +13,13 @@
 //! | [`http1`] | parser, body decoder, encoder, keep-alive and hop-by-hop rules |
 //! | [`http2`] | frames, header compression, encoder |
 //! | [`grpc`] | message framing, statuses, deadlines |
+//! | [`base64`] | what gRPC-Web makes text of |
 //! | [`tls`] | a look at a ClientHello |
 //! | [`proxy_protocol`] | the PROXY protocol, read and written |
 //! | [`error`] | who dies, whose fault it is, whether a retry is safe |
 //! | [`chars`], [`path`], [`date`], [`status`] | character classes, paths, IMF-fixdate, reasons |
 
+pub mod base64;
 pub mod chars;
 pub mod date;
 pub mod error;

@@ -46,6 +46,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) registry: &'a mut Registry,
     /// How many shards there will be.
     pub(crate) shards: usize,
+    /// `http.<stat_prefix>.` of the connection manager being compiled, without its last dot.
+    pub(crate) http_prefix: String,
     /// Resolvers of clusters that name none; empty means the system's.
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
     /// `static_resources.secrets`.
@@ -63,6 +65,7 @@ impl<'a> Cx<'a> {
             runtime,
             registry,
             shards,
+            http_prefix: String::new(),
             resolvers: Vec::new(),
             secrets: Vec::new(),
             findings: Vec::new(),

@@ -50,7 +50,8 @@ pub(crate) fn compile(
     let http1 = http1::downstream(cx, at, &http1, &common, limit);
     let http2 = http2_of(cx, at, config, &http1);
     let timeouts = timeouts(cx, at, config, &common);
-    let router = http_filters::compile(cx, &at.field("http_filters"), http_filters);
+    cx.http_prefix = format!("http.{stat_prefix}");
+    let (filters, router) = http_filters::compile(cx, &at.field("http_filters"), http_filters);
     let routes = routes(cx, at, route_specifier.as_ref());
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let (scheme_overwrite, server_header) =
@@ -81,6 +82,7 @@ pub(crate) fn compile(
         stream_error_on_invalid: config.stream_error_on_invalid_http_message == Some(true),
         local_replies,
         append_x_forwarded_port: *append_x_forwarded_port,
+        filters,
         router: router?,
         routes: routes?,
     })
@@ -94,10 +96,11 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
         http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
         access_log_flush_interval, flush_access_log_on_new_request,
-        forward_client_cert_matcher, stream_error_on_invalid_http_message,
+        forward_client_cert_matcher,
         path_normalization_options, proxy_status_config, typed_header_validation_config,
         forward_proto_config,
         // Read by `compile`.
+        stream_error_on_invalid_http_message: _,
         codec_type: _, stat_prefix: _, http_filters: _, add_user_agent: _,
         common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
         server_name: _, server_header_transformation: _, scheme_header_transformation: _,
@@ -124,8 +127,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         // Tells of a PROXY protocol header, whose listener filter is refused.
         add_proxy_protocol_connection_state: _,
     } = config;
-    let stream_error_on_invalid_http_message =
-        stream_error_on_invalid_http_message.unwrap_or_default();
     refuse!(cx, at, record_route_resolution_stats);
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
     refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval);
@@ -133,7 +134,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
     refuse!(cx, at, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
     refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
-    refuse!(cx, at, stream_error_on_invalid_http_message);
 }
 
 /// What the codec of new connections speaks.

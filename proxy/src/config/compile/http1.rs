@@ -66,10 +66,7 @@ pub(crate) fn downstream(
         cx.invalid(&at.field("max_response_headers_kb"), message);
     }
     let http1_at = at.field("http_protocol_options");
-    let override_stream_error_on_invalid_http_message =
-        override_stream_error_on_invalid_http_message.filter(|keep| *keep);
     refuse!(cx, &http1_at, ignore_http_11_upgrade);
-    refuse!(cx, &http1_at, override_stream_error_on_invalid_http_message);
     refuse!(cx, &at.field("common_http_protocol_options"), max_connection_duration_jitter);
     use api::http_protocol_options::HeadersWithUnderscoresAction as Action;
     Http1Options {
@@ -87,7 +84,7 @@ pub(crate) fn downstream(
             Ok(Action::DropHeader) => Underscores::DropHeader,
             Ok(Action::Allow) | Err(_) => Underscores::Allow,
         },
-        override_stream_error: override_stream_error_on_invalid_http_message,
+        override_stream_error: *override_stream_error_on_invalid_http_message,
         allow_custom_methods: *allow_custom_methods,
     }
 }

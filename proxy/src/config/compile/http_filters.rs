@@ -1,4 +1,6 @@
-//! HTTP filters: the router, so far.
+//! HTTP filters and the router behind them.
+
+use std::sync::Arc;
 
 use ringway_xds::api::envoy::extensions::filters::http::router::v3 as router;
 use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3 as api;
@@ -9,44 +11,85 @@ use super::listener::missing_type;
 use super::scalar::type_name;
 use super::set::refuse;
 use super::{access_log, headers};
+use crate::filters::{Entry, KINDS};
 use crate::plan::http::RouterOptions;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const UPSTREAM_CODEC: &str = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
 
-/// Compiles the filter chain of a connection manager: a router at its end.
+/// Compiles the filter chain of a connection manager: the filters, and the router at its end.
 pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     filters: &[api::HttpFilter],
-) -> Option<RouterOptions> {
-    let mut found = None;
+) -> (Vec<Entry>, Option<RouterOptions>) {
+    let (mut entries, mut found) = (Vec::with_capacity(filters.len()), None);
     for (index, filter) in filters.iter().enumerate() {
         let at = at.index(index);
-        let Some((at, any)) = typed_config(cx, &at, filter) else { continue };
-        let at = at.field("typed_config");
-        let last = index + 1 == filters.len();
-        if type_name(&any.type_url) != ROUTER {
-            cx.unsupported_allowed(&at, type_name(&any.type_url), ROUTER);
+        let Some((filter_at, any)) = typed_config(cx, &at, filter) else { continue };
+        let config_at = filter_at.field("typed_config");
+        let name = &filter.name;
+        let wanted = type_name(&any.type_url);
+        if wanted != ROUTER {
+            let kind = KINDS.iter().find(|kind| kind.type_name == wanted);
+            let Some(kind) = kind else {
+                unknown(cx, &config_at, filter, wanted);
+                continue;
+            };
+            let name = Arc::from(name.as_str());
+            if let Some(config) = (kind.compile)(cx, &config_at, any) {
+                entries.push(Entry { name, disabled: filter.disabled, config });
+            }
             continue;
         }
-        let name = &filter.name;
-        if !last {
+        if index + 1 != filters.len() {
             let message = format!(
                 "terminal filter named {name} of type {name} must be the last filter in a http \
                  filter chain"
             );
-            cx.invalid(&at, message);
+            cx.invalid(&config_at, message);
         }
-        if let Some(config) = cx.unpack::<router::Router>(&at, any) {
-            found = Some(router_options(cx, &at, &config));
+        if filter.disabled {
+            let message = format!("Error: terminal filter '{name}' cannot be disabled by default");
+            cx.invalid(&filter_at.field("disabled"), message);
         }
+        if let Some(config) = cx.unpack::<router::Router>(&config_at, any) {
+            found = Some(router_options(cx, &config_at, &config));
+        }
+    }
+    if let Some(last) = filters.last()
+        && found.is_none()
+    {
+        not_terminal(cx, &at.index(filters.len() - 1), last);
     }
     if filters.is_empty() {
         let message = "a filter chain without a router";
         cx.unsupported_allowed(at, message, ROUTER);
     }
-    found
+    (entries, found)
+}
+
+fn unknown(cx: &mut Cx<'_>, at: &At<'_>, filter: &api::HttpFilter, wanted: &str) {
+    if filter.is_optional {
+        cx.warn(at, format!("{wanted} is not supported yet and is left out: it is optional"));
+        return;
+    }
+    let mut allowed: Vec<_> = KINDS.iter().map(|kind| kind.type_name).collect();
+    allowed.push(ROUTER);
+    cx.unsupported_allowed(at, wanted, &allowed.join(", "));
+}
+
+/// A chain that ends in one of our filters, where a router belongs.
+fn not_terminal(cx: &mut Cx<'_>, at: &At<'_>, last: &api::HttpFilter) {
+    let Some(api::http_filter::ConfigType::TypedConfig(any)) = &last.config_type else { return };
+    if KINDS.iter().any(|kind| kind.type_name == type_name(&any.type_url)) {
+        let name = &last.name;
+        let message = format!(
+            "non-terminal filter named {name} of type {name} is the last filter in a http filter \
+             chain"
+        );
+        cx.invalid_allowed(at, message, ROUTER);
+    }
 }
 
 /// The typed configuration of a filter that runs; `None` after an error.
@@ -55,8 +98,7 @@ fn typed_config<'v, 'a>(
     at: &'a At<'a>,
     filter: &'v api::HttpFilter,
 ) -> Option<(At<'a>, &'v prost_types::Any)> {
-    let api::HttpFilter { name, is_optional, disabled, config_type } = filter;
-    refuse!(cx, at, disabled);
+    let api::HttpFilter { name, is_optional, disabled: _, config_type } = filter;
     match config_type {
         Some(api::http_filter::ConfigType::TypedConfig(any)) => Some((*at, any)),
         Some(api::http_filter::ConfigType::ConfigDiscovery(_)) => {
@@ -107,6 +149,9 @@ pub(crate) fn codec_only(cx: &mut Cx<'_>, at: &At<'_>, filters: &[api::HttpFilte
     for (index, filter) in filters.iter().enumerate() {
         let at = at.index(index);
         let Some((at, any)) = typed_config(cx, &at, filter) else { continue };
+        if filter.disabled {
+            cx.unsupported(&at.field("disabled"));
+        }
         if type_name(&any.type_url) != UPSTREAM_CODEC {
             let at = at.field("typed_config");
             cx.unsupported_allowed(&at, type_name(&any.type_url), UPSTREAM_CODEC);

@@ -21,7 +21,7 @@ mod discovery;
 mod endpoints;
 mod filter_chain;
 mod forwarding;
-mod headers;
+pub(crate) mod headers;
 mod health;
 mod http;
 mod http1;
@@ -33,6 +33,7 @@ mod listener_filters;
 mod local_reply;
 mod log_filter;
 mod outlier;
+mod per_filter;
 mod proxy_protocol;
 mod re2;
 mod redirect;
@@ -40,8 +41,8 @@ mod retry;
 mod route;
 mod route_match;
 mod route_table;
-mod scalar;
-mod set;
+pub(crate) mod scalar;
+pub(crate) mod set;
 mod tcp_proxy;
 #[cfg(test)]
 mod tests;
@@ -58,8 +59,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
 
-use at::At;
-use cx::Cx;
+pub(crate) use at::At;
+pub(crate) use cx::Cx;
 
 pub use cx::{Invalid, Kind};
 

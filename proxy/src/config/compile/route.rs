@@ -11,7 +11,9 @@ use super::headers::{self, Rules};
 use super::route_table::{Inherited, buffer_limit};
 use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
-use super::{access_log, redirect, retry, route_match, upgrade, weighted};
+use super::{
+    access_log, per_filter, redirect, retry, route_match, upgrade, weighted,
+};
 use crate::plan::route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathMatch,
     PathRewrite, Route,
@@ -44,7 +46,7 @@ pub(crate) fn compile(
         route_specifiers,
         action,
     } = route;
-    refuse!(cx, at, typed_per_filter_config, route_specifiers);
+    refuse!(cx, at, route_specifiers);
     let rules = Rules {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -71,6 +73,7 @@ pub(crate) fn compile(
         response_headers,
         stat_prefix: (!stat_prefix.is_empty()).then(|| Arc::from(stat_prefix.as_str())),
         retry_buffer_limit: limit.or(inherited.buffer_limit),
+        filters: per_filter::compile(cx, at, typed_per_filter_config),
     };
     Some((path, route))
 }

@@ -8,7 +8,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::headers::{self, Rules};
 use super::set::refuse;
-use super::{retry, route};
+use super::{per_filter, retry, route};
 use crate::plan::route::{RequireTls, RetryPolicy, RouteTable, VirtualHost};
 
 /// What routes take from the levels above them.
@@ -52,7 +52,7 @@ pub(crate) fn compile(
         route_specifiers,
     } = config;
     refuse!(cx, at, vhds, cluster_specifier_plugins, request_mirror_policies, vhost_header);
-    refuse!(cx, at, typed_per_filter_config, route_specifiers);
+    refuse!(cx, at, route_specifiers);
     let rules = Rules {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -61,6 +61,7 @@ pub(crate) fn compile(
     };
     let mut table = RouteTable::new(cx.text(name));
     (table.request_headers, table.response_headers) = rules.compile(cx, at);
+    table.filters = per_filter::compile(cx, at, typed_per_filter_config);
     table.internal_only_headers = headers::names(internal_only_headers);
     table.most_specific_wins = *most_specific_header_mutations_wins;
     table.ignore_port = *ignore_port_in_host_matching;
@@ -116,7 +117,7 @@ fn virtual_host(
         metadata: _,
         route_specifiers,
     } = host;
-    refuse!(cx, at, matcher, virtual_clusters, rate_limits, cors, typed_per_filter_config);
+    refuse!(cx, at, matcher, virtual_clusters, rate_limits, cors);
     refuse!(cx, at, retry_policy_typed_config, hedge_policy, request_mirror_policies);
     refuse!(cx, at, route_specifiers);
     let rules = Rules {
@@ -141,6 +142,7 @@ fn virtual_host(
         Ok(api::virtual_host::TlsRequirementType::All) => RequireTls::All,
         Ok(api::virtual_host::TlsRequirementType::None) | Err(_) => RequireTls::None,
     };
+    out.filters = per_filter::compile(cx, at, typed_per_filter_config);
     out.request_headers = request_headers;
     out.response_headers = response_headers;
     out.attempt_count_in_request = *include_request_attempt_count;

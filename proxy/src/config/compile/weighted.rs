@@ -7,6 +7,7 @@ use ringway_xds::api::envoy::config::route::v3 as api;
 use super::at::At;
 use super::cx::Cx;
 use super::headers::Rules;
+use super::per_filter;
 use super::route::header_name;
 use super::route_table::Inherited;
 use super::set::refuse;
@@ -84,7 +85,8 @@ fn cluster(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = config;
-    refuse!(cx, at, metadata_match, typed_per_filter_config);
+    refuse!(cx, at, metadata_match);
+    let filters = per_filter::compile(cx, at, typed_per_filter_config);
     let rules = Rules {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -120,5 +122,6 @@ fn cluster(
         request_headers,
         response_headers,
         host_rewrite,
+        filters,
     })
 }

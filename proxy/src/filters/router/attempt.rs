@@ -14,6 +14,7 @@ use super::pump::{End, Pump};
 use super::retry::{Decision, Reset, Retry};
 use super::timeouts::{Clock, Expired};
 use super::up::Acquired;
+use crate::filters::chain;
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
@@ -315,7 +316,7 @@ fn read_ahead(
         return conn.down.poll_gone(cx).is_ready().then_some(Stop::Gone);
     }
     while (work.replay.len() as u64) < exchange.replay_limit {
-        match conn.down.poll_body(cx, &mut work.request_trailers) {
+        match chain::poll_body(conn, work, cx) {
             Poll::Pending => return None,
             Poll::Ready(Ok(Frame::Data(chunk))) => {
                 clock.touch(ringway_runtime::now());
@@ -326,6 +327,7 @@ fn read_ahead(
                 return None;
             }
             Poll::Ready(Err(BodyError::Gone)) => return Some(Stop::Gone),
+            Poll::Ready(Err(BodyError::Reply(reply))) => return Some(Stop::Reply(reply)),
             Poll::Ready(Err(BodyError::Malformed(error))) => {
                 crate::http::account::body_refused(conn);
                 return Some(fail::malformed(&error).into());

@@ -19,7 +19,7 @@ mod up;
 
 use std::rc::Rc;
 
-use ringway_wire::Name;
+use ringway_wire::{Name, RequestHead};
 
 use crate::http::conn::{Conn, Work};
 use crate::http::manager::Codec;
@@ -52,9 +52,8 @@ pub(crate) async fn forward(
     work: &mut Work,
     matched: &Matched<'_>,
     forward: &Forward,
-    random: u64,
 ) -> Result<(), Stop> {
-    let cluster = choose(conn, work, forward, random)?;
+    let cluster = choose(conn, work, forward)?;
     work.info.cluster = Some(Rc::clone(&cluster));
     strict::check(&work.request, &conn.manager.plan.router.strict_check_headers)?;
     let timeouts = Timeouts::new(conn, work, forward);
@@ -89,20 +88,14 @@ fn prepare(conn: &Conn, work: &mut Work, matched: &Matched<'_>, forward: &Forwar
     rewrite::rewrite(work, matched, forward, literal, insert_original);
 }
 
-fn choose(
-    conn: &Conn,
-    work: &mut Work,
-    forward: &Forward,
-    random: u64,
-) -> Result<Rc<ShardCluster>, Stop> {
+fn choose(conn: &Conn, work: &Work, forward: &Forward) -> Result<Rc<ShardCluster>, Stop> {
     let upstreams = &conn.shard.upstreams;
     let found = match &forward.cluster {
         ClusterChoice::One(id) => upstreams.get(*id),
         ClusterChoice::Header(name) => by_header(conn, work, name),
         ClusterChoice::Weighted(weighted) => {
-            let at = weighted_pick(work, weighted, random);
-            work.weighted = Some(at);
-            match weighted.clusters.get(at).map(|cluster| &cluster.cluster) {
+            let picked = work.weighted.and_then(|at| weighted.clusters.get(at));
+            match picked.map(|cluster| &cluster.cluster) {
                 Some(WeightedTarget::Cluster(id)) => upstreams.get(*id),
                 Some(WeightedTarget::Header(name)) => by_header(conn, work, name),
                 None => None,
@@ -122,9 +115,9 @@ fn by_header(conn: &Conn, work: &Work, name: &str) -> Option<Rc<ShardCluster>> {
 }
 
 /// Position of the chosen cluster; `header_name` may bring the random number.
-fn weighted_pick(work: &Work, weighted: &WeightedClusters, random: u64) -> usize {
+pub(crate) fn weighted_pick(head: &RequestHead, weighted: &WeightedClusters, random: u64) -> usize {
     let told = weighted.header_name.as_deref().and_then(|name| {
-        let value = work.request.headers.get(Name::from(name))?;
+        let value = head.headers.get(Name::from(name))?;
         std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok()
     });
     weighted.pick(told.unwrap_or(random))

@@ -20,6 +20,7 @@ use super::retry::{Decision, Reset, Retry};
 use super::rewrite::set_authority;
 use super::timeouts::{Clock, Expired};
 use super::up::{Acquired, Event, Failure, Http1, Http2, Response, Tcp, Up};
+use crate::filters::chain;
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
@@ -60,6 +61,10 @@ pub(super) struct Pump<'a, 'p> {
     up: Up<'a>,
     /// A final response head has come.
     answered: bool,
+    /// The response goes through filters.
+    filtered: bool,
+    /// It has come in as a whole.
+    response_done: bool,
     request_done: bool,
     /// The request's body is still whole in `work.replay` (or empty).
     whole: bool,
@@ -92,6 +97,8 @@ impl<'a, 'p> Pump<'a, 'p> {
             host,
             up,
             answered: false,
+            filtered: false,
+            response_done: false,
             whole: true,
             armed: None,
         };
@@ -163,11 +170,12 @@ impl<'a, 'p> Pump<'a, 'p> {
                     Poll::Ready(Err(())) | Poll::Pending => return None,
                 }
             }
-            match self.conn.down.poll_body(cx, &mut self.work.request_trailers) {
+            match chain::poll_body(self.conn, self.work, cx) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Frame::Data(chunk))) => self.body_piece(chunk),
                 Poll::Ready(Ok(Frame::End)) => self.body_end(),
                 Poll::Ready(Err(BodyError::Gone)) => return Some(End::Gone),
+                Poll::Ready(Err(BodyError::Reply(reply))) => return Some(self.refused(reply)),
                 Poll::Ready(Err(BodyError::Malformed(error))) => {
                     return Some(self.malformed(&error));
                 }
@@ -213,6 +221,15 @@ impl<'a, 'p> Pump<'a, 'p> {
         self.up.end(&self.work.request_trailers);
     }
 
+    /// A filter answers instead: in time, or too late.
+    fn refused(&mut self, reply: Box<LocalReply>) -> End {
+        if chain::head_written(self.work) {
+            self.work.info.details = reply.details;
+            return End::Broken(Reset::Local);
+        }
+        End::Refuse(reply)
+    }
+
     fn malformed(&mut self, error: &H1Error) -> End {
         crate::http::account::body_refused(self.conn);
         if self.work.head_sent {
@@ -239,6 +256,11 @@ impl<'a, 'p> Pump<'a, 'p> {
                     Poll::Pending => return None,
                 }
             }
+            if self.filtered
+                && let Some(end) = self.poll_filters(cx)?
+            {
+                return Some(end);
+            }
             let into = Response {
                 method: self.work.request.method,
                 upgrade: self.work.tunnel == Tunnel::Asked,
@@ -251,6 +273,20 @@ impl<'a, 'p> Pump<'a, 'p> {
             if let Some(end) = self.take(event) {
                 return Some(end);
             }
+        }
+    }
+
+    /// Moves the response through the filters: `None` where one of them waits, else how it ended
+    /// if it did.
+    fn poll_filters(&mut self, cx: &mut Context<'_>) -> Option<Option<End>> {
+        match chain::poll_response(self.conn, self.work, cx) {
+            // The upstream's end has to be heard as well, or its connection is of no more use.
+            Poll::Ready(Ok(true)) if self.response_done => Some(Some(End::Complete)),
+            Poll::Ready(Ok(true)) => Some(None),
+            Poll::Ready(Ok(false)) if self.response_done => Some(Some(End::Broken(Reset::Local))),
+            Poll::Ready(Ok(false)) => Some(None),
+            Poll::Ready(Err(reply)) => Some(Some(self.refused(reply))),
+            Poll::Pending => None,
         }
     }
 
@@ -272,7 +308,16 @@ impl<'a, 'p> Pump<'a, 'p> {
             }
             Event::Data(data) => {
                 self.work.info.upstream_body_bytes += data.len() as u64;
-                respond::send_data(self.conn, self.work, data);
+                if self.filtered {
+                    self.work.filters.response_data(data);
+                } else {
+                    respond::send_data(self.conn, self.work, data);
+                }
+                None
+            }
+            Event::End if self.filtered => {
+                self.response_done = true;
+                self.work.filters.response_end();
                 None
             }
             Event::End => {
@@ -325,6 +370,13 @@ impl<'a, 'p> Pump<'a, 'p> {
         strip_response_hop_by_hop(&mut work.response.headers, work.tunnel == Tunnel::Open);
         crate::http::account::upstream_answered(self.conn, work, self.exchange, self.retry);
         super::headers::finish_response(self.conn, work);
+        if !work.filters.is_empty() {
+            self.filtered = true;
+            work.head_sent = true;
+            let empty = work.response.headers.get(K::ContentLength) == Some(b"0");
+            work.filters.response_head(bodiless || empty);
+            return;
+        }
         let (first, ends) = self.up.first_piece(&mut self.work.response_trailers);
         self.note_received();
         let len = first.as_ref().map_or(0, |first| first.len());

@@ -73,12 +73,18 @@ impl Timeouts {
         let alt = K::XEnvoyUpstreamRqTimeoutAltResponse;
         let alt_response = work.request.headers.remove(alt) > 0;
         let rules = forward.max_stream.unwrap_or_default();
+        let stream = stream_limit(&rules, told);
+        if let Some(limit) = stream.filter(|_| grpc) {
+            let mut text = Vec::new();
+            grpc::format_timeout(limit, &mut text);
+            work.request.headers.set(K::GrpcTimeout, &text);
+        }
         Self {
             alt_response,
             global,
             idle: forward.idle_timeout.unwrap_or(plan.stream_idle),
             request: plan.request,
-            stream: stream_limit(&rules, told).unwrap_or(plan.max_stream),
+            stream: stream.unwrap_or(plan.max_stream),
             tells_grpc: max_grpc.is_some(),
         }
     }

@@ -64,7 +64,7 @@ fn trusted_proxies_are_skipped() {
     let client = |xff, peer| found(identify(&head(xff), &rules, Some(ip(peer)))).0;
     assert_eq!(client("1.1.1.1,2.2.2.2,10.1.1.1", "10.0.0.1"), Some(ip("2.2.2.2")));
     assert_eq!(client("10.2.2.2,10.1.1.1", "10.0.0.1"), Some(ip("10.2.2.2")));
-    assert_eq!(client("x,10.1.1.1", "10.0.0.1"), Some(ip("10.1.1.1")));
+    assert_eq!(client("x,10.1.1.1", "10.0.0.1"), Some(ip("10.0.0.1")));
     assert_eq!(client("1.1.1.1", "8.8.8.8"), Some(ip("8.8.8.8")));
 }
 

@@ -161,7 +161,7 @@ impl View {
             Source::CodesTotal => {
                 let (mut total, mut used) = (0, false);
                 self.codes(scope, |key, n| {
-                    if super::writer::split_key(key).1 < 2 {
+                    if super::writer::counts_in_total(key) {
                         total += n;
                         used = true;
                     }

@@ -28,7 +28,8 @@ mod writer;
 mod tests;
 
 pub use blocks::{
-    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, DnsStats,
+    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, CorsStats,
+    DnsStats,
     FilesystemStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
     HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
     ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,

@@ -21,9 +21,6 @@ pub struct ShardStats {
 }
 
 impl ShardStats {
-    /// A code that is counted as completed, and under no code or class.
-    pub const NO_CODE: u16 = 0;
-
     pub(super) fn new(page: Arc<Page>) -> Self {
         Self { page, _one_thread: PhantomData }
     }
@@ -120,17 +117,29 @@ pub enum Variant {
     Canary = 2,
     /// Taken back for another attempt: `retry.`, and counted nowhere else.
     Retry = 3,
+    /// As [`Variant::External`], but the total tells neither code nor class.
+    ExternalQuiet = 4,
+    /// As [`Variant::Internal`], likewise.
+    InternalQuiet = 5,
 }
 
 /// Codes above this are counted as this one, which prints as `upstream_rq_unknown`.
 const MAX_CODE: u16 = 1023;
 
+/// Room for variants in a key.
+const VARIANTS: u16 = 8;
+
 /// Key of a response code in a code table.
 pub(super) fn code_key(code: u16, variant: Variant) -> u16 {
-    code.min(MAX_CODE) * 4 + variant as u16
+    code.min(MAX_CODE) * VARIANTS + variant as u16
 }
 
-/// Code and variant (0 external, 1 internal, 2 canary, 3 retry) of a key.
+/// Whether a key's responses are among those of the whole.
+pub(super) fn counts_in_total(key: u16) -> bool {
+    !matches!(split_key(key).1, 2 | 3)
+}
+
+/// Code and variant (by its number in [`Variant`]) of a key.
 pub(super) fn split_key(key: u16) -> (u16, u16) {
-    (key / 4, key % 4)
+    (key / VARIANTS, key % VARIANTS)
 }

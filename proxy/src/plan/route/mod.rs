@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::cluster::ClusterId;
 use super::reply::BodyFormat;
+use crate::filters::Overrides;
 use crate::observe::format::Format;
 
 pub use domains::{DomainError, without_port};
@@ -128,6 +129,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderRules,
     /// `host_rewrite_literal`.
     pub host_rewrite: Option<Arc<str>>,
+    /// `typed_per_filter_config`.
+    pub(crate) filters: Overrides,
 }
 
 /// Name or header of a weighted cluster.

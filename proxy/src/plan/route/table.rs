@@ -6,6 +6,7 @@ use super::domains::{DomainError, Domains};
 use super::index::{PathIndex, PathMatch, without_query};
 use super::matcher::{Conditions, RouteRequest};
 use super::{Action, HeaderRules};
+use crate::filters::Overrides;
 
 /// A compiled `RouteConfiguration`.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct RouteTable {
     pub response_headers: HeaderRules,
     /// `internal_only_headers` (lower case): taken off requests that are not internal.
     pub internal_only_headers: Vec<Arc<str>>,
+    /// `typed_per_filter_config`.
+    pub(crate) filters: Overrides,
     /// `most_specific_header_mutations_wins`: table, virtual host, route instead of the reverse.
     pub most_specific_wins: bool,
     /// `ignore_port_in_host_matching`.
@@ -45,6 +48,8 @@ pub struct VirtualHost {
     pub attempt_count_in_response: bool,
     /// `include_is_timeout_retry_header`: `x-envoy-is-timeout-retry` to the upstream.
     pub is_timeout_retry_header: bool,
+    /// `typed_per_filter_config`.
+    pub(crate) filters: Overrides,
     routes: Box<[Route]>,
     index: PathIndex,
     /// Routes with a `connect_matcher`.
@@ -83,6 +88,8 @@ pub struct Route {
     /// `request_body_buffer_limit` / `per_request_buffer_limit_bytes`, own or the virtual host's:
     /// bytes kept for a retry.
     pub retry_buffer_limit: Option<u64>,
+    /// `typed_per_filter_config`.
+    pub(crate) filters: Overrides,
 }
 
 /// Place of a route in its table; a stream keeps this beside the table it asked.

@@ -68,6 +68,7 @@ fn route(conditions: Conditions, path: &PathMatch) -> Route {
         response_headers: HeaderRules::default(),
         stat_prefix: None,
         retry_buffer_limit: None,
+        filters: Overrides::default(),
     }
 }
 

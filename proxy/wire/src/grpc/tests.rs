@@ -112,3 +112,12 @@ proptest! {
         prop_assert_eq!(read, messages);
     }
 }
+
+#[test]
+fn paths_name_service_and_method() {
+    assert_eq!(service_and_method(b"/a.B/C"), Some(("a.B", "C")));
+    assert_eq!(service_and_method(b"/a.B/C?x=/"), Some(("a.B", "C")));
+    for path in ["/", "/a", "/a/", "//b", "a/b", "/a/b/c"] {
+        assert_eq!(service_and_method(path.as_bytes()), None, "{path}");
+    }
+}

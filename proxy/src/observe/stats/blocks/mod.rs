@@ -2,6 +2,7 @@
 //! slot. Names and types are Envoy 1.40's.
 
 mod cluster;
+mod filters;
 mod http;
 mod http2;
 mod listener;
@@ -14,6 +15,7 @@ pub use cluster::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, HealthCheckStats,
     OutlierDetectionStats, ThreadLocalClusterStats,
 };
+pub use filters::CorsStats;
 pub use http::{HcmStats, Http1CodecSlots, Http1CodecStats, HttpStats, RouterStats, TracingStats};
 pub use http2::Http2CodecStats;
 pub use listener::{

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::observe::stats::def::{Kind, Show};
 use crate::observe::stats::directory::Scope;
 use crate::observe::stats::merge::{HistogramView, View};
-use crate::observe::stats::writer::{ShardStats, split_key};
+use crate::observe::stats::writer::{counts_in_total, split_key};
 
 /// One listed statistic of a scope.
 #[derive(Debug, Clone)]
@@ -77,21 +77,22 @@ fn add_codes(view: &View, scope: &Scope, entries: &mut Vec<Entry>) -> bool {
     let mut counts: BTreeMap<(&'static str, CodeName), u64> = BTreeMap::new();
     view.codes(scope, |key, n| {
         let (code, variant) = split_key(key);
-        let mut add = |prefix| {
-            for name in CodeName::all(code).into_iter().flatten() {
-                *counts.entry((prefix, name)).or_default() += n;
-            }
-        };
-        if variant < 2 {
-            add("");
+        let mut add = |prefix, name| *counts.entry((prefix, name)).or_default() += n;
+        let quiet = variant > 3;
+        let names = || CodeName::all(code).into_iter().flatten();
+        if counts_in_total(key) {
+            names()
+                .filter(|name| !quiet || *name == CodeName::Completed)
+                .for_each(|name| add("", name));
         }
         if codes.split {
-            add(match variant {
-                0 => "external.",
-                1 => "internal.",
+            let prefix = match variant {
+                0 | 4 => "external.",
+                1 | 5 => "internal.",
                 2 => "canary.",
                 _ => "retry.",
-            });
+            };
+            names().for_each(|name| add(prefix, name));
         }
     });
     for (&(prefix, name), &n) in &counts {
@@ -117,8 +118,6 @@ impl CodeName {
     fn all(code: u16) -> [Option<Self>; 3] {
         if (100..600).contains(&code) {
             [Some(Self::Code(code)), Some(Self::Class(code / 100)), Some(Self::Completed)]
-        } else if code == ShardStats::NO_CODE {
-            [Some(Self::Completed), None, None]
         } else {
             [Some(Self::Unknown), Some(Self::Completed), None]
         }
