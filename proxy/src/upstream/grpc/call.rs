@@ -247,7 +247,7 @@ impl Call {
     }
 
     fn charge(&self, status: u16) {
-        self.cluster.charge(Some(self.stream.host()), status, Variant::Internal, false);
+        self.cluster.charge(Some(self.stream.host()), status, Variant::Internal);
     }
 
     fn fail(&mut self, failure: Failure) {
