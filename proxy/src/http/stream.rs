@@ -73,7 +73,11 @@ pub(crate) async fn serve_http2(conn: &mut Conn, work: &mut Work, handle: Stream
         }
         Err(Cut::Broken) => {
             if let Downstream::Http2(down) = &conn.down {
-                down.stream.reset(ErrorCode::INTERNAL_ERROR);
+                let connect = work.request.method == Method::Connect;
+                down.stream.reset(match connect {
+                    true => ErrorCode::CONNECT_ERROR,
+                    false => ErrorCode::INTERNAL_ERROR,
+                });
             }
             conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_rq_tx_reset());
             account::finished(conn, work);
@@ -344,9 +348,7 @@ fn abandon(conn: &mut Conn, work: &mut Work) -> After {
         return After::Gone;
     }
     work.info.flags.insert(ResponseFlag::DownstreamConnectionTermination);
-    if work.info.details.is_empty() {
-        work.info.details = Cow::Borrowed("downstream_remote_disconnect");
-    }
+    work.info.details = Cow::Borrowed("downstream_remote_disconnect");
     conn.shard.stats.inc(hcm.downstream_cx_destroy_active_rq());
     conn.shard.stats.inc(hcm.downstream_cx_destroy_remote_active_rq());
     account::finished(conn, work);

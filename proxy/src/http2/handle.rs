@@ -94,12 +94,13 @@ impl StreamHandle {
     ) -> Poll<Result<Frame, StreamEnd>> {
         let mut taken = 0;
         let polled = self.poll(cx, |setup, _, stream| {
-            if let Some(end) = stream.end.filter(|_| !stream.remote_ended) {
-                return Some(Err(end));
-            }
+            // What had come before the stream broke is still part of the message.
             if let Some(chunk) = stream.inbox.pop_front() {
                 taken = chunk.len() as u32;
                 return Some(Ok(Frame::Data(chunk)));
+            }
+            if let Some(end) = stream.end.filter(|_| !stream.remote_ended) {
+                return Some(Err(end));
             }
             if !stream.remote_ended {
                 return None;
@@ -308,14 +309,14 @@ impl State {
         }
         self.drop_inbox(key);
         let code = match setup.role {
-            Role::Client => ErrorCode::CANCEL,
             // Complete, but for what the client still says.
             Role::Server if local_ended => ErrorCode::NO_ERROR,
             Role::Server if end_queued => {
                 let now = ringway_runtime::now();
                 return self.timers.flush_later(&setup.times, now, key, id);
             }
-            Role::Server => ErrorCode::INTERNAL_ERROR,
+            // Envoy's word for all that a proxy gives up.
+            Role::Client | Role::Server => ErrorCode::INTERNAL_ERROR,
         };
         self.reset(setup, key, code, StreamEnd::Here);
     }

@@ -159,7 +159,10 @@ async fn one(
     let up = match acquired {
         Waited::Ready(Ok(up)) => up,
         Waited::Ready(Err(error)) => return refused(work, exchange, &host, error),
-        Waited::Expired(limit) => return expired(work, exchange, retry, &host, limit, false),
+        Waited::Expired(limit) => {
+            count_expired(conn, limit);
+            return expired(work, exchange, retry, &host, limit, false);
+        }
         Waited::Stop(stop) => return Ended::Stop(stop),
     };
     work.retry_permit = None;
@@ -231,6 +234,17 @@ fn expired(
     Ended::Stop(timed_out(work, exchange, limit).into())
 }
 
+/// Limits of the manager are counted there.
+fn count_expired(conn: &Conn, limit: Expired) {
+    let hcm = &conn.manager.plan.stats.hcm;
+    match limit {
+        Expired::Idle => conn.shard.stats.inc(hcm.downstream_rq_idle_timeout()),
+        Expired::Request => conn.shard.stats.inc(hcm.downstream_rq_timeout()),
+        Expired::Stream => conn.shard.stats.inc(hcm.downstream_rq_max_duration_reached()),
+        Expired::Global | Expired::PerTry | Expired::PerTryIdle => {}
+    }
+}
+
 /// The answer to a limit that ran out.
 fn timed_out(work: &Work, exchange: &Exchange<'_>, limit: Expired) -> LocalReply {
     let mut reply = fail::expired(limit, work.info.request_end.is_some());
@@ -262,6 +276,7 @@ async fn relay(
             Ended::Reset { reset, sent: true }
         }
         End::Expired(limit) if work.head_sent => {
+            count_expired(conn, limit);
             let reply: LocalReply = fail::expired(limit, true);
             if let Some(flag) = reply.flag {
                 work.info.flags.insert(flag);
@@ -269,7 +284,10 @@ async fn relay(
             work.info.details = reply.details;
             Ended::Stop(Stop::Broken)
         }
-        End::Expired(limit) => expired(work, exchange, retry, host, limit, true),
+        End::Expired(limit) => {
+            count_expired(conn, limit);
+            expired(work, exchange, retry, host, limit, true)
+        }
         End::Refuse(reply) => Ended::Stop(Stop::Reply(reply)),
         End::Gone => Ended::Stop(Stop::Gone),
         End::Broken(reset) => {
@@ -393,6 +411,7 @@ async fn back_off(
     match wait(conn, work, exchange, retry, &mut idle, sleep).await {
         Waited::Ready(()) => None,
         Waited::Expired(limit) => {
+            count_expired(conn, limit);
             if limit == Expired::Global {
                 let stats = &exchange.cluster.plan().stats;
                 conn.shard.stats.inc(stats.upstream_rq_timeout());

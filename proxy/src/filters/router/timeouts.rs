@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use ringway_runtime::Instant;
 use ringway_wire::chars::Decimal;
-use ringway_wire::{KnownName as K, RequestHead, grpc};
+use ringway_wire::{KnownName as K, Method, RequestHead, grpc};
 
 use super::retry::Retry;
 use crate::http::conn::{Conn, Work, deadline};
 use crate::http::reply::is_grpc;
+use crate::http::upgrade::Tunnel;
 use crate::plan::route::{Forward, MaxStreamDuration};
 
 /// Limits in force; zero is none.
@@ -115,6 +116,10 @@ impl Timeouts {
     pub(crate) fn next(&self, work: &Work, clock: &Clock) -> Option<(Instant, Expired)> {
         let info = &work.info;
         let request = match info.request_end {
+            // A request for an upgrade has no end: the answer is awaited from its head on.
+            None if work.tunnel == Tunnel::Asked && work.request.method != Method::Connect => {
+                deadline(info.start, self.global).map(|at| (at, Expired::Global))
+            }
             None => deadline(info.start, self.request).map(|at| (at, Expired::Request)),
             Some(end) => deadline(end, self.global).map(|at| (at, Expired::Global)),
         };

@@ -9,7 +9,7 @@ use ringway_wire::http1::{
     BodyDecoder, BodyKind, ChunkHeader, Framing, LAST_CHUNK, encode_request_head, encode_trailers,
     parse_response,
 };
-use ringway_wire::{HeaderMap, RequestHead};
+use ringway_wire::{HeaderMap, Method, RequestHead};
 
 use super::{Event, Failure, Response};
 use crate::filters::router::retry::Reset;
@@ -237,6 +237,10 @@ impl<'a> Http1<'a> {
     /// The upstream said it has nothing more to say.
     fn closed(&mut self, into: &mut Response<'_>) -> Event {
         let Phase::Body(decoder) = &mut self.phase else { return self.broke() };
+        if into.method == Method::Connect && (200..300).contains(&into.head.status) {
+            // A tunnel has no end of its own, in Envoy's terms.
+            return failed(Reset::Termination);
+        }
         if decoder.finish().is_ok() {
             self.keep_alive = false;
             return self.complete(into);

@@ -149,7 +149,7 @@ impl Http2 {
     /// Lets go of the stream, which is reset unless both sides have ended.
     pub(super) fn finish(self, complete: bool) {
         if !complete {
-            self.stream.stream().reset(ErrorCode::CANCEL);
+            self.stream.stream().reset(ErrorCode::INTERNAL_ERROR);
         }
     }
 }
