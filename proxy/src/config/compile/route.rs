@@ -11,9 +11,7 @@ use super::headers::{self, Rules};
 use super::route_table::{Inherited, buffer_limit};
 use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
-use super::{
-    access_log, per_filter, redirect, retry, route_match, upgrade, weighted,
-};
+use super::{access_log, per_filter, redirect, retry, route_match, upgrade, weighted};
 use crate::plan::route::{
     Action, ClusterChoice, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathMatch,
     PathRewrite, Route,

@@ -68,6 +68,8 @@ pub(super) struct Pump<'a, 'p> {
     request_done: bool,
     /// The request's body is still whole in `work.replay` (or empty).
     whole: bool,
+    /// The client of a tunnel has gone; what it said last is still on its way.
+    leaving: bool,
     armed: Option<(Instant, Expired)>,
     up_limit: usize,
     down_limit: usize,
@@ -100,6 +102,7 @@ impl<'a, 'p> Pump<'a, 'p> {
             filtered: false,
             response_done: false,
             whole: true,
+            leaving: false,
             armed: None,
         };
         pump.replay();
@@ -118,6 +121,12 @@ impl<'a, 'p> Pump<'a, 'p> {
         }
         if let Some(end) = self.poll_request(cx) {
             return Poll::Ready(end);
+        }
+        if self.leaving {
+            return match self.up.poll_queued_below(cx, 0) {
+                Poll::Pending => self.poll_limits(cx),
+                Poll::Ready(_) => Poll::Ready(End::Gone),
+            };
         }
         if self.request_done && self.conn.down.poll_gone(cx).is_ready() {
             return Poll::Ready(End::Gone);
@@ -174,6 +183,10 @@ impl<'a, 'p> Pump<'a, 'p> {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Frame::Data(chunk))) => self.body_piece(chunk),
                 Poll::Ready(Ok(Frame::End)) => self.body_end(),
+                Poll::Ready(Err(BodyError::Gone)) if self.work.tunnel == Tunnel::Open => {
+                    self.leaving = true;
+                    return None;
+                }
                 Poll::Ready(Err(BodyError::Gone)) => return Some(End::Gone),
                 Poll::Ready(Err(BodyError::Reply(reply))) => return Some(self.refused(reply)),
                 Poll::Ready(Err(BodyError::Malformed(error))) => {
@@ -300,6 +313,11 @@ impl<'a, 'p> Pump<'a, 'p> {
             }
             Event::Head { bodiless } => {
                 self.answered = true;
+                if self.refuses_websocket() {
+                    let status = self.work.response.status;
+                    let reply = LocalReply::new(status, "", "websocket_handshake_unsuccessful");
+                    return Some(End::Refuse(Box::new(reply)));
+                }
                 if let Some(end) = self.judge_head(bodiless) {
                     return Some(end);
                 }
@@ -338,6 +356,19 @@ impl<'a, 'p> Pump<'a, 'p> {
         self.clock.upstream_active = now;
         self.work.info.heard_upstream(now);
         self.work.info.upstream_wire.1 += bytes;
+    }
+
+    /// An upstream that answers a WebSocket handshake with neither 101 nor an error has not
+    /// understood it: Envoy passes on its status alone.
+    fn refuses_websocket(&self) -> bool {
+        self.work.tunnel == Tunnel::Asked
+            && matches!(self.work.response.status, 200..400)
+            && self
+                .work
+                .request
+                .headers
+                .get(K::Upgrade)
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(b"websocket"))
     }
 
     /// Counts the answer and asks whether another attempt is wanted instead.

@@ -29,10 +29,9 @@ mod tests;
 
 pub use blocks::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, CorsStats,
-    DnsStats,
-    FilesystemStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
-    HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
+    DnsStats, FilesystemStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats,
+    Http2CodecStats, HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
     ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats, RouterStats, RuntimeStats,
     ServerStats, SslFactoryStats, SslStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats,
     TracingStats, WatchdogStats, WorkerListenerStats,

@@ -9,7 +9,7 @@ use ringway_wire::http1::{
     BodyDecoder, BodyKind, ChunkHeader, Framing, LAST_CHUNK, encode_request_head, encode_trailers,
     parse_response,
 };
-use ringway_wire::{HeaderMap, Method, RequestHead};
+use ringway_wire::{HeaderMap, RequestHead};
 
 use super::{Event, Failure, Response};
 use crate::filters::router::retry::Reset;
@@ -38,6 +38,8 @@ pub(in crate::filters::router) struct Http1<'a> {
     keep_alive: bool,
     /// The response says that the connection ends after it.
     announced_close: bool,
+    /// The response agreed to another protocol.
+    tunnel: bool,
     /// Bytes received and not asked for by [`Http1::take_received`].
     received: u64,
 }
@@ -64,6 +66,7 @@ impl<'a> Http1<'a> {
             framing,
             keep_alive: false,
             announced_close: false,
+            tunnel: false,
             received: 0,
         };
         (up, bytes)
@@ -183,6 +186,7 @@ impl<'a> Http1<'a> {
             // Nobody asked for another protocol: upgrades were refused or taken off.
             return Some(failed(Reset::Protocol));
         }
+        self.tunnel = parsed.upgrade;
         self.keep_alive = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
         self.announced_close = !parsed.keep_alive && parsed.body != BodyKind::UntilClose;
         if let BodyKind::Length(n) = parsed.body {
@@ -237,8 +241,8 @@ impl<'a> Http1<'a> {
     /// The upstream said it has nothing more to say.
     fn closed(&mut self, into: &mut Response<'_>) -> Event {
         let Phase::Body(decoder) = &mut self.phase else { return self.broke() };
-        if into.method == Method::Connect && (200..300).contains(&into.head.status) {
-            // A tunnel has no end of its own, in Envoy's terms.
+        if self.tunnel {
+            // It has no end of its own, in Envoy's terms.
             return failed(Reset::Termination);
         }
         if decoder.finish().is_ok() {
@@ -252,6 +256,9 @@ impl<'a> Http1<'a> {
     /// The connection ended in the middle. A message that was begun and cannot be finished breaks
     /// the protocol, in Envoy's terms; before that it is a connection that terminated.
     fn broke(&mut self) -> Event {
+        if self.tunnel {
+            return failed(Reset::Termination);
+        }
         if !matches!(self.phase, Phase::Head) || !self.inbox.is_empty() {
             return failed(Reset::Protocol);
         }
