@@ -45,6 +45,14 @@ impl Stream {
         }
     }
 
+    /// The connection below, where nothing is done to its bytes: the kernel may move them.
+    pub(crate) fn plain(&self) -> Option<&runtime::Stream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// The connection itself, where nothing is done to its bytes: to splice it or to hand it over.
     ///
     /// # Errors

@@ -13,6 +13,6 @@ pub use listener::Listener;
 pub use options::{ConnectOptions, Keepalive, ListenOptions, SocketOption};
 pub(crate) use source::Source;
 pub(crate) use splice::Pipe;
-pub use splice::splice;
+pub use splice::{Splice, SpliceEnd, SpliceError, splice};
 pub use stream::{Stream, TcpInfo, connect};
 pub use udp::UdpSocket;

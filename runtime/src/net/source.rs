@@ -47,6 +47,10 @@ impl Source {
         std::future::poll_fn(|cx| self.poll_io(interest, cx, &mut call)).await
     }
 
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
     /// Runs `call` on the descriptor now.
     pub(crate) fn with_fd<T>(&self, call: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         call(self.shared.io.borrow().sources[self.index as usize].fd.as_fd())

@@ -1,15 +1,16 @@
-//! [`splice`]: moves bytes from one stream to another inside of the kernel.
+//! [`splice`] and [`Splice`]: move bytes from one stream to another inside of the kernel.
 
 use super::{Source, Stream};
 use crate::buf::Chunk;
 use crate::op::poll::Interest;
 use crate::shard::Shared;
 use rustix::pipe::{PipeFlags, SpliceFlags};
-use std::cell::Cell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 /// Bytes moved by one system call, and held in a pipe.
 const STEP: usize = 256 << 10;
@@ -61,29 +62,18 @@ async fn copy(from: &Stream, to: &Stream, limit: u64) -> io::Result<u64> {
 
 /// The kernel's way.
 async fn pump(from: &Stream, to: &Stream, limit: u64) -> io::Result<u64> {
-    poll_fn(|cx| from.poll_recv_stopped(cx)).await;
+    let mut splice = Splice::new(&from.splice_end()?, &to.splice_end()?);
     let mut moved = 0;
-    while moved < limit
-        && let Some(chunk) = from.take_received()
-    {
-        moved += pass_on(from, to, chunk, limit - moved);
-    }
-    to.flush().await?;
-    if moved == limit || from.received_end()? {
-        return Ok(moved);
-    }
-    let pump = Pump::new(Rc::clone(from.shared()), from, to)?;
     while moved < limit {
-        let step = usize::try_from(limit - moved).unwrap_or(STEP).min(STEP);
-        match pump.step(step).await? {
-            0 => {
-                from.mark_end();
-                break;
-            }
+        let most = usize::try_from(limit - moved).unwrap_or(STEP).min(STEP);
+        let step = poll_fn(|cx| splice.poll_step(from, to, most, cx)).await;
+        match step.map_err(|error| match error {
+            SpliceError::From(error) | SpliceError::To(error) => error,
+        })? {
+            0 => break,
             n => moved += n as u64,
         }
     }
-    pump.finish();
     Ok(moved)
 }
 
@@ -98,64 +88,151 @@ fn pass_on(from: &Stream, to: &Stream, mut chunk: Chunk, limit: u64) -> u64 {
     len
 }
 
-/// A pipe between two sockets.
-struct Pump {
-    shared: Rc<Shared>,
-    from: Source,
-    to: Source,
-    pipe: Option<Pipe>,
-    /// Bytes may be left in the pipe.
-    dirty: Cell<bool>,
+/// One side of what [`Splice`] moves.
+#[derive(Clone)]
+pub struct SpliceEnd(Rc<Source>);
+
+/// Which side of a [`Splice`] failed.
+#[derive(Debug)]
+pub enum SpliceError {
+    /// Receiving did.
+    From(io::Error),
+    /// Sending did.
+    To(io::Error),
 }
 
-impl Pump {
-    fn new(shared: Rc<Shared>, from: &Stream, to: &Stream) -> io::Result<Self> {
-        let pooled = shared.pipes.borrow_mut().pop();
-        let pipe = match pooled {
+/// One direction of a connection, moved by the kernel step by step: for those who count, time or
+/// stop it. A pipe is held only while bytes are in it.
+pub struct Splice {
+    from: SpliceEnd,
+    to: SpliceEnd,
+    pipe: Option<Pipe>,
+    in_pipe: usize,
+    started: bool,
+}
+
+impl Splice {
+    /// Between the ends of two streams.
+    pub fn new(from: &SpliceEnd, to: &SpliceEnd) -> Self {
+        Self { from: from.clone(), to: to.clone(), pipe: None, in_pipe: 0, started: false }
+    }
+
+    /// Whether bytes wait for the receiver to take them.
+    pub fn is_backed_up(&self) -> bool {
+        self.in_pipe > 0
+    }
+
+    /// Moves up to `most` bytes (of what was received before all of a chunk); 0 at the end of
+    /// `from`, which is the receiver's to be told. The streams are those of the ends; nobody else
+    /// may receive from the one or write to the other from the first call on.
+    ///
+    /// # Errors
+    /// That of either stream.
+    pub fn poll_step(
+        &mut self,
+        from: &Stream,
+        to: &Stream,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, SpliceError>> {
+        if !self.started {
+            ready!(from.poll_recv_stopped(cx));
+            if let Some(chunk) = from.take_received() {
+                return Poll::Ready(Ok(pass_on(from, to, chunk, most as u64) as usize));
+            }
+            ready!(to.poll_queued_below(cx, 0)).map_err(SpliceError::To)?;
+            if from.received_end().map_err(SpliceError::From)? {
+                return Poll::Ready(Ok(0));
+            }
+            self.started = true;
+        }
+        if self.in_pipe == 0 {
+            match ready!(self.poll_fill(most, cx)).map_err(SpliceError::From)? {
+                0 => {
+                    from.mark_end();
+                    return Poll::Ready(Ok(0));
+                }
+                n => self.in_pipe = n,
+            }
+        }
+        self.poll_drain(cx).map_err(SpliceError::To)
+    }
+
+    fn poll_fill(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let shared = self.from.0.shared();
+        let pipe = match self.pipe.take() {
             Some(pipe) => pipe,
-            None => open_pipe()?,
+            None => match shared.pipes.borrow_mut().pop() {
+                Some(pipe) => pipe,
+                None => open_pipe()?,
+            },
         };
-        Ok(Self {
-            from: Source::new(&shared, from.dup_nonblocking()?)?,
-            to: Source::new(&shared, to.dup_nonblocking()?)?,
-            shared,
-            pipe: Some(pipe),
-            dirty: Cell::new(false),
-        })
+        let filled = self.from.0.poll_io(Interest::Read, cx, |fd| {
+            rustix::pipe::splice(fd, None, pipe.write.as_fd(), None, most.min(STEP), FLAGS)
+        });
+        match filled {
+            Poll::Ready(Ok(n)) if n > 0 => self.pipe = Some(pipe),
+            _ => give_back(shared, pipe),
+        }
+        filled
     }
 
-    /// Moves up to `max` bytes; 0 at the end of the sender's stream.
-    async fn step(&self, max: usize) -> io::Result<usize> {
-        let Some(pipe) = &self.pipe else { return Ok(0) };
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let filled = self
-            .from
-            .io(Interest::Read, |fd| {
-                rustix::pipe::splice(fd, None, pipe.write.as_fd(), None, max, flags)
-            })
-            .await?;
-        let mut left = filled;
-        self.dirty.set(true);
-        while left > 0 {
-            left -= self
-                .to
-                .io(Interest::Write, |fd| {
-                    rustix::pipe::splice(pipe.read.as_fd(), None, fd, None, left, flags)
-                })
-                .await?;
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(pipe) = self.pipe.take() else { return Poll::Ready(Ok(0)) };
+        let mut moved = 0;
+        while self.in_pipe > 0 {
+            let left = self.in_pipe;
+            let sent = self.to.0.poll_io(Interest::Write, cx, |fd| {
+                rustix::pipe::splice(pipe.read.as_fd(), None, fd, None, left, FLAGS)
+            });
+            match sent {
+                Poll::Ready(Ok(n)) => {
+                    self.in_pipe -= n;
+                    moved += n;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.pipe = Some(pipe);
+                    // The rest is asked for again by who got this part.
+                    return if moved > 0 { Poll::Ready(Ok(moved)) } else { Poll::Pending };
+                }
+            }
         }
-        self.dirty.set(false);
-        Ok(filled)
+        give_back(self.from.0.shared(), pipe);
+        Poll::Ready(Ok(moved))
     }
+}
 
-    fn finish(mut self) {
-        let mut pipes = self.shared.pipes.borrow_mut();
-        if !self.dirty.get()
-            && pipes.len() < PIPES_KEPT
-            && let Some(pipe) = self.pipe.take()
-        {
-            pipes.push(pipe);
-        }
+impl fmt::Debug for Splice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Splice").field("in_pipe", &self.in_pipe).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpliceEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpliceEnd").finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// This stream as a side of a [`Splice`]: another descriptor of its socket, which is
+    /// non-blocking from now on.
+    ///
+    /// # Errors
+    /// Want of descriptors; `Unsupported` for a simulated socket.
+    pub fn splice_end(&self) -> io::Result<SpliceEnd> {
+        Ok(SpliceEnd(Rc::new(Source::new(self.shared(), self.dup_nonblocking()?)?)))
+    }
+}
+
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// Keeps an empty pipe for the next step of anybody.
+fn give_back(shared: &Shared, pipe: Pipe) {
+    let mut pipes = shared.pipes.borrow_mut();
+    if pipes.len() < PIPES_KEPT {
+        pipes.push(pipe);
     }
 }
 

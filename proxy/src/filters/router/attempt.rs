@@ -195,7 +195,7 @@ fn refused(
         AcquireError::ConnectFailure { timeout, error } => {
             exchange.cluster.report(host, Outcome::Failure);
             if !timeout {
-                work.info.upstream_failure = Some(format!("delayed connect error: {error}"));
+                work.info.upstream_failure = Some(error);
             }
             Reset::ConnectFailure { timeout }
         }

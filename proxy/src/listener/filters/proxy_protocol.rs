@@ -59,7 +59,8 @@ pub(super) fn look(stats: &ShardStats, plan: &ProxyProtocol, candidate: &mut Can
         }
         candidate.meta.set_remote(SockAddr::Inet(source));
     }
-    if !told.tlvs.is_empty() {
+    // That there was a header is of interest to upstreams that are sent one.
+    if told.ends.is_some() || !told.tlvs.is_empty() {
         candidate.meta.set_proxy_header(ProxyHeader { tlvs: told.tlvs });
     }
     Verdict::Done

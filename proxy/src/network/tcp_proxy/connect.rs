@@ -40,8 +40,7 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
             Ok(up) => break up,
             Err(AcquireError::ConnectFailure { timeout, error }) => {
                 session.record.flags.insert(ResponseFlag::UpstreamConnectionFailure);
-                session.record.failure =
-                    (!timeout).then(|| format!("delayed connect error: {error}").into_boxed_str());
+                session.record.failure = (!timeout).then(|| error.into_boxed_str());
             }
             Err(_) => {}
         }

@@ -1,12 +1,24 @@
-//! Both directions of a connection, chunk by chunk without a copy, each with its watermarks.
+//! Both directions of a connection, each with its watermarks: chunk by chunk without a copy, and by
+//! the kernel (`splice`) where much is moved and nothing reads the bytes. Measured with 16
+//! connections that echo 64 KB, chunks cost 30 µs each and splicing 22; with one way only, 0.35 and
+//! 0.16 CPU-seconds per GB. Small messages gain nothing, and splicing needs two more descriptors.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+
+use ringway_runtime::{self as runtime, Splice, SpliceEnd, SpliceError};
 
 use super::End;
 use super::session::{BUFFER_MAX, Session};
 use crate::transport::Stream;
 use crate::upstream::tcp::TcpConn;
+
+/// Bytes that are there at once in a bulk transfer, and how many of such make one.
+const BULK_TURN: u64 = 16 << 10;
+const BULK: u64 = 512 << 10;
+
+/// Bytes of one step of the kernel.
+const STEP: usize = 256 << 10;
 
 /// Chunks of one direction moved without letting others run.
 const CHUNKS_MAX: usize = 16;
@@ -24,6 +36,10 @@ struct Way {
     paused: bool,
     /// The source has ended, and so has what was written.
     ended: bool,
+    /// Bytes of which many came at once, lately.
+    bulk: u64,
+    /// The kernel moves the bytes.
+    splice: Option<Box<Splice>>,
 }
 
 /// Which end of a direction broke.
@@ -33,8 +49,26 @@ enum Broken {
 }
 
 impl Way {
-    /// Moves what is there. `flow` is told when reading pauses and when it goes on.
+    /// [`Way::pump_chunks`], and learns from it how much there is to move.
     fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        ends: (&Stream, &Stream),
+        limit: usize,
+        flow: impl FnMut(bool),
+    ) -> Result<(), Broken> {
+        let before = self.moved;
+        self.pump_chunks(cx, ends, limit, flow)?;
+        match self.moved - before {
+            0 => {}
+            1..BULK_TURN => self.bulk /= 2,
+            many => self.bulk += many,
+        }
+        Ok(())
+    }
+
+    /// Moves what is there. `flow` is told when reading pauses and when it goes on.
+    fn pump_chunks(
         &mut self,
         cx: &mut Context<'_>,
         (from, to): (&Stream, &Stream),
@@ -75,6 +109,48 @@ impl Way {
         Ok(())
     }
 
+    /// It should be handed to the kernel, and is not yet.
+    fn wants_splice(&self) -> bool {
+        self.is_bulk() && self.splice.is_none() && !self.ended
+    }
+
+    /// So much is moved that the kernel had better do it.
+    fn is_bulk(&self) -> bool {
+        self.bulk >= BULK
+    }
+
+    /// Lets the kernel move what is there.
+    fn pump_spliced(
+        &mut self,
+        cx: &mut Context<'_>,
+        (from, to): (&runtime::Stream, &runtime::Stream),
+        mut flow: impl FnMut(bool),
+    ) -> Result<(), Broken> {
+        let Some(splice) = &mut self.splice else { return Ok(()) };
+        for _ in 0..CHUNKS_MAX {
+            if self.ended {
+                return Ok(());
+            }
+            let step = splice.poll_step(from, to, STEP, cx);
+            if self.paused != splice.is_backed_up() {
+                self.paused = splice.is_backed_up();
+                flow(self.paused);
+            }
+            match step {
+                Poll::Ready(Ok(0)) => {
+                    self.ended = true;
+                    to.shutdown_write();
+                }
+                Poll::Ready(Ok(n)) => self.moved += n as u64,
+                Poll::Ready(Err(SpliceError::From(_))) => return Err(Broken::Source),
+                Poll::Ready(Err(SpliceError::To(_))) => return Err(Broken::Sink),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
     /// Bytes to count as sent now, `before` being what had been moved when this turn began: what is
     /// written in a turn leaves at its end, so only older bytes can be stuck.
     fn newly_sent(&mut self, to: &Stream, before: u64) -> u64 {
@@ -90,7 +166,7 @@ impl Way {
 /// Relays until an end, and closes the upstream as it asks for; whether the client is to see a
 /// reset.
 pub(super) async fn run(session: &mut Session, mut up: TcpConn) -> bool {
-    let mut relay = Relay { to_up: Way::default(), to_down: Way::default(), up_last: false };
+    let mut relay = Relay::default();
     let end = poll_fn(|cx| relay.poll(session, &mut up, cx)).await;
     relay.clear_gauges(session, &up);
     if end == End::UpstreamReset || (end == End::Done && relay.up_last) {
@@ -115,9 +191,14 @@ pub(super) async fn run(session: &mut Session, mut up: TcpConn) -> bool {
     false
 }
 
+#[derive(Default)]
 struct Relay {
     to_up: Way,
     to_down: Way,
+    /// Client and upstream as the kernel moves bytes between them.
+    ends: Option<(SpliceEnd, SpliceEnd)>,
+    /// They cannot be had: too few descriptors, or a simulated network.
+    never_spliced: bool,
     /// The upstream's end came last: it is it who closed the connection.
     up_last: bool,
 }
@@ -163,18 +244,35 @@ impl Relay {
                 names.downstream_flow_control_resumed_reading_total()
             });
         };
-        match self.to_up.pump(cx, (down, up.stream()), up.buffer_limit().min(BUFFER_MAX), flow) {
+        self.begin_splicing(down, up.stream());
+        let plain = down.plain().zip(up.stream().plain());
+        let moved = match plain.filter(|_| self.to_up.splice.is_some()) {
+            Some(ends) => self.to_up.pump_spliced(cx, ends, flow),
+            None => {
+                let most = up.buffer_limit().min(BUFFER_MAX);
+                self.to_up.pump(cx, (down, up.stream()), most, flow)
+            }
+        };
+        match moved {
             Err(Broken::Source) => return Some(End::ClientReset),
             Err(Broken::Sink) => return Some(End::UpstreamReset),
             Ok(()) => {}
         }
-        match self.to_down.pump(cx, (up.stream(), down), limit, |paused| up.flow(paused)) {
+        let flow = |paused| up.flow(paused);
+        let moved = match plain.filter(|_| self.to_down.splice.is_some()) {
+            Some((down, up)) => self.to_down.pump_spliced(cx, (up, down), flow),
+            None => self.to_down.pump(cx, (up.stream(), down), limit, flow),
+        };
+        match moved {
             Err(Broken::Source) => return Some(End::UpstreamReset),
             Err(Broken::Sink) => return Some(End::ClientReset),
             Ok(()) => {}
         }
         if up_was_open && self.to_down.ended {
             self.up_last = self.to_up.ended;
+        }
+        if self.to_up.wants_splice() || self.to_down.wants_splice() {
+            cx.waker().wake_by_ref();
         }
         // Who has said its last is not read from any more: that it is gone shows in writing only.
         if self.to_up.ended && !self.to_down.paused {
@@ -191,6 +289,29 @@ impl Relay {
             return Some(End::UpstreamReset);
         }
         None
+    }
+
+    /// Hands directions with much to move to the kernel.
+    fn begin_splicing(&mut self, down: &Stream, up: &Stream) {
+        if !self.to_up.wants_splice() && !self.to_down.wants_splice() {
+            return;
+        }
+        if self.ends.is_none() && !self.never_spliced {
+            let ends = down.plain().zip(up.plain());
+            self.ends =
+                ends.and_then(|(down, up)| Some((down.splice_end().ok()?, up.splice_end().ok()?)));
+            self.never_spliced = self.ends.is_none();
+        }
+        let Some((down, up)) = &self.ends else {
+            (self.to_up.bulk, self.to_down.bulk) = (0, 0);
+            return;
+        };
+        if self.to_up.wants_splice() {
+            self.to_up.splice = Some(Box::new(Splice::new(down, up)));
+        }
+        if self.to_down.wants_splice() {
+            self.to_down.splice = Some(Box::new(Splice::new(up, down)));
+        }
     }
 
     /// Counts what was moved in this turn.

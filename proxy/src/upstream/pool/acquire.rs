@@ -96,7 +96,8 @@ pub enum AcquireError {
     ConnectFailure {
         /// `connect_timeout` passed.
         timeout: bool,
-        /// What the system says, such as `Connection refused`.
+        /// What is told of it in logs: `delayed connect error: Connection refused`, or what TLS
+        /// says.
         error: String,
     },
     /// The pool is gone.

@@ -124,7 +124,8 @@ pub(in crate::upstream) fn timed_out() -> AcquireError {
 
 /// The connection could not be set up.
 pub(in crate::upstream) fn failure(error: &io::Error) -> AcquireError {
-    AcquireError::ConnectFailure { timeout: false, error: os_message(error) }
+    let error = format!("delayed connect error: {}", os_message(error));
+    AcquireError::ConnectFailure { timeout: false, error }
 }
 
 /// The system's words for an error, without the number that Rust appends.

@@ -228,7 +228,7 @@ fn a_failed_connect_fails_all_who_wait() {
         runtime::yield_now().await;
         let (first, second) = (bench.acquire(), bench.acquire());
         let error = first.await.map(drop).expect_err("nobody listens");
-        let refused = "Connection refused".to_string();
+        let refused = "delayed connect error: Connection refused".to_string();
         assert_eq!(error, AcquireError::ConnectFailure { timeout: false, error: refused });
         assert!(second.await.is_err());
         until("both attempts are over", || {
