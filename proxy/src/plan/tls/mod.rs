@@ -15,6 +15,8 @@ mod session;
 mod validate;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

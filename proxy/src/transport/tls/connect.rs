@@ -40,7 +40,10 @@ pub(crate) async fn connect(
             return Err(count::failed(stats, &context.stats, failed));
         }
     };
+    // Ours is known before the server asks for it, and named in logs even where it does not.
+    let own = context.material().shown.own.first().map(|own| Arc::clone(&own.facts));
     let notes = Notes {
+        certificate: own,
         expected_san: hints.san.map(Arc::from),
         addresses: super::addresses(&raw),
         ..Notes::default()

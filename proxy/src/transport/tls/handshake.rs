@@ -148,9 +148,10 @@ impl Input {
     fn show_next(&mut self) -> bool {
         let rest = self.bytes.get(self.shown..).unwrap_or_default();
         let len = match record::record_len(rest) {
-            Ok(Some(len)) if rest.len() >= len => len,
             // What is no record rustls refuses in the right way.
+            _ if !record::may_begin(rest) => rest.len(),
             Err(_) => rest.len(),
+            Ok(Some(len)) if rest.len() >= len => len,
             Ok(_) => return false,
         };
         self.shown += len;
@@ -233,11 +234,13 @@ impl Handshake<'_> {
 
     /// Sends what rustls has to say about an error.
     fn send_alerts(&mut self, mut out: BufMut) {
-        // An alert, and perhaps the rest of a flight before it: a handful of steps.
-        for _ in 0..16 {
+        // Only while there is something to say: rustls would go on to read, and what it remembers
+        // of the input need not fit what is left of it.
+        while self.conn.common().wants_write() {
             let before = out.len();
-            let (_, step) = self.conn.step(&mut [], &mut out);
-            if !matches!(step, Ok(Step::Again | Step::Send)) && out.len() == before {
+            let (discard, _) = self.conn.step(self.input.window(), &mut out);
+            self.input.discard(discard);
+            if out.len() == before {
                 break;
             }
         }

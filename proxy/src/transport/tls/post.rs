@@ -117,6 +117,13 @@ impl Session {
         })
     }
 
+    /// Lets the keys wear out after so many records.
+    #[cfg(test)]
+    pub(super) fn wear_after(&mut self, records: u64) {
+        self.sealer.wear_after(records);
+        self.limit = records;
+    }
+
     /// The peer has sent close_notify.
     pub(super) fn peer_closed(&self) -> bool {
         self.closed

@@ -159,6 +159,11 @@ impl Sealer {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn wear_after(&mut self, records: u64) {
+        self.limit = self.keys.seq + records;
+    }
+
     /// Records these keys may still seal.
     pub(super) fn left(&self) -> u64 {
         self.limit.saturating_sub(self.keys.seq)
@@ -263,6 +268,13 @@ impl Opener {
         }
         Ok(Opened { kind, start, len: end })
     }
+}
+
+/// Whether bytes look like the beginning of a record, as far as they go: a content type, and the
+/// major version that every version of TLS has.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|kind| (20..=23).contains(kind))
+        && bytes.get(1).is_none_or(|major| *major == 3)
 }
 
 /// Length of the record that begins with `bytes`, header included; `None` while the header is

@@ -56,6 +56,18 @@ impl TlsStream {
         Self { raw, info, state: RefCell::new(state) }
     }
 
+    /// The peer has ended with close_notify.
+    #[cfg(test)]
+    pub(super) fn said_goodbye(&self) -> bool {
+        self.state.borrow().session.peer_closed()
+    }
+
+    /// Renews the keys every so many records.
+    #[cfg(test)]
+    pub(super) fn wear_after(&self, records: u64) {
+        self.state.borrow_mut().session.wear_after(records);
+    }
+
     /// The connection below.
     pub(crate) fn raw(&self) -> &runtime::Stream {
         &self.raw
