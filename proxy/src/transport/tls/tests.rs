@@ -374,7 +374,8 @@ fn protocols_without_overlap_are_no_error() {
         let mut server = server_recipe(vec![ca.issue(&["a.example"]).recipe()]);
         server.common.alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let ends = Rc::new(ends(server, client_recipe()));
-        let offers: [(&[&[u8]], Option<&[u8]>); 4] = [
+        type Offer<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
+        let offers: [Offer<'_>; 4] = [
             (&[b"http/1.1", b"h2"], Some(b"h2")),
             (&[b"http/1.1"], Some(b"http/1.1")),
             (&[b"spdy/3"], None),
