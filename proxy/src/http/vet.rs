@@ -99,11 +99,11 @@ pub(crate) fn vet(
     if manager.add_user_agent {
         name_ourselves(head, local);
     }
-    xfcc::settle(head, &manager.client_cert, ends.tls);
     if let Some(via) = &manager.via {
         head.headers.append_joined(K::Via, via.as_bytes());
     }
     set_request_id(head, manager, edge, random);
+    xfcc::settle(head, &manager.client_cert, ends.tls);
     Ok(Vetted { client: client.address.or(ends.peer), internal })
 }
 
