@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringway_runtime::SockAddr;
 
+use crate::observe::stats::{BlockHandle, Counter, Histogram};
 use crate::plan::{ClusterId, Host, HostSet, Listener, Plan};
 
 /// One message between two threads of the proxy.
@@ -37,6 +38,8 @@ pub enum Message {
     ReopenLogs,
     /// A connection another shard accepted, from that shard.
     Connection(HandOver),
+    /// Where a statistic is counted that the shard asked for with [`Message::NameStat`].
+    StatNamed(Box<str>, Named),
     /// Close every connection and return from the shard's main function.
     Shutdown,
 
@@ -52,6 +55,8 @@ pub enum Message {
     Eject(EjectRequest),
     /// The shard that runs a cluster's active health checks changed a host's bits.
     HealthVerdict(HealthVerdict),
+    /// A shard has met a name to count under. Answered by [`Message::StatNamed`].
+    NameStat(NameStat),
     /// A shard has made a host of an ORIGINAL_DST cluster.
     HostAdded(ClusterId, Arc<Host>),
     /// After a [`Drain`]: the shard has no downstream connection left. Sent once per drain.
@@ -86,6 +91,35 @@ pub struct HandOver {
     pub socket: OwnedFd,
     /// Its peer.
     pub peer: SockAddr,
+}
+
+/// A name that a shard wants to count under.
+#[derive(Debug)]
+pub struct NameStat {
+    /// Mesh index of the shard.
+    pub shard: usize,
+    /// The statistic's whole name.
+    pub name: Box<str>,
+    /// What it is to be.
+    pub kind: StatKind,
+}
+
+/// A kind of statistic that gets its name late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatKind {
+    /// A counter.
+    Counter,
+    /// A histogram.
+    Histogram,
+}
+
+/// The slot of a statistic, held for as long as this lives.
+#[derive(Debug)]
+pub enum Named {
+    /// Of a counter.
+    Counter(BlockHandle, Counter),
+    /// Of a histogram.
+    Histogram(BlockHandle, Histogram),
 }
 
 /// How connections are drained.

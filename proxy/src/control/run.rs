@@ -11,7 +11,9 @@ use ringway_runtime::{Join, sleep, spawn};
 
 use super::gauges::Gauges;
 use super::log::{self, log};
-use super::message::{AdminCommand, Drain, DrainKind, ListenSocket, Message, StopListening};
+use super::message::{
+    AdminCommand, Drain, DrainKind, ListenSocket, Message, NameStat, Named, StatKind, StopListening,
+};
 use super::post::Post;
 use super::queue::Queue;
 use super::start::{Options, SIGNALS, Setup};
@@ -181,6 +183,22 @@ impl Control {
         }
     }
 
+    fn name_stat(&mut self, asked: NameStat) {
+        let NameStat { shard, name, kind } = asked;
+        let named = match kind {
+            StatKind::Counter => {
+                let (block, slot) = self.registry.counter(&name);
+                Named::Counter(block, slot)
+            }
+            StatKind::Histogram => {
+                let (block, slot) = self.registry.histogram(&name);
+                Named::Histogram(block, slot)
+            }
+        };
+        self.registry.publish();
+        self.post.send(shard, Message::StatNamed(name, named));
+    }
+
     fn message(&mut self, message: Message) {
         match message {
             Message::Installed { shard, version } => self.shard_installed(shard, version),
@@ -189,6 +207,7 @@ impl Control {
             Message::Eject(request) => {
                 self.clusters.eject(request.cluster, &request.host, request.reason);
             }
+            Message::NameStat(asked) => self.name_stat(asked),
             Message::HostAdded(cluster, host) => self.clusters.host_added(cluster, host),
             Message::HealthVerdict(verdict) => {
                 self.clusters.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);

@@ -1,6 +1,7 @@
 //! `envoy.filters.http.grpc_web`: gRPC for browsers, which have no trailers and may want text
 //! (PROTOCOL-WEB.md): trailers become a last frame of the body, text is Base64.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use prost_types::Any;
@@ -9,6 +10,7 @@ use ringway_wire::grpc::{self, Deframer, Piece, Prefix};
 use ringway_wire::{HeaderMap, KnownName as K, ResponseHead, base64};
 use ringway_xds::api::envoy::extensions::filters::http::grpc_web::v3 as api;
 
+use super::grpc_calls::{self, CallStats};
 use super::{CONTINUE, HttpFilter, Kind, NoRoute, Phases, Step, StreamCx, no_route};
 use crate::config::compile::{At, Cx};
 use crate::http::reply::LocalReply;
@@ -43,6 +45,8 @@ pub(crate) struct Filter {
     frames: Deframer,
     /// What of the response waits for the end of its frame.
     unencoded: Vec<u8>,
+    /// Where the call is counted.
+    call: Option<Rc<CallStats>>,
     /// The response is no gRPC: its body becomes `grpc-message`.
     foreign: bool,
 }
@@ -79,6 +83,8 @@ impl HttpFilter for Filter {
             Some(text) => self.text_request = text,
         }
         self.web = true;
+        self.call = grpc_calls::of_request(s, "grpc-web", '.', |_, _| true);
+        let headers = &mut s.work.request.headers;
         self.text_response = headers.get(K::Accept).and_then(web_type) == Some(true);
         headers.remove(K::ContentLength);
         headers.set(K::ContentType, b"application/grpc");
@@ -124,6 +130,7 @@ impl HttpFilter for Filter {
             s.ignore(Phases::RESPONSE);
             return CONTINUE;
         }
+        self.ended(&s.work.response.headers, s);
         let told = s.work.response.headers.get(K::ContentType).unwrap_or_default();
         self.foreign = !end && !told.starts_with(b"application/grpc");
         if !self.text_response && !self.foreign {
@@ -185,6 +192,7 @@ impl HttpFilter for Filter {
             self.tell_status(&mut s.work.response);
             return CONTINUE;
         }
+        self.ended(&s.work.response_trailers, s);
         let frame = trailers_frame(&s.work.response_trailers);
         s.work.response_trailers.clear();
         if self.text_response {
@@ -199,6 +207,12 @@ impl HttpFilter for Filter {
 }
 
 impl Filter {
+    fn ended(&self, headers: &HeaderMap, s: &StreamCx<'_>) {
+        if let (Some(call), Some(status)) = (&self.call, headers.get(K::GrpcStatus)) {
+            call.ended(&s.conn.shard.late, status);
+        }
+    }
+
     /// Keeps a body that is no gRPC, as much as goes into a header.
     fn keep_message(&mut self, data: &mut Chain) {
         for chunk in data.drain() {

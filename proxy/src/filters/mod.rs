@@ -11,6 +11,7 @@
 
 pub(crate) mod chain;
 mod cx;
+pub(crate) mod grpc_calls;
 mod phases;
 pub(crate) mod router;
 
@@ -110,6 +111,7 @@ macro_rules! filters {
 filters! {
     buffer,
     cors,
+    grpc_stats,
     grpc_web,
     header_mutation,
 }

@@ -6,6 +6,7 @@ pub(crate) mod balance;
 mod connections;
 mod date;
 mod install;
+pub(crate) mod late;
 pub(crate) mod logs;
 mod outbox;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use ringway_runtime::Instant;
 use ringway_runtime::mesh::{Full, MeshEnd};
 
 use crate::control::message::{Drain, DrainKind, DrainStrategy, HandOver, ListenSocket, Message};
+use crate::filters::grpc_calls::Calls;
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
@@ -34,6 +36,7 @@ use balance::Balance;
 pub use balance::Loads;
 use connections::Connections;
 use date::DateCache;
+use late::LateStats;
 use logs::ShardLogs;
 use outbox::MeshOutbox;
 
@@ -71,6 +74,10 @@ pub(crate) struct Shard {
     /// Spare heads of HTTP/2 sessions.
     pub heads: Rc<Heads>,
     pub logs: ShardLogs,
+    /// Statistics named at run time.
+    pub late: LateStats,
+    /// What is counted of gRPC calls.
+    pub grpc_calls: Calls,
     pub balance: Rc<Balance>,
     shards: usize,
     outbox: Rc<MeshOutbox>,
@@ -143,6 +150,7 @@ impl Shard {
             Rc::clone(&stats),
             Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
         );
+        let late = LateStats::new(index, Rc::clone(&stats), Rc::clone(&outbox));
         Rc::new(Self {
             index,
             shards,
@@ -153,6 +161,8 @@ impl Shard {
             balance: Balance::new(loads, index),
             outbox,
             peers,
+            late,
+            grpc_calls: Calls::default(),
             connections: Connections::default(),
             works: Works::default(),
             heads: Rc::default(),
@@ -186,12 +196,14 @@ impl Shard {
                 self.balance.arrived();
                 self.take(given);
             }
+            Message::StatNamed(name, named) => self.late.named(&name, named),
             // Of the run loop, or never sent to a shard.
             Message::Shutdown
             | Message::Installed { .. }
             | Message::Eject(_)
             | Message::HealthVerdict(_)
             | Message::HostAdded(..)
+            | Message::NameStat(_)
             | Message::Drained { .. }
             | Message::Admin(_) => {}
         }

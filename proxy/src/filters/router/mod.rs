@@ -89,8 +89,17 @@ fn prepare(conn: &Conn, work: &mut Work, matched: &Matched<'_>, forward: &Forwar
 }
 
 fn choose(conn: &Conn, work: &Work, forward: &Forward) -> Result<Rc<ShardCluster>, Stop> {
+    cluster_of(conn, work, forward).ok_or_else(|| {
+        conn.shard.stats.inc(conn.manager.plan.stats.router.no_cluster());
+        let status = forward.cluster_not_found_status;
+        LocalReply::new(status, "", "cluster_not_found").flag(ResponseFlag::NoClusterFound).into()
+    })
+}
+
+/// The cluster a request goes to, if there is one.
+pub(crate) fn cluster_of(conn: &Conn, work: &Work, forward: &Forward) -> Option<Rc<ShardCluster>> {
     let upstreams = &conn.shard.upstreams;
-    let found = match &forward.cluster {
+    match &forward.cluster {
         ClusterChoice::One(id) => upstreams.get(*id),
         ClusterChoice::Header(name) => by_header(conn, work, name),
         ClusterChoice::Weighted(weighted) => {
@@ -101,12 +110,7 @@ fn choose(conn: &Conn, work: &Work, forward: &Forward) -> Result<Rc<ShardCluster
                 None => None,
             }
         }
-    };
-    found.ok_or_else(|| {
-        conn.shard.stats.inc(conn.manager.plan.stats.router.no_cluster());
-        let status = forward.cluster_not_found_status;
-        LocalReply::new(status, "", "cluster_not_found").flag(ResponseFlag::NoClusterFound).into()
-    })
+    }
 }
 
 fn by_header(conn: &Conn, work: &Work, name: &str) -> Option<Rc<ShardCluster>> {
