@@ -366,7 +366,12 @@ impl HeaderBlock {
             KnownName::Scheme => self.scheme = scheme(value)?,
             KnownName::Path if is_target(value) => self.path.extend_from_slice(value),
             KnownName::Path => return Err(H2Rule::Path),
-            KnownName::Authority if is_authority(value) => self.authority.extend_from_slice(value),
+            // User info is not allowed here (RFC 9113 section 8.3.1).
+            KnownName::Authority
+                if is_authority(value) && !value.is_empty() && !value.contains(&b'@') =>
+            {
+                self.authority.extend_from_slice(value);
+            }
             KnownName::Authority => return Err(H2Rule::Authority),
             KnownName::Status => self.status = Some(status(value)?),
             _ => self.protocol.extend_from_slice(value),

@@ -186,7 +186,16 @@ impl StreamError {
             H2Rule::TooManyHeaders => "http2.too_many_headers",
             H2Rule::Underscore => "http2.unexpected_underscore",
             H2Rule::Fragment => "path_normalization_failed",
-            H2Rule::HeaderName | H2Rule::HeaderValue => "http2.invalid.header.field",
+            H2Rule::HeaderName
+            | H2Rule::HeaderValue
+            | H2Rule::UnknownPseudo
+            | H2Rule::Method
+            | H2Rule::Scheme
+            | H2Rule::Path
+            | H2Rule::Authority
+            | H2Rule::ConnectionField
+            | H2Rule::Te
+            | H2Rule::ContentLength => "http2.invalid.header.field",
             _ => "http2.violation.of.messaging.rule",
         }
     }
