@@ -236,14 +236,10 @@ impl TcpConn {
     }
 
     /// `upstream_cx_tx_bytes_buffered` is another number now.
-    pub(crate) fn buffered(&self, before: usize, now: usize) {
+    pub(crate) fn buffered(&self, before: u32, now: u32) {
         let gauge = self.shared.plan.stats.upstream_cx_tx_bytes_buffered();
-        let stats = &self.shared.shard.stats;
-        if now > before {
-            stats.gauge_add(gauge, (now - before) as u64);
-        } else {
-            stats.gauge_sub(gauge, (before - now) as u64);
-        }
+        self.shared.shard.stats.gauge_add(gauge, now.into());
+        self.shared.shard.stats.gauge_sub(gauge, before.into());
     }
 
     /// Reading from the host stops, or goes on: `upstream_flow_control_paused_reading_total`.

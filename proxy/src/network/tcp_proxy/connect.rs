@@ -159,7 +159,10 @@ fn connected(session: &mut Session, up: &TcpConn) {
     let now = now();
     let record = &mut session.record;
     record.upstream_id = session.link.shard.next_connection_id();
-    record.upstream_local = up.local_addr();
+    // A system call, for logs only.
+    if !session.proxy.plan.access_logs.is_empty() {
+        record.upstream_local = up.local_addr();
+    }
     record.upstream_tls = up.stream().tls().cloned();
     record.pool.1 = Some(now);
     record.connect = Some((up.born(), now));

@@ -13,7 +13,7 @@ pub(super) fn write(session: &Session, kind: AccessLogType) {
     let attempts: Vec<Attempt<'_>> = record.tried.iter().map(attempt).collect();
     let id = Uuid::v4(u128::from(record.id.0) << 64 | u128::from(record.id.1)).text();
     let cx = LogContext {
-        start_unix_ns: record.start_unix.as_nanos() as u64,
+        start_unix_ns: record.start_unix,
         emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
         timings: timings(session),
         flags: record.flags,

@@ -31,7 +31,7 @@ struct Way {
     /// Bytes counted as sent.
     counted: u64,
     /// Bytes counted as buffered.
-    buffered: usize,
+    buffered: u32,
     /// Nothing is read until the other side has taken more.
     paused: bool,
     /// The source has ended, and so has what was written.
@@ -337,7 +337,7 @@ impl Relay {
 
     /// `*_tx_bytes_buffered`: what a side that does not read has not taken.
     fn gauges(&mut self, session: &Session, up: &TcpConn) {
-        let stuck = |way: &Way, to: &Stream| if way.paused { to.queued() } else { 0 };
+        let stuck = |way: &Way, to: &Stream| if way.paused { to.queued() as u32 } else { 0 };
         let (now_up, now_down) =
             (stuck(&self.to_up, up.stream()), stuck(&self.to_down, &session.down));
         if now_up != self.to_up.buffered {
@@ -347,8 +347,8 @@ impl Relay {
         if now_down != self.to_down.buffered {
             let stats = &session.link.shard.stats;
             let gauge = session.proxy.plan.stats.downstream_cx_tx_bytes_buffered();
-            stats.gauge_add(gauge, now_down as u64);
-            stats.gauge_sub(gauge, self.to_down.buffered as u64);
+            stats.gauge_add(gauge, now_down.into());
+            stats.gauge_sub(gauge, self.to_down.buffered.into());
             self.to_down.buffered = now_down;
         }
     }

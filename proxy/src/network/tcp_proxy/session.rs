@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringway_runtime::{Instant, Sleep, now, sleep_until};
+use smallvec::SmallVec;
 
 use super::{End, NoUpstream, Proxy, log};
 use crate::listener::Admitted;
@@ -44,7 +45,8 @@ pub(crate) struct Session {
 /// What logs tell of a connection.
 #[derive(Default)]
 pub(super) struct Record {
-    pub(super) start_unix: Duration,
+    /// In ns since 1970.
+    pub(super) start_unix: u64,
     pub(super) flags: ResponseFlags,
     /// Bytes from the client.
     pub(super) received: u64,
@@ -59,7 +61,7 @@ pub(super) struct Record {
     pub(super) host: Option<Rc<ShardHost>>,
     pub(super) attempts: u32,
     /// Hosts that were chosen, with the number of the connection if there was one.
-    pub(super) tried: Vec<Tried>,
+    pub(super) tried: SmallVec<[Tried; 1]>,
     pub(super) failure: Option<Box<str>>,
     pub(super) upstream_local: Option<SocketAddr>,
     pub(super) upstream_tls: Option<Rc<TlsInfo>>,
@@ -95,7 +97,8 @@ impl Session {
     /// A connection the listener has let in.
     pub(crate) fn new(link: Admitted, proxy: Rc<Proxy>, down: Stream) -> Box<Self> {
         let opened = link.opened;
-        let record = Record { start_unix: ringway_runtime::unix_now(), ..Record::default() };
+        let start_unix = ringway_runtime::unix_now().as_nanos() as u64;
+        let record = Record { start_unix, ..Record::default() };
         Box::new(Self {
             timer: sleep_until(Instant::FAR_FUTURE),
             active: opened,
