@@ -220,7 +220,8 @@ fn redirects(kind: Kind) -> Result<()> {
     let filter = "use_original_dst: true, listener_filters: [ { name: o, typed_config: { \
         \"@type\": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst \
         } } ]";
-    listener(&mut config, "virtual", "127.0.0.1", 15001, filter)?;
+    // The flag brings the filter.
+    listener(&mut config, "virtual", "127.0.0.1", 15001, "use_original_dst: true")?;
     let transparent = format!("transparent: true, {filter}");
     listener(&mut config, "transparent", "0.0.0.0", 15006, &transparent)?;
     let unbound = "bind_to_port: false";

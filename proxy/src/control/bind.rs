@@ -106,7 +106,7 @@ fn bind_address(
 ) -> io::Result<Address> {
     let own = listener.reuse_port && matches!(address, Address::Ip(_));
     let both = listener.ipv4_compat.get(index).copied().unwrap_or_default();
-    let options = ListenOptions { v6_only: !both, ..listen_options(listener, address, own) };
+    let options = ListenOptions { v6_only: !both, ..listen_options(listener, index, address, own) };
     let mut actual = address.clone();
     let mut shared = None;
     for shard in &mut sockets.by_shard {
@@ -184,21 +184,30 @@ fn mode(address: &Address) -> Option<u32> {
     }
 }
 
-fn listen_options(listener: &Listener, address: &Address, own: bool) -> ListenOptions {
+fn listen_options(
+    listener: &Listener,
+    index: usize,
+    address: &Address,
+    own: bool,
+) -> ListenOptions {
+    let special = listener.own_options.get(index);
+    let keepalive = special.and_then(|own| own.tcp_keepalive).or(listener.tcp_keepalive);
+    let options = special.and_then(|own| own.socket_options.as_ref());
     let defaults = ListenOptions::default();
     let seconds = |value: u32| Duration::from_secs(u64::from(value));
     ListenOptions {
         reuse_port: own,
         backlog: listener.backlog.unwrap_or(defaults.backlog),
         mode: mode(address),
-        keepalive: listener.tcp_keepalive.map(|keepalive| Keepalive {
+        keepalive: keepalive.map(|keepalive| Keepalive {
             time: keepalive.time_s.map(seconds),
             interval: keepalive.interval_s.map(seconds),
             probes: keepalive.probes,
         }),
         transparent: listener.transparent,
         freebind: listener.freebind,
-        options: raw_options(&listener.socket_options),
+        fast_open: listener.fast_open,
+        options: raw_options(options.unwrap_or(&listener.socket_options)),
         ..defaults
     }
 }

@@ -86,6 +86,8 @@ pub(crate) enum Server {
     Echo,
     /// `envoy.filters.network.direct_response`.
     DirectResponse(Arc<[u8]>),
+    /// Nothing does: connections are closed at once.
+    Nothing,
 }
 
 impl Server {
@@ -98,6 +100,7 @@ impl Server {
             Terminal::TcpProxy(plan) => Self::Tcp(Rc::new(tcp_proxy::Proxy::new(Arc::clone(plan)))),
             Terminal::Echo => Self::Echo,
             Terminal::DirectResponse(response) => Self::DirectResponse(Arc::clone(response)),
+            Terminal::Nothing => Self::Nothing,
         }
     }
 
@@ -116,6 +119,7 @@ impl Server {
             Self::DirectResponse(response) => {
                 spawn(direct_response::serve(link, stream, Arc::clone(response)));
             }
+            Self::Nothing => {}
         }
     }
 }

@@ -28,12 +28,16 @@ pub struct Listener {
     pub addresses: Vec<Address>,
     /// `ipv4_compat` of each: an IPv6 socket that takes IPv4 connections as well.
     pub ipv4_compat: Vec<bool>,
+    /// Socket options of each, where it has its own.
+    pub own_options: Vec<OwnOptions>,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.
     pub buffer_limit: u32,
     /// `bind_to_port`, default true.
     pub bind_to_port: bool,
     /// `enable_reuse_port`, default true: a socket of its own for every shard.
     pub reuse_port: bool,
+    /// `tcp_fast_open_queue_length`.
+    pub fast_open: Option<u32>,
     /// `tcp_backlog_size`.
     pub backlog: Option<u32>,
     /// `socket_options`.
@@ -72,6 +76,15 @@ pub struct Listener {
     pub hash: u64,
 }
 
+/// What an additional address has in place of the listener's own.
+#[derive(Debug, Default)]
+pub struct OwnOptions {
+    /// `socket_options`.
+    pub socket_options: Option<Vec<SocketOption>>,
+    /// `tcp_keepalive`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+}
+
 /// One filter chain.
 #[derive(Debug)]
 pub struct FilterChain {
@@ -107,4 +120,6 @@ pub enum Terminal {
     Echo,
     /// `envoy.filters.network.direct_response`: what it says.
     DirectResponse(Arc<[u8]>),
+    /// A chain without filters: its connections are closed at once.
+    Nothing,
 }

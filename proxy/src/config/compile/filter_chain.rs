@@ -13,7 +13,6 @@ use super::at::At;
 use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::{data_source, duration, type_name};
-use super::set::refuse;
 use super::{http, tcp_proxy, transport};
 use crate::observe::stats::{ConnectionLimitStats, ListenerHttpStats};
 use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
@@ -75,15 +74,14 @@ pub(super) fn compile(
         // See chain_match.rs.
         filter_chain_match: _,
         filters,
-        use_proxy_proto,
+        // See listener_filters.rs.
+        use_proxy_proto: _,
         // Read by extensions and access-log operators that are refused where they are asked for.
         metadata: _,
         transport_socket,
         transport_socket_connect_timeout,
         name,
     } = chain;
-    let use_proxy_proto = use_proxy_proto.unwrap_or_default();
-    refuse!(cx, at, use_proxy_proto);
     let scope = format!("listener.{stat_prefix}.");
     let socket_at = at.field("transport_socket");
     let transport = transport::downstream(cx, &socket_at, transport_socket.as_ref(), &scope);
@@ -133,8 +131,8 @@ fn network_filters(
                 network.extend(compile(cx, &at, any));
                 if last {
                     let message = format!(
-                        "terminal filter named {name}: the last filter of a network filter chain \
-                         must be a terminal filter"
+                        "Error: non-terminal filter named {name} of type {found} is the last \
+                         filter in a network filter chain."
                     );
                     cx.invalid(&at, message);
                 }
@@ -142,8 +140,8 @@ fn network_filters(
             Compile::Terminal(compile) => {
                 if !last {
                     let message = format!(
-                        "non-terminal filter named {name}: a terminal filter must be the last \
-                         filter in a network filter chain"
+                        "Error: terminal filter named {name} of type {found} must be the last \
+                         filter in a network filter chain."
                     );
                     cx.invalid(&at, message);
                 }
@@ -152,7 +150,7 @@ fn network_filters(
         }
     }
     if filters.is_empty() {
-        cx.unsupported_allowed(at, "a filter chain without filters", &known());
+        terminal = Some(Terminal::Nothing);
     }
     (network, terminal)
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use ringway_xds::api::envoy::config::core::v3::SocketOptionsOverride;
 use ringway_xds::api::envoy::config::listener::v3 as api;
 use xxhash_rust::xxh64::xxh64;
 
-use super::address::{address, ipv4_compat, keepalive, socket_options};
+use super::address::{self, address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension};
 use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
-use crate::plan::listener::FilterChain;
+use crate::plan::listener::{FilterChain, OwnOptions};
 use crate::plan::{Address, Listener};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
@@ -33,18 +34,20 @@ pub(crate) fn compile(
     #[rustfmt::skip]
     let api::Listener {
         name, address: main_address, additional_addresses, stat_prefix, filter_chains,
-        default_filter_chain, per_connection_buffer_limit_bytes, drain_type, listener_filters,
+        default_filter_chain, per_connection_buffer_limit_bytes, drain_type,
         transparent, freebind, socket_options: options, traffic_direction, enable_reuse_port,
         access_log, tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
         tcp_keepalive, listener_specifier, use_original_dst, listener_filters_timeout,
         continue_on_listener_filters_timeout, connection_balance_config,
+        tcp_fast_open_queue_length,
         ..
     } = listener;
     if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
         cx.unsupported(&at.field("internal_listener"));
         return None;
     }
-    let (addresses, ipv4_compat) = addresses(cx, at, main_address.as_ref(), additional_addresses);
+    let (addresses, ipv4_compat, own_options) =
+        addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
     let chains = Chains {
@@ -60,7 +63,7 @@ pub(crate) fn compile(
         filter_chains,
         default_filter_chain.is_some(),
     );
-    let filters = listener_filters::compile(cx, &at.field("listener_filters"), listener_filters);
+    let filters = listener_filters::compile(cx, at, listener);
     let timeout_at = at.field("listener_filters_timeout");
     let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
@@ -76,9 +79,11 @@ pub(crate) fn compile(
         stat_prefix,
         addresses,
         ipv4_compat,
+        own_options,
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
         bind_to_port: bind_to_port.unwrap_or(true),
         reuse_port: enable_reuse_port.unwrap_or(true),
+        fast_open: *tcp_fast_open_queue_length,
         backlog: *tcp_backlog_size,
         socket_options,
         tcp_keepalive: keepalive(tcp_keepalive.as_ref()),
@@ -106,8 +111,8 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
     let api::Listener {
         // Refused.
         stats_matcher, fcds_config, filter_chain_matcher,
-        per_connection_buffer_high_watermark_timeout, deprecated_v1, tcp_fast_open_queue_length,
-        udp_listener_config, api_listener, enable_mptcp,
+        per_connection_buffer_high_watermark_timeout, deprecated_v1, udp_listener_config,
+        api_listener, enable_mptcp,
         // Read by `compile`.
         name: _, address: _, additional_addresses: _, stat_prefix: _, filter_chains: _,
         default_filter_chain: _, per_connection_buffer_limit_bytes: _, drain_type: _,
@@ -116,8 +121,8 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
         max_connections_to_accept_per_socket_event: _, bind_to_port: _, tcp_keepalive: _,
         listener_specifier: _, use_original_dst: _, listener_filters_timeout: _,
         continue_on_listener_filters_timeout: _, connection_balance_config: _,
-        // Read by extensions and access-log operators that are refused where they are asked for.
-        metadata: _,
+        tcp_fast_open_queue_length: _,
+        metadata,
         // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
         reuse_port: _,
         // Both exempt the listener from limits of an overload manager, which is refused.
@@ -125,8 +130,14 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
     } = listener;
     refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher);
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout);
-    refuse!(cx, at, deprecated_v1, tcp_fast_open_queue_length, udp_listener_config, api_listener);
+    refuse!(cx, at, deprecated_v1, udp_listener_config, api_listener);
     refuse!(cx, at, enable_mptcp);
+    // Else it is read by extensions and access-log operators that are refused themselves.
+    const MATCHER: &str = "envoy.stats_matcher";
+    if metadata.as_ref().is_some_and(|m| m.typed_filter_metadata.contains_key(MATCHER)) {
+        let at = at.field("metadata");
+        cx.unsupported_value(&at.field("typed_filter_metadata").key(MATCHER), MATCHER);
+    }
 }
 
 /// How connections are spread over shards. Balancing by load is what happens without a word, too.
@@ -161,14 +172,22 @@ fn addresses(
     at: &At<'_>,
     main: Option<&ringway_xds::api::envoy::config::core::v3::Address>,
     additional: &[api::AdditionalAddress],
-) -> (Vec<Address>, Vec<bool>) {
+) -> (Vec<Address>, Vec<bool>, Vec<OwnOptions>) {
     let mut out: Vec<Address> = address(cx, &at.field("address"), main).into_iter().collect();
     let mut compat = vec![ipv4_compat(main)];
+    let mut own = vec![OwnOptions::default()];
     for (index, more) in additional.iter().enumerate() {
         let at = at.field("additional_addresses");
         let at = at.index(index);
         let api::AdditionalAddress { address: more, socket_options, tcp_keepalive } = more;
-        refuse!(cx, &at, socket_options, tcp_keepalive);
+        let options_at = at.field("socket_options");
+        own.push(OwnOptions {
+            socket_options: socket_options.as_ref().map(|over| {
+                let SocketOptionsOverride { socket_options: list } = over;
+                address::socket_options(cx, &options_at.field("socket_options"), list)
+            }),
+            tcp_keepalive: keepalive(tcp_keepalive.as_ref()),
+        });
         compat.push(ipv4_compat(more.as_ref()));
         let more = address(cx, &at.field("address"), more.as_ref());
         let any_port = matches!(more, Some(Address::Ip(ip)) if ip.port() == 0);
@@ -177,7 +196,7 @@ fn addresses(
         }
         out.extend(more);
     }
-    (out, compat)
+    (out, compat, own)
 }
 
 /// Envoy finds extensions by the type of their configuration only.

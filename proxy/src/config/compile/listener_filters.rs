@@ -49,12 +49,28 @@ const KINDS: &[Kind] = &[
 /// `max_client_hello_size` where nothing is said.
 const HELLO_BYTES_MAX: u32 = 16 * 1024;
 
-/// Compiles the list; filters that are not there are refused one by one.
+/// The filters of a listener: those of its list, then those its flags ask for.
 pub(super) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    list: &[api::ListenerFilter],
+    listener: &api::Listener,
 ) -> Vec<ListenerFilter> {
+    let mut out = listed(cx, &at.field("listener_filters"), &listener.listener_filters);
+    let mut add = |kind| out.push(ListenerFilter { kind, disabled: None });
+    if listener.use_original_dst.unwrap_or_default() {
+        add(FilterKind::OriginalDst);
+    }
+    // Envoy asks the first chain only.
+    let first = listener.filter_chains.first().or(listener.default_filter_chain.as_ref());
+    if first.and_then(|chain| chain.use_proxy_proto).unwrap_or_default() {
+        let any = Any { type_url: String::new(), value: Vec::new() };
+        proxy_protocol(cx, at, &any).into_iter().for_each(add);
+    }
+    out
+}
+
+/// Filters that are not there are refused one by one.
+fn listed(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::ListenerFilter]) -> Vec<ListenerFilter> {
     let mut out = Vec::with_capacity(list.len());
     for (index, filter) in list.iter().enumerate() {
         let at = at.index(index);
