@@ -64,6 +64,9 @@ fn exact(kind: Kind) -> Result<()> {
     balance(kind, "connection_balance_config: { exact_balance: {} }")
 }
 
+/// Where the types of filters are.
+const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
+
 const WORKERS: usize = 4;
 const CONNECTIONS: usize = 8;
 
@@ -83,11 +86,11 @@ static_resources:
     - filters:
       - name: h
         typed_config:
-          "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+          "@type": "{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager"
           stat_prefix: h
           http_filters:
           - name: r
-            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+            typed_config: {{ "@type": "{FILTERS}.http.router.v3.Router" }}
           route_config:
             virtual_hosts:
             - name: all
@@ -214,12 +217,13 @@ fn redirects(kind: Kind) -> Result<()> {
     let v6 = sh(NETWORK_V6).is_ok();
     let admin = 9901;
     let mut config = format!(
-        "admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}\n\
-         static_resources:\n  listeners:\n"
+        "admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} \
+         }}\nstatic_resources:\n  listeners:\n"
     );
-    let filter = "use_original_dst: true, listener_filters: [ { name: o, typed_config: { \
-        \"@type\": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst \
-        } } ]";
+    let filter = format!(
+        "use_original_dst: true, listener_filters: [ {{ name: o, typed_config: {{ \
+         \"@type\": \"{FILTERS}.listener.original_dst.v3.OriginalDst\" }} }} ]"
+    );
     // The flag brings the filter.
     listener(&mut config, "virtual", "127.0.0.1", 15001, "use_original_dst: true")?;
     let transparent = format!("transparent: true, {filter}");
@@ -229,7 +233,7 @@ fn redirects(kind: Kind) -> Result<()> {
     listener(&mut config, "any", "0.0.0.0", 81, unbound)?;
     listener(&mut config, "far", "10.8.8.8", 90, unbound)?;
     if v6 {
-        listener(&mut config, "virtual6", "::1", 15001, filter)?;
+        listener(&mut config, "virtual6", "::1", 15001, &filter)?;
         listener(&mut config, "exact6", "fd00::9", 80, unbound)?;
     }
     let proxy = Proxy::start(kind, proxy::new_dir()?, &config, admin, &[])?;

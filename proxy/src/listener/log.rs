@@ -7,8 +7,9 @@ use crate::observe::format::{Address, Downstream, LogContext, ResponseFlag, Timi
 use crate::shard::Shard;
 
 impl Admitted {
-    /// Writes the listener's lines for a connection that is over; later calls write nothing. Without
-    /// a call it is done when the connection is dropped. `add` puts in what its last filter knows.
+    /// Writes the listener's lines for a connection that is over; later calls write nothing.
+    /// Without a call it is done when the connection is dropped. `add` puts in what its last
+    /// filter knows.
     pub(crate) fn log<'a>(&'a self, add: impl FnOnce(&mut LogContext<'a>)) {
         let logs = &self.listener.plan.access_logs;
         if logs.is_empty() || self.logged.replace(true) {

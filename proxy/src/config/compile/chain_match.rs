@@ -14,13 +14,11 @@ use super::at::At;
 use super::cx::Cx;
 use crate::plan::chain_match::{ChainMatcher, Overlap, Rules, SourceType};
 
-/// Indexes the chains. `has_default`: a default chain follows the list.
-pub(super) fn compile(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    chains: &[api::FilterChain],
-    has_default: bool,
-) -> ChainMatcher {
+/// Indexes the chains of a listener; the default one follows the list.
+pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) -> ChainMatcher {
+    let at = at.field("filter_chains");
+    let chains = &listener.filter_chains;
+    let has_default = listener.default_filter_chain.is_some();
     let mut seen: HashMap<Vec<u8>, &str, RandomState> = HashMap::default();
     let mut all = Vec::with_capacity(chains.len());
     let mut twice = false;

@@ -33,10 +33,10 @@ pub(crate) fn compile(
     check(cx, at, listener);
     #[rustfmt::skip]
     let api::Listener {
-        name, address: main_address, additional_addresses, stat_prefix, filter_chains,
-        default_filter_chain, per_connection_buffer_limit_bytes, drain_type,
-        transparent, freebind, socket_options: options, traffic_direction, enable_reuse_port,
-        access_log, tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
+        name, address: main_address, additional_addresses, stat_prefix,
+        per_connection_buffer_limit_bytes, drain_type, transparent, freebind,
+        socket_options: options, traffic_direction, enable_reuse_port, access_log,
+        tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
         tcp_keepalive, listener_specifier, use_original_dst, listener_filters_timeout,
         continue_on_listener_filters_timeout, connection_balance_config,
         tcp_fast_open_queue_length,
@@ -50,19 +50,10 @@ pub(crate) fn compile(
         addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
     let stat_prefix = stat_name(stat_prefix, &main);
-    let chains = Chains {
-        list: filter_chains,
-        default: default_filter_chain.as_ref(),
-        // UDP and the matcher tree are refused already; neither has chains as others have them.
-        checked: listener.filter_chain_matcher.is_none() && !addresses.is_empty(),
-    };
-    let chains = filter_chains_of(cx, at, &chains, &stat_prefix);
-    let matcher = chain_match::compile(
-        cx,
-        &at.field("filter_chains"),
-        filter_chains,
-        default_filter_chain.is_some(),
-    );
+    // UDP and the matcher tree are refused already; neither has chains as others have them.
+    let checked = listener.filter_chain_matcher.is_none() && !addresses.is_empty();
+    let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
+    let matcher = chain_match::compile(cx, at, listener);
     let filters = listener_filters::compile(cx, at, listener);
     let timeout_at = at.field("listener_filters_timeout");
     let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
@@ -208,20 +199,16 @@ pub(crate) fn missing_type(cx: &mut Cx<'_>, at: &At<'_>, name: &str) {
     cx.invalid(at, message);
 }
 
-/// The filter chains of a listener.
-struct Chains<'a> {
-    list: &'a [api::FilterChain],
-    default: Option<&'a api::FilterChain>,
-    checked: bool,
-}
-
+/// The filter chains of a listener, the default one last.
 fn filter_chains_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    chains: &Chains<'_>,
+    listener: &api::Listener,
+    checked: bool,
     stat_prefix: &str,
 ) -> Vec<Arc<FilterChain>> {
-    let Chains { list: chains, default, checked } = *chains;
+    let chains = &listener.filter_chains;
+    let default = listener.default_filter_chain.as_ref();
     let chains_at = at.field("filter_chains");
     if chains.is_empty() && default.is_none() && checked {
         cx.invalid(&chains_at, "no filter chains specified");

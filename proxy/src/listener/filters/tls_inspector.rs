@@ -1,4 +1,4 @@
-//! `envoy.filters.listener.tls_inspector`: whether a client speaks TLS, and what its hello asks for.
+//! `envoy.filters.listener.tls_inspector`: whether a client speaks TLS, and what it asks for.
 
 use ringway_wire::tls::{Peek, peek_client_hello};
 
