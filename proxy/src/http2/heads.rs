@@ -1,10 +1,13 @@
-//! Spare heads of a shard: a head that has come waits in one of these until its stream's task
-//! takes it by swapping buffers, so that in the steady state nothing is allocated for a stream.
+//! Spare heads and streams of a shard: a head that has come waits in one of these until its
+//! stream's task takes it by swapping buffers, so that in the steady state nothing is allocated for
+//! a stream.
 
 use std::cell::RefCell;
 
 use ringway_wire::http2::HeaderBlock;
 use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
+
+use super::stream::StreamState;
 
 /// Heads nobody uses at the moment, and the block that sessions decode into.
 #[derive(Default)]
@@ -13,6 +16,7 @@ pub(crate) struct Heads {
     requests: Spare<RequestHead>,
     responses: Spare<ResponseHead>,
     trailers: Spare<HeaderMap>,
+    streams: Spare<StreamState>,
 }
 
 #[expect(clippy::vec_box, reason = "they move in and out for every stream: 8 bytes each")]
@@ -61,6 +65,16 @@ impl Heads {
         head.clear();
         head.headers.trim(ROOM_KEPT);
         self.responses.put(head);
+    }
+
+    /// A stream that is nobody's.
+    pub(super) fn stream(&self) -> Box<StreamState> {
+        self.streams.take()
+    }
+
+    pub(super) fn put_stream(&self, mut stream: Box<StreamState>) {
+        stream.renew(self);
+        self.streams.put(stream);
     }
 
     pub(super) fn trailers(&self) -> Box<HeaderMap> {

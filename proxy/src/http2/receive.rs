@@ -176,7 +176,7 @@ impl State {
             return Err(IDLE);
         }
         if self.recent.find(id) != Some(How::ResetHere) && piece.first && id <= self.last_allowed {
-            self.write_reset(setup, id, ErrorCode::STREAM_CLOSED);
+            self.write_reset(setup, id, ErrorCode::STREAM_CLOSED, true);
         }
         Ok(())
     }
@@ -274,7 +274,7 @@ impl State {
     fn refuse(&mut self, setup: &Setup, id: u32) -> Outcome {
         setup.env.stats.inc(setup.env.codec.stream_refused_errors());
         self.recent.push(id, How::ResetHere);
-        self.write_reset(setup, id, ErrorCode::REFUSED_STREAM);
+        self.write_reset(setup, id, ErrorCode::REFUSED_STREAM, true);
         // One that knows the limit makes work on purpose.
         let early = self.acknowledged;
         if !self.guard.stream_ended(&setup.options, early, std::time::Duration::ZERO) {
@@ -307,7 +307,7 @@ impl State {
             setup.env.heads.put_request(head);
             return Err(Fail::violation(error.code(), error.details()));
         }
-        let key = self.streams.insert(arrived.id);
+        let key = self.streams.insert(arrived.id, &setup.env.heads);
         self.active += 1;
         self.stream_opened(setup, key);
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
@@ -433,7 +433,8 @@ impl State {
     }
 
     fn peer_reset(&mut self, setup: &Setup, id: u32, code: ErrorCode, now: Instant) -> Outcome {
-        if !self.guard.reset(&setup.options, now) {
+        // A server may have reasons to reset many streams; nghttp2 limits clients only, too.
+        if setup.role == Role::Server && !self.guard.reset(&setup.options, now) {
             let reason = "too many RST_STREAM frames in a short time";
             return Err(Fail::violation(ErrorCode::ENHANCE_YOUR_CALM, reason));
         }

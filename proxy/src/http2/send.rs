@@ -257,7 +257,7 @@ impl State {
         } else if !held {
             // The answer is complete and nobody reads the rest of the request (RFC 9113 section
             // 8.1).
-            self.write_reset(setup, id, ErrorCode::NO_ERROR);
+            self.write_reset(setup, id, ErrorCode::NO_ERROR, false);
             self.stream_closed(setup, key, How::ResetHere, false);
         }
     }

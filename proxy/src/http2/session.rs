@@ -189,7 +189,7 @@ impl Session {
             return None;
         }
         let mut state = self.state.borrow_mut();
-        let key = state.streams.insert(0);
+        let key = state.streams.insert(0, &self.setup.env.heads);
         state.active += 1;
         let stream = state.streams.get_mut(key)?;
         stream.held = true;

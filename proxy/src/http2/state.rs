@@ -268,14 +268,19 @@ impl State {
         let early = !stream.head_sent && end != StreamEnd::Here;
         stream.end.get_or_insert(end);
         stream.wake();
-        self.write_reset(setup, id, code);
+        self.write_reset(setup, id, code, end != StreamEnd::Here);
         self.stream_closed(setup, key, How::ResetHere, early);
     }
 
-    /// RST_STREAM.
-    pub(super) fn write_reset(&mut self, setup: &Setup, id: u32, code: ErrorCode) {
+    /// RST_STREAM; `provoked`: as an answer to something the peer did. What we reset for reasons of
+    /// our own is no sign of a flood.
+    pub(super) fn write_reset(&mut self, setup: &Setup, id: u32, code: ErrorCode, provoked: bool) {
         setup.env.stats.inc(setup.env.codec.tx_reset());
-        self.out.count_control();
+        if provoked {
+            self.out.count_control();
+        } else {
+            self.out.count_frame();
+        }
         frame::rst_stream(id, code, &mut self.out);
         self.wake_driver();
     }

@@ -73,8 +73,8 @@ pub(super) struct StreamState {
     pub(super) wire_received: u64,
 }
 
-impl StreamState {
-    fn new() -> Self {
+impl Default for StreamState {
+    fn default() -> Self {
         Self {
             id: 0,
             held: false,
@@ -107,9 +107,11 @@ impl StreamState {
             wire_received: 0,
         }
     }
+}
 
+impl StreamState {
     /// Ready for another stream; keeps the room of its queues.
-    fn renew(&mut self, heads: &Heads) {
+    pub(super) fn renew(&mut self, heads: &Heads) {
         if let Some(head) = self.request.take() {
             heads.put_request(head);
         }
@@ -124,7 +126,7 @@ impl StreamState {
             std::mem::take(&mut self.inbox),
             std::mem::take(&mut self.outbox),
         );
-        *self = Self { responses, inbox, outbox, ..Self::new() };
+        *self = Self { responses, inbox, outbox, ..Self::default() };
     }
 
     /// Something came: wakes who waits for it.
@@ -162,27 +164,28 @@ impl StreamState {
     }
 }
 
-/// The streams of a session: slots that are used again, and their numbers.
+/// The streams of a session: places that are used again, and their numbers. What a place holds comes
+/// from the shard's spare ones, so that an idle session has none.
 #[derive(Default)]
 pub(super) struct Streams {
-    slots: Vec<StreamState>,
+    slots: Vec<Option<Box<StreamState>>>,
     free: Vec<Key>,
     ids: HashMap<u32, Key, FixedState>,
 }
 
-/// Slots an idle session keeps.
-const SLOTS_KEPT: usize = 8;
+/// Places an idle session keeps.
+const SLOTS_KEPT: usize = 64;
 
 impl Streams {
     /// A slot for a stream; `id` 0: its number comes later.
-    pub(super) fn insert(&mut self, id: u32) -> Key {
-        let key = match self.free.pop() {
-            Some(key) => key,
-            None => {
-                self.slots.push(StreamState::new());
-                self.slots.len() as Key - 1
-            }
-        };
+    pub(super) fn insert(&mut self, id: u32, heads: &Heads) -> Key {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as Key - 1
+        });
+        if let Some(slot) = self.slots.get_mut(key as usize) {
+            *slot = Some(heads.stream());
+        }
         self.name(key, id);
         key
     }
@@ -198,11 +201,11 @@ impl Streams {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&StreamState> {
-        self.slots.get(key as usize)
+        self.slots.get(key as usize)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut StreamState> {
-        self.slots.get_mut(key as usize)
+        self.slots.get_mut(key as usize)?.as_deref_mut()
     }
 
     /// The place of a stream that is not closed.
@@ -217,8 +220,8 @@ impl Streams {
 
     /// Takes a slot back. Nobody may refer to it.
     pub(super) fn free(&mut self, key: Key, heads: &Heads) {
-        if let Some(stream) = self.slots.get_mut(key as usize) {
-            stream.renew(heads);
+        if let Some(stream) = self.slots.get_mut(key as usize).and_then(Option::take) {
+            heads.put_stream(stream);
             self.free.push(key);
         }
         if self.free.len() == self.slots.len() && self.slots.len() > SLOTS_KEPT {

@@ -222,7 +222,7 @@ pub struct HealthCheck {
 /// What a health check asks.
 #[derive(Debug)]
 pub enum HealthCheckKind {
-    /// `http_health_check` over HTTP/1.1.
+    /// `http_health_check`.
     Http(HttpHealthCheck),
     /// `tcp_health_check`: bytes to send; parts that must come back in order.
     Tcp {
@@ -231,6 +231,21 @@ pub enum HealthCheckKind {
         /// Expected parts, in order.
         receive: Vec<Vec<u8>>,
     },
+    /// `grpc_health_check`.
+    Grpc(GrpcHealthCheck),
+}
+
+/// `grpc_health_check`.
+#[derive(Debug)]
+pub struct GrpcHealthCheck {
+    /// `service_name`; empty asks for the server as a whole.
+    pub service: Arc<str>,
+    /// `authority`; empty means the cluster's name.
+    pub authority: Arc<str>,
+    /// `initial_metadata`.
+    pub metadata: Vec<super::route::HeaderAdd>,
+    /// How its connections speak HTTP/2: as the cluster's.
+    pub http2: UpstreamHttp2,
 }
 
 /// `http_health_check`.
@@ -256,6 +271,8 @@ pub struct HttpHealthCheck {
     pub receive: Vec<Vec<u8>>,
     /// `response_buffer_size`, default 1024.
     pub response_buffer: usize,
+    /// `codec_client_type: HTTP2`: as the cluster's connections do, or by default.
+    pub http2: Option<UpstreamHttp2>,
     /// `service_name_matcher`.
     pub service_name: Option<super::route::StringMatch>,
 }

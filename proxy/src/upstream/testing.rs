@@ -1,9 +1,11 @@
 //! What the tests of this module share: plans made by hand, a shard, tiny servers.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ringway_runtime::{self as runtime, Backend, Config, Listener, Runtime, SockAddr, Stream};
@@ -11,9 +13,13 @@ use ringway_runtime::{self as runtime, Backend, Config, Listener, Runtime, SockA
 use super::limits::Limits;
 use super::{Outbox, Upstreams};
 use crate::control::message::EjectReason;
-use crate::observe::stats::Registry;
+use crate::http2::{Env, Session, StreamHandle, Times};
 use crate::observe::stats::blocks::ClusterStats;
-use crate::plan::cluster::{Discovery, EdsHealth, HostTemplate, Lb, Thresholds, UpstreamHttp};
+use crate::observe::stats::{Http2CodecStats, Registry};
+use crate::plan::cluster::{
+    Discovery, EdsHealth, HostTemplate, Lb, Thresholds, UpstreamHttp, UpstreamHttp2,
+};
+use crate::plan::http2::Http2Options;
 use crate::plan::{Address, Cluster, ClusterId, Host, HostSet, Plan};
 
 /// A template with weight 1 at priority 0.
@@ -217,6 +223,46 @@ impl Server {
             }
         })
     }
+}
+
+/// Sessions of a server, in the order of their connections.
+pub(crate) type Sessions = Rc<RefCell<Vec<Rc<Session>>>>;
+
+/// An HTTP/2 server: `handler` is called with every stream.
+pub(crate) fn http2_server<F: Future<Output = ()> + 'static>(
+    options: Http2Options,
+    handler: impl Fn(StreamHandle) -> F + Clone + 'static,
+) -> (Server, Sessions) {
+    let sessions = Sessions::default();
+    let (kept, options) = (sessions.clone(), Arc::new(options));
+    let server = Server::start(move |stream| {
+        let mut registry = Registry::new(1);
+        let codec = Http2CodecStats::new(&mut registry, "");
+        let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
+        let env = Env { stats, codec, heads: Rc::default() };
+        let times = Times { flush: Duration::ZERO, close: Duration::ZERO };
+        let session = Session::server(stream.into(), &options, env, times);
+        kept.borrow_mut().push(session.clone());
+        let handler = handler.clone();
+        async move {
+            poll_fn(|cx| {
+                let ended = session.poll_drive(cx);
+                while let Poll::Ready(Some(stream)) = session.poll_accept() {
+                    runtime::spawn(handler(stream));
+                }
+                ended
+            })
+            .await;
+            drop(registry);
+        }
+    });
+    (server, sessions)
+}
+
+/// HTTP/2 for a cluster, under the name `c`.
+pub(crate) fn http2(registry: &mut Registry, options: Http2Options) -> UpstreamHttp2 {
+    let stats = Http2CodecStats::new(registry, "cluster.c.");
+    UpstreamHttp2 { options: Arc::new(options), stats }
 }
 
 impl Drop for Server {

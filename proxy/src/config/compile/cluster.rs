@@ -63,7 +63,8 @@ pub(crate) fn compile(
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
     let http = upstream_http::compile(cx, at, cluster, &stat_name);
-    let health_checks = health::compile(cx, &at.field("health_checks"), health_checks);
+    let health_checks =
+        health::compile(cx, &at.field("health_checks"), health_checks, (&http, &stat_name));
     let outlier = outlier_detection
         .as_ref()
         .map(|config| outlier::compile(cx, &at.field("outlier_detection"), config));

@@ -11,18 +11,43 @@ use super::cx::Cx;
 use super::headers;
 use super::scalar::{duration, string_match};
 use super::set::refuse;
-use crate::plan::cluster::{HealthCheck, HealthCheckKind, HttpHealthCheck};
+use crate::observe::stats::Http2CodecStats;
+use crate::plan::cluster::{
+    GrpcHealthCheck, HealthCheck, HealthCheckKind, HttpHealthCheck, UpstreamHttp, UpstreamHttp2,
+    UpstreamProtocol,
+};
+
+/// The cluster's HTTP options, and its name in statistics.
+type Of<'a> = (&'a UpstreamHttp, &'a str);
+
+/// How checks speak HTTP/2: as the cluster does, or by default.
+fn http2_of(cx: &mut Cx<'_>, (http, stat_name): Of<'_>) -> UpstreamHttp2 {
+    http.http2.clone().unwrap_or_else(|| UpstreamHttp2 {
+        options: Arc::default(),
+        stats: Http2CodecStats::new(cx.registry, &format!("cluster.{stat_name}.")),
+    })
+}
 
 /// Compiles the health checks of a cluster.
-pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::HealthCheck]) -> Vec<HealthCheck> {
+pub(crate) fn compile(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    list: &[api::HealthCheck],
+    of: Of<'_>,
+) -> Vec<HealthCheck> {
     if list.len() > 1 {
         cx.unsupported_value(at, "more than one health check");
     }
     let each = list.iter().enumerate();
-    each.filter_map(|(index, config)| health_check(cx, &at.index(index), config)).collect()
+    each.filter_map(|(index, config)| health_check(cx, &at.index(index), config, of)).collect()
 }
 
-fn health_check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HealthCheck) -> Option<HealthCheck> {
+fn health_check(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::HealthCheck,
+    of: Of<'_>,
+) -> Option<HealthCheck> {
     let api::HealthCheck {
         name,
         timeout,
@@ -52,7 +77,7 @@ fn health_check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HealthCheck) -> Opti
     } = config;
     refuse!(cx, at, name, event_log_path, event_logger, event_service, tls_options);
     refuse!(cx, at, always_log_health_check_failures, always_log_health_check_success);
-    let kind = kind(cx, at, health_checker.as_ref());
+    let kind = kind(cx, at, health_checker.as_ref(), of);
     let zero = Duration::ZERO;
     let mut time = |name, value, default| duration(cx, &at.field(name), value, default);
     let interval = time("interval", *interval, zero);
@@ -89,11 +114,12 @@ fn kind(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     checker: Option<&api::health_check::HealthChecker>,
+    of: Of<'_>,
 ) -> Option<HealthCheckKind> {
     use api::health_check::HealthChecker;
     match checker {
         Some(HealthChecker::HttpHealthCheck(config)) => {
-            http(cx, &at.field("http_health_check"), config).map(HealthCheckKind::Http)
+            http(cx, &at.field("http_health_check"), config, of).map(HealthCheckKind::Http)
         }
         Some(HealthChecker::TcpHealthCheck(config)) => {
             let at = at.field("tcp_health_check");
@@ -103,16 +129,15 @@ fn kind(
             let receive = payloads(cx, &at.field("receive"), receive);
             Some(HealthCheckKind::Tcp { send, receive })
         }
-        Some(HealthChecker::GrpcHealthCheck(_)) => {
-            cx.unsupported(&at.field("grpc_health_check"));
-            None
+        Some(HealthChecker::GrpcHealthCheck(config)) => {
+            grpc(cx, &at.field("grpc_health_check"), config, of).map(HealthCheckKind::Grpc)
         }
         Some(HealthChecker::CustomHealthCheck(_)) => {
             cx.unsupported(&at.field("custom_health_check"));
             None
         }
         None => {
-            let allowed = "http_health_check, tcp_health_check";
+            let allowed = "http_health_check, tcp_health_check, grpc_health_check";
             cx.invalid_allowed(at, "a health checker is required", allowed);
             None
         }
@@ -123,6 +148,7 @@ fn http(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     config: &api::health_check::HttpHealthCheck,
+    of: Of<'_>,
 ) -> Option<HttpHealthCheck> {
     let api::health_check::HttpHealthCheck {
         host,
@@ -140,10 +166,15 @@ fn http(
         use_alpn_protocol,
     } = config;
     refuse!(cx, at, use_alpn_protocol);
-    if *codec_client_type != types::CodecClientType::Http1 as i32 {
-        let at = at.field("codec_client_type");
-        cx.unsupported_allowed(&at, "a health check over HTTP/2 or HTTP/3", "HTTP1");
-    }
+    let http2 = match types::CodecClientType::try_from(*codec_client_type) {
+        Ok(types::CodecClientType::Http1) => None,
+        Ok(types::CodecClientType::Http2) => Some(http2_of(cx, of)),
+        Ok(types::CodecClientType::Http3) | Err(_) => {
+            let at = at.field("codec_client_type");
+            cx.unsupported_allowed(&at, "a health check over HTTP/3", "HTTP1, HTTP2");
+            None
+        }
+    };
     let service = service_name_matcher.as_ref();
     let send_bytes = send.as_ref().and_then(|send| payload(cx, &at.field("send"), send));
     let method = method_of(cx, &at.field("method"), *method, send_bytes.is_some())?;
@@ -157,9 +188,31 @@ fn http(
         remove: headers::names(request_headers_to_remove),
         send: send_bytes,
         receive: payloads(cx, &at.field("receive"), receive),
+        http2,
         response_buffer: usize::try_from(response_buffer_size.unwrap_or(1024)).unwrap_or(1024),
         service_name: service
             .and_then(|matcher| string_match(cx, &at.field("service_name_matcher"), matcher)),
+    })
+}
+
+fn grpc(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::health_check::GrpcHealthCheck,
+    of: Of<'_>,
+) -> Option<GrpcHealthCheck> {
+    let api::health_check::GrpcHealthCheck { service_name, authority, initial_metadata } = config;
+    let metadata = headers::additions(cx, &at.field("initial_metadata"), initial_metadata);
+    if of.0.protocol == UpstreamProtocol::Http1 {
+        let name = of.1;
+        let message = format!("{name} cluster must support HTTP/2 for gRPC healthchecking");
+        cx.invalid_allowed(at, message, "a cluster with http2_protocol_options");
+    }
+    Some(GrpcHealthCheck {
+        service: cx.text(service_name),
+        authority: cx.text(authority),
+        metadata,
+        http2: http2_of(cx, of),
     })
 }
 

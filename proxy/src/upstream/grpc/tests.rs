@@ -1,7 +1,5 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::Poll;
 
 use ringway_runtime::Chunk;
 use ringway_wire::grpc::encode_frame;
@@ -9,11 +7,10 @@ use ringway_wire::{HeaderMap, ResponseHead};
 
 use super::*;
 use crate::http::down::Frame;
-use crate::http2::{Env, ErrorCode, Session, StreamHandle, Times};
-use crate::observe::stats::{Http2CodecStats, Registry};
-use crate::plan::cluster::{UpstreamHttp2, UpstreamProtocol};
+use crate::http2::{ErrorCode, StreamHandle};
+use crate::plan::cluster::UpstreamProtocol;
 use crate::plan::http2::Http2Options;
-use crate::upstream::testing::{Bench, Server, cluster, host, run, until};
+use crate::upstream::testing::{Bench, Server, cluster, host, http2, http2_server, run, until};
 
 /// A message of one string.
 #[derive(Clone, PartialEq, Message)]
@@ -31,27 +28,7 @@ type Seen = Rc<RefCell<Vec<RequestHead>>>;
 
 /// A gRPC server: `/echo` sends every message back, others do what their name says.
 fn serve(seen: Seen) -> Server {
-    Server::start(move |stream| {
-        let mut registry = Registry::new(1);
-        let codec = Http2CodecStats::new(&mut registry, "");
-        let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
-        let env = Env { stats, codec, heads: Rc::default() };
-        let times = Times { flush: Duration::ZERO, close: Duration::ZERO };
-        let options = Arc::new(Http2Options::default());
-        let session = Session::server(stream.into(), &options, env, times);
-        let seen = seen.clone();
-        async move {
-            poll_fn(|cx| {
-                let ended = session.poll_drive(cx);
-                while let Poll::Ready(Some(stream)) = session.poll_accept() {
-                    runtime::spawn(answer(stream, seen.clone()));
-                }
-                ended
-            })
-            .await;
-            drop(registry);
-        }
-    })
+    http2_server(Http2Options::default(), move |stream| answer(stream, seen.clone())).0
 }
 
 async fn answer(stream: StreamHandle, seen: Seen) {
@@ -115,10 +92,10 @@ async fn answer(stream: StreamHandle, seen: Seen) {
 
 fn bench(server: &Server) -> Bench {
     Bench::with(|registry| {
-        let stats = Http2CodecStats::new(registry, "cluster.c.");
+        let http2 = http2(registry, Http2Options::default());
         cluster(registry, vec![host(server.address)], |cluster| {
             cluster.http.protocol = UpstreamProtocol::Http2;
-            cluster.http.http2 = Some(UpstreamHttp2 { options: Arc::default(), stats });
+            cluster.http.http2 = Some(http2);
         })
     })
 }

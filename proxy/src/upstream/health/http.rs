@@ -1,6 +1,6 @@
 //! `http_health_check` over HTTP/1.1.
 
-use ringway_runtime::{Chunk, Stream};
+use ringway_runtime::Chunk;
 use ringway_wire::http1::{
     BodyDecoder, BodyKind, HeadLimits, HeaderKeyFormat, ParseOptions, ParsedHead,
     encode_request_head, parse_response, request_framing,
@@ -14,6 +14,7 @@ use crate::observe::stats::ShardStats;
 use crate::plan::cluster::{HostState, HttpHealthCheck};
 use crate::plan::route::{AppendAction, HeaderAdd};
 use crate::plan::{Cluster, Host};
+use crate::transport::Stream;
 
 /// Most of a body that is kept where `response_buffer_size` says "no limit".
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -27,25 +28,38 @@ pub(super) struct HttpAttempt<'a> {
 }
 
 /// A response that has come completely.
-struct Answer {
-    head: ResponseHead,
-    body: Vec<u8>,
-    reusable: bool,
+pub(super) struct Answer {
+    pub(super) head: ResponseHead,
+    pub(super) body: Vec<u8>,
+    pub(super) reusable: bool,
 }
 
 impl HttpAttempt<'_> {
     pub(super) async fn run(&self, stream: Stream) -> (Checked, Option<Stream>) {
-        let method = Method::from_bytes(self.http.method.as_bytes()).unwrap_or(Method::Get);
-        stream.write(Chunk::from(self.request(&method)));
-        match self.answer(&stream, &method).await {
+        stream.write(Chunk::from(self.request()));
+        match self.answer(&stream, &self.method()).await {
             Some(answer) => (self.judge(&answer), answer.reusable.then_some(stream)),
             None => (Checked::Network, None),
         }
     }
 
-    fn request(&self, method: &Method) -> Vec<u8> {
+    fn request(&self) -> Vec<u8> {
+        let (head, body) = self.head();
+        let framing = request_framing(&head, body.is_empty(), false);
+        let mut out = Vec::new();
+        encode_request_head(&head, framing, HeaderKeyFormat::LowerCase, &mut out);
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn method(&self) -> Method {
+        Method::from_bytes(self.http.method.as_bytes()).unwrap_or(Method::Get)
+    }
+
+    /// The head of the request, and its body.
+    pub(super) fn head(&self) -> (RequestHead, &[u8]) {
         let mut head = RequestHead {
-            method: *method,
+            method: self.method(),
             path: self.http.path.as_bytes().to_vec(),
             authority: self.authority().as_bytes().to_vec(),
             ..RequestHead::default()
@@ -62,11 +76,7 @@ impl HttpAttempt<'_> {
             let length = body.len().to_string();
             head.headers.set(KnownName::ContentLength, length.as_bytes());
         }
-        let framing = request_framing(&head, body.is_empty(), false);
-        let mut out = Vec::new();
-        encode_request_head(&head, framing, HeaderKeyFormat::LowerCase, &mut out);
-        out.extend_from_slice(body);
-        out
+        (head, body)
     }
 
     /// `health_check_config.hostname`, else `host`, else the cluster's name.
@@ -111,11 +121,7 @@ impl HttpAttempt<'_> {
         mut input: Vec<u8>,
     ) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut body = Vec::new();
-        let keep = match (self.http.receive.is_empty(), self.http.response_buffer) {
-            (true, _) => 0,
-            (false, 0) => BODY_BYTES_MAX,
-            (false, bytes) => bytes.min(BODY_BYTES_MAX),
-        };
+        let keep = self.keep();
         loop {
             while !decoder.is_done() && !input.is_empty() {
                 let decoded = decoder.decode(&input).ok()?;
@@ -134,8 +140,17 @@ impl HttpAttempt<'_> {
         }
     }
 
+    /// Bytes of a body that are looked at.
+    pub(super) fn keep(&self) -> usize {
+        match (self.http.receive.is_empty(), self.http.response_buffer) {
+            (true, _) => 0,
+            (false, 0) => BODY_BYTES_MAX,
+            (false, bytes) => bytes.min(BODY_BYTES_MAX),
+        }
+    }
+
     /// Envoy's order: payload, status, service name.
-    fn judge(&self, answer: &Answer) -> Checked {
+    pub(super) fn judge(&self, answer: &Answer) -> Checked {
         let failed = Checked::Failed { retriable: false };
         let (http, headers) = (self.http, &answer.head.headers);
         let status = answer.head.status;
@@ -169,7 +184,7 @@ fn in_ranges(status: u16, ranges: &[(u16, u16)]) -> bool {
     ranges.iter().any(|&(start, end)| (start..end).contains(&status))
 }
 
-fn add_header(head: &mut RequestHead, add: &HeaderAdd) {
+pub(super) fn add_header(head: &mut RequestHead, add: &HeaderAdd) {
     let mut value = Vec::new();
     let context = LogContext { protocol: Some(Protocol::Http11), ..LogContext::default() };
     add.value.eval(&context, &mut value);

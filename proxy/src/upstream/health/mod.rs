@@ -7,6 +7,7 @@
 
 mod attempt;
 mod http;
+mod http2;
 mod session;
 mod tcp;
 mod verdict;

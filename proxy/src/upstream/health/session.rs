@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{self as runtime, Stream};
+use ringway_runtime as runtime;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Kept};
 use super::verdict::{Checked, History, Transition, interval, with_jitter};
 use crate::observe::stats::Counter;
 use crate::observe::stats::blocks::HealthCheckStats;
 use crate::plan::Host;
 use crate::plan::cluster::{HealthCheck, HostState};
+use crate::transport::Stream;
 use crate::upstream::cluster::Shared;
 
 /// Checks the host until the task is aborted.
@@ -53,13 +54,13 @@ impl Session {
         &self,
         check: &HealthCheck,
         history: &mut History,
-        kept: &mut Option<Stream>,
+        kept: &mut Option<Kept>,
         pause: Duration,
     ) {
         let mut timer = runtime::sleep(pause);
         loop {
             let stirred = poll_fn(|cx| {
-                if let Some(stream) = &kept
+                if let Some(stream) = kept.as_ref().and_then(Kept::stream)
                     && stream.poll_closed_or_readable(cx).is_ready()
                 {
                     return Poll::Ready(true);
@@ -69,7 +70,8 @@ impl Session {
             if !stirred.await {
                 return;
             }
-            let ended = match kept.as_ref().and_then(Stream::try_recv) {
+            let came = kept.as_ref().and_then(Kept::stream).and_then(Stream::try_recv);
+            let ended = match came {
                 Some(Ok(Some(_))) => !self.attempt.tolerates_unasked_data(),
                 _ => true,
             };
@@ -84,7 +86,7 @@ impl Session {
     }
 
     /// One check, within its time limit.
-    async fn check_once(&mut self, check: &HealthCheck, kept: &mut Option<Stream>) -> Checked {
+    async fn check_once(&mut self, check: &HealthCheck, kept: &mut Option<Kept>) -> Checked {
         let slot = self.cluster.shard.checks.take().await;
         self.count(|names| names.attempt());
         let result = runtime::timeout(check.timeout, self.attempt.run(kept.take())).await;

@@ -1,9 +1,10 @@
 //! `tcp_health_check`.
 
 use memchr::memmem;
-use ringway_runtime::{Chunk, Stream};
+use ringway_runtime::Chunk;
 
 use super::verdict::Checked;
+use crate::transport::Stream;
 
 /// Bytes kept while looking for what is expected; a peer that sends more without it fails.
 const RECEIVED_MAX: usize = 64 * 1024;

@@ -49,6 +49,7 @@ fn http() -> HttpHealthCheck {
         send: None,
         receive: Vec::new(),
         response_buffer: 1024,
+        http2: None,
         service_name: None,
     }
 }

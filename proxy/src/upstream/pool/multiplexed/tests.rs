@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -7,45 +6,22 @@ use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
 
 use super::*;
 use crate::http::down::Frame;
+use crate::observe::stats::Counter;
 use crate::observe::stats::blocks::ClusterStats;
-use crate::observe::stats::{Counter, Http2CodecStats, Registry};
 use crate::plan::Cluster;
 use crate::plan::cluster::{UpstreamHttp2, UpstreamProtocol};
 use crate::plan::http2::Http2Options;
 use crate::upstream::limits::Resource;
-use crate::upstream::testing::{Bench, Server, cluster, host, run, until};
+use crate::upstream::testing::{
+    Bench, Server, Sessions, cluster, host, http2, http2_server, run, until,
+};
 use crate::upstream::{AcquireOptions, LbContext, Leased};
-
-/// Sessions of a server, in the order of their connections.
-type Sessions = Rc<RefCell<Vec<Rc<Session>>>>;
 
 /// A server whose handler answers every request with its path, a while after it came.
 fn serve(change: impl Fn(&mut Http2Options), pause: Duration) -> (Server, Sessions) {
-    let sessions = Sessions::default();
-    let kept = sessions.clone();
     let mut options = Http2Options::default();
     change(&mut options);
-    let options = Arc::new(options);
-    let server = Server::start(move |stream| {
-        let mut registry = Registry::new(1);
-        let codec = Http2CodecStats::new(&mut registry, "");
-        let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
-        let env = Env { stats, codec, heads: Rc::default() };
-        let session = Session::server(stream.into(), &options, env, TIMES);
-        kept.borrow_mut().push(session.clone());
-        async move {
-            poll_fn(|cx| {
-                let ended = session.poll_drive(cx);
-                while let Poll::Ready(Some(stream)) = session.poll_accept() {
-                    runtime::spawn(answer(stream, pause));
-                }
-                ended
-            })
-            .await;
-            drop(registry);
-        }
-    });
-    (server, sessions)
+    http2_server(options, move |stream| answer(stream, pause))
 }
 
 async fn answer(stream: StreamHandle, pause: Duration) {
@@ -57,13 +33,13 @@ async fn answer(stream: StreamHandle, pause: Duration) {
 }
 
 fn bench(server: &Server, change: impl FnOnce(&mut Cluster, &mut Http2Options)) -> Bench {
+    let mut options = Http2Options::default();
     Bench::with(|registry| {
-        let stats = Http2CodecStats::new(registry, "cluster.c.");
+        let empty = http2(registry, Http2Options::default());
         cluster(registry, vec![host(server.address)], |cluster| {
-            let mut options = Http2Options::default();
             change(cluster, &mut options);
             cluster.http.protocol = UpstreamProtocol::Http2;
-            cluster.http.http2 = Some(UpstreamHttp2 { options: Arc::new(options), stats });
+            cluster.http.http2 = Some(UpstreamHttp2 { options: Arc::new(options), ..empty });
         })
     })
 }
