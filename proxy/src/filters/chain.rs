@@ -10,8 +10,6 @@
 //! passes all of them, whoever made it, and whether or not they have seen the request.
 
 mod stage;
-#[cfg(test)]
-mod tests;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -52,7 +52,7 @@ impl<'s> StreamCx<'s> {
     }
 
     /// The name of the filter in its chain.
-    #[allow(dead_code, reason = "for filters that write under their name")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for filters that write under their name"))]
     pub(crate) fn name(&self) -> &'s str {
         &self.entry.name
     }

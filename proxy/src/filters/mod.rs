@@ -27,46 +27,52 @@ use crate::http::reply::LocalReply;
 pub(crate) use cx::StreamCx;
 pub(crate) use phases::Phases;
 
-/// Lists the filters.
+/// Lists the filters. One that only tests need is marked `#[cfg(test)]`.
 macro_rules! filters {
-    ($($name:ident),* $(,)?) => {
-        $(mod $name;)*
+    ($($(#[$when:meta])? $name:ident),* $(,)?) => {
+        $($(#[$when])? mod $name;)*
 
         /// The options of a filter in a chain.
         #[derive(Debug)]
         #[allow(non_camel_case_types, reason = "a filter goes by the name of its file")]
         pub(crate) enum Config {
-            $($name($name::Config),)*
+            $($(#[$when])? $name($name::Config),)*
         }
 
         /// The options of a filter on a route or above.
         #[derive(Debug)]
         #[allow(non_camel_case_types, reason = "a filter goes by the name of its file")]
         pub(crate) enum RouteConfig {
-            $($name($name::Route),)*
+            $($(#[$when])? $name($name::Route),)*
         }
 
         /// The state of a filter for one stream.
         #[allow(non_camel_case_types, reason = "a filter goes by the name of its file")]
         enum State {
-            $($name($name::Filter),)*
+            $($(#[$when])? $name($name::Filter),)*
         }
 
-        /// Every filter there is.
-        pub(crate) const KINDS: &[AnyKind] = &[$(AnyKind {
-            type_name: $name::KIND.type_name,
-            compile: |cx, at, any| ($name::KIND.compile)(cx, at, any).map(Config::$name),
-            route_type_name: $name::KIND.route_type_name,
-            compile_route: |cx, at, any| {
-                ($name::KIND.compile_route)(cx, at, any).map(RouteConfig::$name)
-            },
-        },)*];
+        /// Calls `found` with each filter there is, until it says that it has what it wants.
+        fn each_kind(mut found: impl FnMut(AnyKind) -> bool) {
+            $($(#[$when])? {
+                let done = found(Kind {
+                    type_name: $name::KIND.type_name,
+                    compile: |cx, at, any| ($name::KIND.compile)(cx, at, any).map(Config::$name),
+                    route_type_name: $name::KIND.route_type_name,
+                    compile_route: |cx, at, any| {
+                        ($name::KIND.compile_route)(cx, at, any).map(RouteConfig::$name)
+                    },
+                });
+                if done {
+                    return;
+                }
+            })*
+        }
 
-        $(impl OnRoute for $name::Route {
+        $($(#[$when])? impl OnRoute for $name::Route {
             fn of(config: &RouteConfig) -> Option<&Self> {
                 match config {
                     RouteConfig::$name(route) => Some(route),
-                    #[allow(unreachable_patterns, reason = "there may be one filter only")]
                     _ => None,
                 }
             }
@@ -75,23 +81,27 @@ macro_rules! filters {
         impl State {
             fn begin(config: &Config) -> Self {
                 match config {
-                    $(Config::$name(config) => Self::$name($name::Filter::begin(config)),)*
+                    $($(#[$when])? Config::$name(config) => {
+                        Self::$name($name::Filter::begin(config))
+                    })*
                 }
             }
 
             fn poll(&mut self, config: &Config, call: Call<'_, '_, '_>) -> Poll<Step> {
                 match (self, config) {
-                    $((Self::$name(filter), Config::$name(config)) => call.make(filter, config),)*
+                    $($(#[$when])? (Self::$name(filter), Config::$name(config)) => {
+                        call.make(filter, config)
+                    })*
                     // The state was made from these options.
-                    #[allow(unreachable_patterns, reason = "there may be one filter only")]
-                    _ => Poll::Ready(Step::Continue),
+                    _ => CONTINUE,
                 }
             }
 
             fn end(&mut self, config: &Config, s: &mut StreamCx<'_>) {
                 match (self, config) {
-                    $((Self::$name(filter), Config::$name(config)) => filter.end(config, s),)*
-                    #[allow(unreachable_patterns, reason = "there may be one filter only")]
+                    $($(#[$when])? (Self::$name(filter), Config::$name(config)) => {
+                        filter.end(config, s);
+                    })*
                     _ => {}
                 }
             }
@@ -101,7 +111,9 @@ macro_rules! filters {
             /// What a stream has to call the filter for.
             pub(crate) fn phases(&self) -> Phases {
                 match self {
-                    $(Self::$name(config) => <$name::Filter as HttpFilter>::phases(config),)*
+                    $($(#[$when])? Self::$name(config) => {
+                        <$name::Filter as HttpFilter>::phases(config)
+                    })*
                 }
             }
         }
@@ -114,6 +126,40 @@ filters! {
     grpc_stats,
     grpc_web,
     header_mutation,
+    #[cfg(test)]
+    probe,
+}
+
+/// The filter whose options are of this type.
+pub(crate) fn kind(type_name: &str) -> Option<AnyKind> {
+    find(|kind| kind.type_name == type_name)
+}
+
+/// The filter whose options on routes are of this type.
+pub(crate) fn route_kind(type_name: &str) -> Option<AnyKind> {
+    find(|kind| kind.route_type_name == type_name)
+}
+
+/// Types of the options of all filters, or of those on routes; of what use to a person.
+pub(crate) fn type_names(of_routes: bool) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    each_kind(|kind| {
+        names.push(if of_routes { kind.route_type_name } else { kind.type_name });
+        false
+    });
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn find(wanted: impl Fn(&AnyKind) -> bool) -> Option<AnyKind> {
+    let mut found = None;
+    each_kind(|kind| {
+        if wanted(&kind) {
+            found = Some(kind);
+        }
+        found.is_some()
+    });
+    found
 }
 
 /// How a filter's options are compiled.

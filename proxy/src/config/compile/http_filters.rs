@@ -11,7 +11,7 @@ use super::listener::missing_type;
 use super::scalar::type_name;
 use super::set::refuse;
 use super::{access_log, headers};
-use crate::filters::{Entry, KINDS};
+use crate::filters::{Entry, kind, type_names};
 use crate::plan::http::RouterOptions;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -31,8 +31,7 @@ pub(crate) fn compile(
         let name = &filter.name;
         let wanted = type_name(&any.type_url);
         if wanted != ROUTER {
-            let kind = KINDS.iter().find(|kind| kind.type_name == wanted);
-            let Some(kind) = kind else {
+            let Some(kind) = kind(wanted) else {
                 unknown(cx, &config_at, filter, wanted);
                 continue;
             };
@@ -74,7 +73,7 @@ fn unknown(cx: &mut Cx<'_>, at: &At<'_>, filter: &api::HttpFilter, wanted: &str)
         cx.warn(at, format!("{wanted} is not supported yet and is left out: it is optional"));
         return;
     }
-    let mut allowed: Vec<_> = KINDS.iter().map(|kind| kind.type_name).collect();
+    let mut allowed = type_names(false);
     allowed.push(ROUTER);
     cx.unsupported_allowed(at, wanted, &allowed.join(", "));
 }
@@ -82,7 +81,7 @@ fn unknown(cx: &mut Cx<'_>, at: &At<'_>, filter: &api::HttpFilter, wanted: &str)
 /// A chain that ends in one of our filters, where a router belongs.
 fn not_terminal(cx: &mut Cx<'_>, at: &At<'_>, last: &api::HttpFilter) {
     let Some(api::http_filter::ConfigType::TypedConfig(any)) = &last.config_type else { return };
-    if KINDS.iter().any(|kind| kind.type_name == type_name(&any.type_url)) {
+    if kind(type_name(&any.type_url)).is_some() {
         let name = &last.name;
         let message = format!(
             "non-terminal filter named {name} of type {name} is the last filter in a http filter \

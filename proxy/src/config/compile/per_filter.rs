@@ -9,7 +9,7 @@ use ringway_xds::api::envoy::config::route::v3 as route;
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::type_name;
-use crate::filters::{KINDS, Override, Overrides, RouteConfig};
+use crate::filters::{Override, Overrides, RouteConfig, route_kind, type_names};
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
@@ -43,16 +43,14 @@ fn one(cx: &mut Cx<'_>, at: &At<'_>, name: &str, any: &Any) -> Option<Override> 
 
 fn config_of(cx: &mut Cx<'_>, at: &At<'_>, any: &Any, optional: bool) -> Option<RouteConfig> {
     let wanted = type_name(&any.type_url);
-    let known = KINDS.iter().filter(|kind| !kind.route_type_name.is_empty());
-    match known.clone().find(|kind| kind.route_type_name == wanted) {
+    match route_kind(wanted) {
         Some(kind) => (kind.compile_route)(cx, at, any),
         None if optional => {
             cx.warn(at, format!("{wanted} is not supported yet and is left out: it is optional"));
             None
         }
         None => {
-            let allowed: Vec<_> = known.map(|kind| kind.route_type_name).collect();
-            cx.unsupported_allowed(at, wanted, &allowed.join(", "));
+            cx.unsupported_allowed(at, wanted, &type_names(true).join(", "));
             None
         }
     }

@@ -127,11 +127,15 @@ struct Outcome {
 }
 
 fn simulate(seed: u64, faults: Faults) -> Outcome {
+    simulate_with(BOOTSTRAP, seed, faults)
+}
+
+fn simulate_with(bootstrap: &str, seed: u64, faults: Faults) -> Outcome {
     let net = Network::new(seed, faults);
     let start = net.now();
     let (mut proxy, mut upstream, mut clients) = (runtime(&net), runtime(&net), runtime(&net));
     let mut registry = Registry::new(1);
-    let plan = plan(BOOTSTRAP, &mut registry);
+    let plan = plan(bootstrap, &mut registry);
     registry.publish();
     let shard = proxy.enter(|| shard(plan, &mut registry));
     let serving: Vec<_> = upstream
@@ -237,6 +241,39 @@ fn lost_connections_and_scarce_buffers_leave_nothing_behind() {
         failed += outcome.statuses.iter().filter(|status| **status != 200).count();
     }
     assert!(failed > 0, "the faults must have been felt");
+}
+
+/// The same with filters that stop, wait and cut up all that passes: nobody may notice.
+fn filtered() -> String {
+    let probe = |name: &str| {
+        format!(
+            "          - name: {name}
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.kill_request.v3.KillRequest
+              probability: {{ numerator: 1 }}
+"
+        )
+    };
+    let buffer = "          - name: buffer
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
+              max_request_bytes: 1000000
+";
+    let filters = format!("          http_filters:\n{}{buffer}{}", probe("first"), probe("second"));
+    BOOTSTRAP.replace("          http_filters:\n", &filters)
+}
+
+#[test]
+fn filters_may_stop_and_wait_wherever_they_like() {
+    let bootstrap = filtered();
+    for seed in seeds(60) {
+        let outcome = simulate_with(&bootstrap, seed, Faults::default());
+        assert!(outcome.statuses.contains(&200), "seed {seed}: {outcome:?}");
+    }
+    for seed in seeds(60) {
+        let faults = Faults { reset: 0.01, refuse: 0.1, no_buffers: 0.2, ..Faults::default() };
+        simulate_with(&bootstrap, seed, faults);
+    }
 }
 
 #[test]
