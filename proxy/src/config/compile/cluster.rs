@@ -19,6 +19,7 @@ use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
 use crate::plan::cluster::{Discovery, Thresholds};
+use crate::plan::transport::{ProxyProtocol, Upstream};
 use crate::plan::{Cluster, ClusterId, SocketOption};
 use crate::upstream::limits::Limits;
 
@@ -31,19 +32,15 @@ pub(crate) fn compile(
     common_bind: Option<&core::BindConfig>,
 ) -> Option<Arc<Cluster>> {
     check(cx, at, cluster);
+    check_values(cx, at, cluster);
     #[rustfmt::skip]
     let api::Cluster {
         name, alt_stat_name, eds_cluster_config, connect_timeout,
-        per_connection_buffer_limit_bytes, health_checks, circuit_breakers, wait_for_warm_on_init,
-        outlier_detection, upstream_bind_config, lb_subset_config, common_lb_config,
-        transport_socket, upstream_connection_options, ignore_health_on_host_removal,
-        close_connections_on_host_health_failure, track_cluster_stats, preconnect_policy,
+        per_connection_buffer_limit_bytes, health_checks, circuit_breakers, outlier_detection,
+        upstream_bind_config, common_lb_config, upstream_connection_options,
+        ignore_health_on_host_removal, close_connections_on_host_health_failure,
         ..
     } = cluster;
-    track_stats(cx, at, track_cluster_stats.as_ref());
-    preconnect(cx, at, preconnect_policy.as_ref());
-    subsets(cx, at, lb_subset_config.as_ref());
-    warming(cx, at, *wait_for_warm_on_init);
     let discovery = discovery::compile(cx, at, cluster);
     if eds_cluster_config.is_some() && discovery.is_some() {
         cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
@@ -53,13 +50,7 @@ pub(crate) fn compile(
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let stat_name: Arc<str> = Arc::from(stat_name.replace(':', "_"));
-    let scope = format!("cluster.{stat_name}.");
-    let socket_at = at.field("transport_socket");
-    let inner = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
-        transport::upstream(cx, at, socket, &scope)
-    };
-    let (proxy_protocol, transport) =
-        proxy_protocol::compile(cx, &socket_at, transport_socket.as_ref(), inner);
+    let (proxy_protocol, transport) = transport_of(cx, at, cluster, &stat_name);
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
     let http = upstream_http::compile(cx, at, cluster, &stat_name);
@@ -103,6 +94,29 @@ pub(crate) fn compile(
         hosts: Arc::new(hosts),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))
+}
+
+/// Fields of which some values are refused and the others are what happens without.
+fn check_values(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
+    track_stats(cx, at, cluster.track_cluster_stats.as_ref());
+    preconnect(cx, at, cluster.preconnect_policy.as_ref());
+    subsets(cx, at, cluster.lb_subset_config.as_ref());
+    warming(cx, at, cluster.wait_for_warm_on_init);
+}
+
+/// `transport_socket`: the PROXY protocol around it, and what is inside.
+fn transport_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    cluster: &api::Cluster,
+    stat_name: &str,
+) -> (Option<ProxyProtocol>, Upstream) {
+    let scope = format!("cluster.{stat_name}.");
+    let inner = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
+        transport::upstream(cx, at, socket, &scope)
+    };
+    let at = at.field("transport_socket");
+    proxy_protocol::compile(cx, &at, cluster.transport_socket.as_ref(), inner)
 }
 
 /// Names every field: refused here, read elsewhere, or of no effect.
@@ -219,12 +233,20 @@ fn bind_config(
         // Looks at the namespace of `source_address`, which is refused.
         validate_network_namespaces: _,
     } = config;
-    let freebind = freebind.unwrap_or_default();
-    refuse!(cx, at, freebind, extra_source_addresses, additional_source_addresses);
+    refuse!(cx, at, extra_source_addresses, additional_source_addresses);
     refuse!(cx, at, local_address_selector);
     let address = source_address.as_ref();
     let source = address.and_then(|a| socket_address(cx, &at.field("source_address"), a));
-    (source, socket_options(cx, &at.field("socket_options"), options))
+    let mut options = socket_options(cx, &at.field("socket_options"), options);
+    options.extend(source.filter(|_| freebind.unwrap_or_default()).map(free_bind));
+    (source, options)
+}
+
+/// `freebind`: the address need not be ours yet.
+fn free_bind(source: std::net::SocketAddr) -> SocketOption {
+    // SOL_IP and IP_FREEBIND; SOL_IPV6 and IPV6_FREEBIND.
+    let (level, name) = if source.is_ipv4() { (0, 15) } else { (41, 78) };
+    SocketOption { level, name, value: 1i32.to_ne_bytes().to_vec() }
 }
 
 fn connection_options(

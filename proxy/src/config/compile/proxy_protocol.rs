@@ -12,7 +12,7 @@ use crate::plan::transport::{PassTlvs, ProxyProtocol, Tlv};
 const TYPE: &str =
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
 
-/// Takes the wrapper off a cluster's transport socket, if there is one, and compiles what is inside.
+/// Takes the wrapper off a cluster's transport socket, if there is one, and compiles what is in it.
 pub(super) fn compile<T>(
     cx: &mut Cx<'_>,
     at: &At<'_>,

@@ -23,7 +23,8 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
     // Several fields in a line: a list, not code.
     #[rustfmt::skip]
     let api::TcpProxy {
-        stat_prefix, on_demand, idle_timeout, access_log, max_connect_attempts, backoff_options, hash_policy, tunneling_config,
+        stat_prefix, on_demand, idle_timeout, access_log, max_connect_attempts, backoff_options,
+        hash_policy, tunneling_config,
         max_downstream_connection_duration, max_downstream_connection_duration_jitter_percentage,
         access_log_flush_interval, flush_access_log_on_connected, access_log_options,
         proxy_protocol_tlvs, upstream_connect_mode, max_early_data_bytes, check_drain_close,

@@ -130,8 +130,8 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
     Ok((cluster, host))
 }
 
-/// Whom the upstream connection is for, with `proxy_protocol_tlvs` merged into what the client's own
-/// PROXY header said.
+/// Whom the upstream connection is for, with `proxy_protocol_tlvs` merged into what the client's
+/// own PROXY header said.
 fn on_behalf(session: &Session) -> OnBehalf {
     let meta = &session.link.meta;
     let mut whom = meta.on_behalf();

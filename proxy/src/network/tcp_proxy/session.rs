@@ -34,7 +34,7 @@ pub(crate) struct Session {
     timer: Sleep,
     /// Bytes went through or were accepted by the kernel.
     active: Instant,
-    /// Bytes queued on both sides when the timer was last looked at: a queue that moves is activity.
+    /// Bytes queued on both sides when the timer was last looked at: that they change is activity.
     queued: (usize, usize),
     /// `max_downstream_connection_duration` is over.
     dies: Instant,
