@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) limits: ShardLimits,
     pub(super) connect: runtime::ConnectOptions,
     pub(super) reaper: Reaper,
+    /// The name that the last request was for, where the cluster's TLS follows requests.
+    pub(super) last_server_name: RefCell<Option<Rc<str>>>,
     /// No connection is kept any more.
     pub(super) retired: Cell<bool>,
     /// Breakers whose gauges are listed as used, a bit each.
@@ -62,6 +64,7 @@ impl ShardCluster {
             limits,
             shard,
             reaper: Reaper::default(),
+            last_server_name: RefCell::default(),
             retired: Cell::new(false),
             marked: Cell::new(0),
             plan,

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::cluster::Shared;
 use super::limits::Priority;
 use super::pool::Pool;
+use super::server_name::PoolKey;
 use super::tcp::Watchers;
 use crate::plan::Host;
 use crate::plan::host_page::HostPage;
@@ -22,7 +23,7 @@ pub struct ShardHost {
     cluster: Rc<Shared>,
     /// Made when first used; see [`PoolPlace`].
     pools: [OnceCell<Rc<Pool>>; 4],
-    /// Pools whose connections begin with a PROXY header.
+    /// Pools whose connections are for somebody.
     keyed: RefCell<Option<Box<Keyed>>>,
     /// TCP connections that end when it fails.
     watchers: Watchers,
@@ -76,11 +77,11 @@ impl ShardHost {
         self.page.rq_active.get()
     }
 
-    /// The pool of a place and, where connections begin with a PROXY header, of that header.
-    pub(super) fn pool(&self, place: PoolPlace, header: Option<&Rc<[u8]>>) -> Option<Rc<Pool>> {
-        if let Some(header) = header {
+    /// The pool of a place and, where connections are for somebody, of who that is.
+    pub(super) fn pool(&self, place: PoolPlace, key: &PoolKey) -> Option<Rc<Pool>> {
+        if !key.is_empty() {
             let keyed = self.keyed.borrow();
-            return keyed.as_ref()?.pools.get(&(place, header.clone())).cloned();
+            return keyed.as_ref()?.pools.get(&(place, key.clone())).cloned();
         }
         self.cell(place).get().cloned()
     }
@@ -99,13 +100,13 @@ impl ShardHost {
     pub(super) fn make_pool(
         &self,
         place: PoolPlace,
-        header: Option<Rc<[u8]>>,
+        key: PoolKey,
         init: impl FnOnce(&Rc<Shared>) -> Rc<Pool>,
     ) -> Rc<Pool> {
         let pool = init(&self.cluster);
-        if let Some(header) = header {
+        if !key.is_empty() {
             let mut keyed = self.keyed.borrow_mut();
-            keyed.get_or_insert_default().insert((place, header), pool.clone());
+            keyed.get_or_insert_default().insert((place, key), pool.clone());
             return pool;
         }
         self.cell(place).get_or_init(|| pool).clone()
@@ -123,16 +124,16 @@ impl ShardHost {
     }
 }
 
-/// Pools by PROXY header: as many as there are clients. Those that are empty go when their number
+/// Pools by PROXY header and server name: as many as there are clients. Those that are empty go when their number
 /// has doubled.
 #[derive(Default)]
 struct Keyed {
-    pools: hashbrown::HashMap<(PoolPlace, Rc<[u8]>), Rc<Pool>, foldhash::fast::RandomState>,
+    pools: hashbrown::HashMap<(PoolPlace, PoolKey), Rc<Pool>, foldhash::fast::RandomState>,
     sweep_at: usize,
 }
 
 impl Keyed {
-    fn insert(&mut self, key: (PoolPlace, Rc<[u8]>), pool: Rc<Pool>) {
+    fn insert(&mut self, key: (PoolPlace, PoolKey), pool: Rc<Pool>) {
         if self.pools.len() >= self.sweep_at {
             self.pools.retain(|_, pool| !pool.is_empty());
             self.sweep_at = (2 * self.pools.len()).max(16);

@@ -23,6 +23,7 @@ mod original_dst;
 pub mod outlier;
 pub mod pool;
 pub(crate) mod proxy_header;
+mod server_name;
 mod slots;
 pub(crate) mod tcp;
 

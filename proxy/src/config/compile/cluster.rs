@@ -112,8 +112,9 @@ fn transport_of(
     stat_name: &str,
 ) -> (Option<ProxyProtocol>, Upstream) {
     let scope = format!("cluster.{stat_name}.");
+    let auto = upstream_http::auto_names(cx, at, cluster);
     let inner = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
-        transport::upstream(cx, at, socket, &scope)
+        transport::upstream(cx, at, socket, &scope, &auto)
     };
     let at = at.field("transport_socket");
     proxy_protocol::compile(cx, &at, cluster.transport_socket.as_ref(), inner)

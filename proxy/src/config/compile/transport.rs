@@ -8,6 +8,7 @@ use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::type_name;
 use super::tls;
+use crate::plan::tls::AutoNames;
 use crate::plan::transport::{Downstream, Upstream};
 
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
@@ -39,12 +40,14 @@ pub(crate) fn downstream(
     }
 }
 
-/// A cluster's transport socket. `scope` is the prefix of its statistics: `cluster.<name>.`.
+/// A cluster's transport socket. `scope` is the prefix of its statistics: `cluster.<name>.`;
+/// `auto` says which names follow requests.
 pub(crate) fn upstream(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     socket: Option<&api::TransportSocket>,
     scope: &str,
+    auto: &AutoNames,
 ) -> Upstream {
     let Some((any, type_name)) = config(cx, at, socket) else { return Upstream::Raw };
     let at = at.field("typed_config");
@@ -52,7 +55,7 @@ pub(crate) fn upstream(
         RAW => Upstream::Raw,
         UPSTREAM_TLS => {
             let context = cx.unpack::<tls_api::UpstreamTlsContext>(&at, any);
-            let context = context.and_then(|context| tls::client(cx, &at, &context, scope));
+            let context = context.and_then(|context| tls::client(cx, &at, &context, scope, auto));
             context.map_or(Upstream::Raw, Upstream::Tls)
         }
         other => {

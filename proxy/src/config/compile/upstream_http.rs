@@ -18,6 +18,7 @@ use super::set::refuse;
 use crate::observe::stats::Http2CodecStats;
 use crate::plan::cluster::{UpstreamHttp, UpstreamHttp2, UpstreamProtocol};
 use crate::plan::http::Underscores;
+use crate::plan::tls::AutoNames;
 
 /// Key of the typed options, and their type.
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -88,6 +89,30 @@ pub(crate) fn max_requests(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster)
         .unwrap_or_default()
 }
 
+/// `upstream_http_protocol_options`: of the typed options, or of the cluster itself.
+pub(crate) fn auto_names(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> AutoNames {
+    let any = cluster.typed_extension_protocol_options.get(KEY);
+    let typed = any.and_then(|any| {
+        let at = at.field("typed_extension_protocol_options");
+        cx.unpack::<typed::HttpProtocolOptions>(&at.key(KEY), any)
+    });
+    let options = match typed {
+        Some(typed) => typed.upstream_http_protocol_options,
+        None => cluster.upstream_http_protocol_options.clone(),
+    };
+    let core::UpstreamHttpProtocolOptions {
+        auto_sni,
+        auto_san_validation,
+        override_auto_sni_header,
+    } = options.unwrap_or_default();
+    let header = override_auto_sni_header.to_ascii_lowercase();
+    AutoNames {
+        sni: auto_sni,
+        san: auto_san_validation,
+        header: (!header.is_empty()).then(|| header.into()),
+    }
+}
+
 fn typed_options_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
@@ -97,7 +122,7 @@ fn typed_options_of(
 ) -> UpstreamHttp {
     let typed::HttpProtocolOptions {
         common_http_protocol_options,
-        // SNI and names in certificates: only TLS, which is refused, reads them.
+        // Read by `auto_names`.
         upstream_http_protocol_options: _,
         http_filters,
         header_validation_config,
@@ -216,8 +241,6 @@ fn explicit<'v>(
 
 fn legacy(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster, stat_name: &str) -> UpstreamHttp {
     use api::cluster::ClusterProtocolSelection as Selection;
-    // SNI and names in certificates: see above.
-    let _ = &cluster.upstream_http_protocol_options;
     let downstream = cluster.protocol_selection == Selection::UseDownstreamProtocol as i32;
     let (http1, http2) =
         (cluster.http_protocol_options.as_ref(), cluster.http2_protocol_options.as_ref());

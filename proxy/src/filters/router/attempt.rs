@@ -144,13 +144,16 @@ async fn one(
     work.info.attempts += 1;
     arm_per_try(work, retry, clock);
     let proxy_header = cluster.proxy_header(|| conn.meta.on_behalf());
+    let server_name = cluster.server_name(|name| {
+        ringway_wire::RequestHead::get(&work.request, ringway_wire::Name::from(name))
+    });
     let (terminates_connect, http2) = (work.terminates_connect, conn.down.is_http2());
     let acquired = {
         let acquire = pin!(async {
             if terminates_connect {
                 return cluster.connect_tcp(&host, proxy_header).await.map(Acquired::Tcp);
             }
-            let options = AcquireOptions { fresh, http2, proxy_header };
+            let options = AcquireOptions { fresh, http2, proxy_header, server_name };
             let acquire = cluster.acquire(&host, exchange.forward.priority, options);
             acquire.await.map(Acquired::Http)
         });

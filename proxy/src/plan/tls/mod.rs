@@ -186,6 +186,19 @@ pub struct ClientRecipe {
     pub session_keys: usize,
     /// `enforce_rsa_key_usage`.
     pub rsa_key_usage: bool,
+    /// `upstream_http_protocol_options` of the cluster.
+    pub auto: AutoNames,
+}
+
+/// Names that follow the requests a connection is made for (`UpstreamHttpProtocolOptions`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AutoNames {
+    /// `auto_sni`: SNI is the request's host.
+    pub sni: bool,
+    /// `auto_san_validation`: the certificate must be for the request's host.
+    pub san: bool,
+    /// `override_auto_sni_header`: the host is in this header, if the request has it.
+    pub header: Option<Box<str>>,
 }
 
 /// What a server context was made to.

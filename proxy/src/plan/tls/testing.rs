@@ -183,6 +183,7 @@ pub(crate) fn client_recipe() -> ClientRecipe {
         match_sni: false,
         session_keys: 4,
         rsa_key_usage: true,
+        auto: AutoNames::default(),
     }
 }
 

@@ -146,7 +146,7 @@ impl Client {
             return Err(Failure::new(Status::UNAVAILABLE, "no healthy upstream"));
         };
         let proxy_header = self.cluster.proxy_header(OnBehalf::default);
-        let options = AcquireOptions { fresh: false, http2: true, proxy_header };
+        let options = AcquireOptions { fresh: false, http2: true, proxy_header, server_name: None };
         match self.cluster.acquire(&host, 0, options).await {
             Ok(Leased::Http2(stream)) => Ok(stream),
             Ok(Leased::Http1(_)) => {

@@ -14,6 +14,7 @@ use crate::plan::cluster::UpstreamProtocol;
 use crate::upstream::cluster::Shared;
 use crate::upstream::host::{PoolPlace, ShardHost};
 use crate::upstream::limits::{Priority, Resource};
+use crate::upstream::server_name::PoolKey;
 
 /// How a connection is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct AcquireOptions {
     pub fresh: bool,
     /// The PROXY header it begins with: only a connection that began with the same will do.
     pub proxy_header: Option<Rc<[u8]>>,
+    /// The host the request is for, where the cluster's TLS follows it.
+    pub server_name: Option<Rc<str>>,
     /// The request came over HTTP/2: what a cluster goes by that speaks what its clients speak.
     pub http2: bool,
 }
@@ -125,8 +128,9 @@ impl Acquire {
         priority: Priority,
         options: AcquireOptions,
     ) -> Self {
-        let AcquireOptions { fresh, http2, proxy_header } = options;
-        let state = match pool_of(shared, host, priority, http2, proxy_header) {
+        let AcquireOptions { fresh, http2, proxy_header: header, server_name } = options;
+        let key = PoolKey { header, server_name };
+        let state = match pool_of(shared, host, priority, http2, key) {
             Some(pool) => State::begin(&pool, fresh),
             None => State::Failed(AcquireError::PoolOverflow),
         };
@@ -140,7 +144,7 @@ fn pool_of(
     host: &ShardHost,
     priority: Priority,
     downstream_http2: bool,
-    header: Option<Rc<[u8]>>,
+    key: PoolKey,
 ) -> Option<Rc<Pool>> {
     let kind = match shared.plan.http.protocol {
         UpstreamProtocol::Http1 => Kind::Http1,
@@ -150,7 +154,7 @@ fn pool_of(
         UpstreamProtocol::Downstream => Kind::Http1,
     };
     let place = PoolPlace { priority, http2: kind == Kind::Http2 };
-    if let Some(pool) = host.pool(place, header.as_ref()) {
+    if let Some(pool) = host.pool(place, &key) {
         return Some(pool);
     }
     if shared.take(priority, Resource::Pools).is_err() {
@@ -158,9 +162,9 @@ fn pool_of(
         return None;
     }
     shared.mark_pools();
-    let (page, of) = (host.page(), header.clone());
+    let (page, of) = (host.page(), key.clone());
     let new = |shared: &Rc<Shared>| Pool::new(shared, host.plan(), page, priority, kind, of);
-    Some(host.make_pool(place, header, new))
+    Some(host.make_pool(place, key, new))
 }
 
 impl State {

@@ -14,6 +14,7 @@ use super::{AcquireError, Kind, Pool};
 use crate::plan::{Address, Cluster, Host};
 use crate::transport::{self, ConnectHints, HandshakeError, Stream};
 use crate::upstream::cluster::Shared;
+use crate::upstream::server_name;
 
 /// Between the starts of two attempts at addresses of one host (RFC 8305 section 5; Envoy's value).
 const NEXT_ATTEMPT: Duration = Duration::from_millis(300);
@@ -69,9 +70,15 @@ impl Pool {
         runtime::spawn(async move {
             let (born, generation) = (runtime::now(), pool.generation.get());
             let plan = &pool.shared.plan;
-            let hints = ConnectHints { alpn: pool.kind.alpn(), ..ConnectHints::default() };
-            let connect =
-                pin!(connect_transport(&pool.shared, &pool.host, pool.header.as_deref(), &hints,));
+            let name = pool.key.server_name.as_deref();
+            let hints = server_name::hints(&plan.transport, name);
+            let hints = ConnectHints { alpn: pool.kind.alpn(), ..hints };
+            let connect = pin!(connect_transport(
+                &pool.shared,
+                &pool.host,
+                pool.key.header.as_deref(),
+                &hints,
+            ));
             match runtime::timeout(plan.connect_timeout, connect).await {
                 Ok(Ok(stream)) => pool.connected(stream, born, generation),
                 Ok(Err(error)) => pool.connect_failed(born, &error),

@@ -28,6 +28,7 @@ use ringway_runtime as runtime;
 
 use super::cluster::Shared;
 use super::limits::{Priority, Resource};
+use super::server_name::PoolKey;
 use crate::plan::Host;
 use crate::plan::host_page::HostPage;
 use crate::transport::Stream;
@@ -48,8 +49,8 @@ pub(super) struct Pool {
     host: Arc<Host>,
     page: Arc<HostPage>,
     priority: Priority,
-    /// The PROXY header its connections begin with.
-    header: Option<Rc<[u8]>>,
+    /// Whom its connections are for.
+    key: PoolKey,
     kind: Kind,
     state: RefCell<State>,
     /// Streams that the host took on its last HTTP/2 connection: what a new one is expected to take.
@@ -112,11 +113,11 @@ impl Pool {
         page: &Arc<HostPage>,
         priority: Priority,
         kind: Kind,
-        header: Option<Rc<[u8]>>,
+        key: PoolKey,
     ) -> Rc<Self> {
         Rc::new(Self {
             kind,
-            header,
+            key,
             shared: shared.clone(),
             host: host.clone(),
             page: page.clone(),

@@ -21,8 +21,8 @@ use super::scalar::optional_duration;
 use super::set::refuse;
 use crate::observe::stats::{SslFactoryStats, SslStats};
 use crate::plan::tls::{
-    ClientContext, ClientRecipe, CommonRecipe, KeyLogFile, OcspPolicy, ServerContext, ServerRecipe,
-    TicketRecipe,
+    AutoNames, ClientContext, ClientRecipe, CommonRecipe, KeyLogFile, OcspPolicy, ServerContext,
+    ServerRecipe, TicketRecipe,
 };
 
 pub(crate) use secrets::Secrets;
@@ -95,6 +95,7 @@ pub(crate) fn client(
     at: &At<'_>,
     context: &api::UpstreamTlsContext,
     scope: &str,
+    auto: &AutoNames,
 ) -> Option<Arc<ClientContext>> {
     let api::UpstreamTlsContext {
         common_tls_context,
@@ -133,6 +134,7 @@ pub(crate) fn client(
         match_sni: *auto_sni_san_validation,
         session_keys: max_session_keys.unwrap_or(1) as usize,
         rsa_key_usage: enforce_rsa_key_usage.unwrap_or(true),
+        auto: auto.clone(),
     };
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "client");
