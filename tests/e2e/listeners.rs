@@ -33,7 +33,8 @@ fn main() -> ExitCode {
         };
         let missing = binary.err();
         let no_network = missing.clone().or_else(|| namespace.clone().err());
-        let tests: [(&str, fn(Kind) -> Result<()>, Option<String>); 3] = [
+        type Test = fn(Kind) -> Result<()>;
+        let tests: [(&str, Test, Option<String>); 3] = [
             ("long_connections_are_spread_over_workers", spread, missing.clone()),
             ("exact_balance", exact, missing),
             ("redirected_connections", redirected, no_network),
