@@ -73,6 +73,18 @@ pub fn envoy() -> Result<PathBuf, String> {
     Err(format!("no Envoy at {} (set RINGWAY_ENVOY or run `.ci/tools test`)", path.display()))
 }
 
+/// A tool of a suite that others wrote, by its path in the folder `suites` of the cache.
+///
+/// # Errors
+/// Says what is missing and how to get it.
+pub fn suite(path: &str) -> Result<PathBuf, String> {
+    let path = cache_dir().join("suites").join(path);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("no {} (run `.ci/tools suites`)", path.display()))
+}
+
 fn cache_dir() -> PathBuf {
     if let Some(dir) = env::var_os("RINGWAY_CACHE") {
         return PathBuf::from(dir);

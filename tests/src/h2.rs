@@ -84,6 +84,12 @@ impl Conn {
         conn
     }
 
+    /// A client whose preface and first frames go out as raw bytes.
+    #[must_use]
+    pub fn raw(peer: Peer) -> Self {
+        Self::new(peer, true)
+    }
+
     fn new(peer: Peer, client: bool) -> Self {
         Self {
             peer,

@@ -119,7 +119,7 @@ fn config(recorded: &Value, lanes: &[(Server, u16, usize)], admin: u16) -> Resul
     Ok(config)
 }
 
-fn at<'a>(value: &'a mut Value, path: &str) -> Result<&'a mut Value> {
+pub(super) fn at<'a>(value: &'a mut Value, path: &str) -> Result<&'a mut Value> {
     value.pointer_mut(path).with_context(|| format!("the recorded configuration has no {path}"))
 }
 
@@ -169,7 +169,7 @@ fn outcome(statuses: &str, end: &str, count: &str, seen: &str) -> Result<Outcome
 }
 
 /// Resolves `\r`, `\n`, `\t`, `\\` and `\xNN`.
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

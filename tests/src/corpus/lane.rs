@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// What it saw, once its connections have ended (or 400 ms are over).
-    fn take(&self) -> Vec<Option<Request>> {
+    pub(super) fn take(&self) -> Vec<Option<Request>> {
         let deadline = Instant::now() + Duration::from_millis(400);
         while self.seen.active.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));

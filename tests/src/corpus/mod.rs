@@ -2,6 +2,7 @@
 
 pub mod configs;
 pub mod h1;
+pub mod h2;
 pub mod lane;
 pub mod pp;
 pub mod verdict;

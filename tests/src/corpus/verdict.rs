@@ -88,7 +88,7 @@ impl Request {
         Some(Self::new(&head, body))
     }
 
-    fn is_ambiguous(&self) -> bool {
+    pub(super) fn is_ambiguous(&self) -> bool {
         self.chunked && self.headers.iter().any(|line| line.starts_with("content-length:"))
     }
 }

@@ -174,8 +174,7 @@ impl Session {
         match stream.reset {
             // Says only that the rest of the request is not wanted; whether it comes depends on how
             // much of the request was there already.
-            Some(0) if stream.ended => {}
-            Some(code) if stream.ended => lines.push(format!("then reset {}", code_name(code))),
+            Some(_) if stream.ended => {}
             Some(code) => lines.push(format!("reset {}", code_name(code))),
             None => {}
         }
