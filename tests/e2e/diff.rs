@@ -53,7 +53,7 @@ fn enough() -> Result<(), Failed> {
         requests += file.requests();
     }
     println!("{} configurations, {cases} cases, {requests} responses compared", names.len());
-    if names.len() < 30 || requests < 200 {
+    if names.len() < 80 || requests < 400 {
         return Err(format!("{} configurations, {requests} requests", names.len()).into());
     }
     Ok(())
