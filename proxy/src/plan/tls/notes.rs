@@ -20,8 +20,8 @@ pub enum Refusal {
     NoCertificate,
     /// Its chain does not lead to a trusted root, or is not valid.
     Chain(String),
-    /// None of its names matches.
-    San,
+    /// None of its names matches; which it has, in words.
+    San(String),
     /// Neither its hash nor that of its key is among those listed.
     Hash,
     /// Its key may not be used for what it was used for.

@@ -8,7 +8,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
@@ -87,11 +89,15 @@ impl Validator {
             return Ok(());
         }
         let facts = Certificate::parse(leaf).map_err(Refusal::Chain)?;
-        if expected_san.is_some_and(|name| !has_name(&facts, name)) {
-            return Err(Refusal::San);
+        if let Some(name) = expected_san.filter(|name| !has_name(&facts, name)) {
+            let has = names_of(&facts);
+            let text =
+                format!("verify SAN list, expected SANs: [{name}], certificate SANs: [{has}]");
+            return Err(Refusal::San(text));
         }
         if !self.sans.is_empty() && !self.sans.iter().any(|san| san.matches(&facts)) {
-            return Err(Refusal::San);
+            let has = names_of(&facts);
+            return Err(Refusal::San(format!("SAN matcher, certificate SANs are [{has}]")));
         }
         let known = self.hashes.contains(&facts.sha256) || self.spkis.contains(&facts.spki_sha256);
         if pinned && !known { Err(Refusal::Hash) } else { Ok(()) }
@@ -198,6 +204,15 @@ fn reason(error: &webpki::Error) -> String {
     }
 }
 
+/// All names of a certificate, for messages.
+fn names_of(facts: &Certificate) -> String {
+    let texts = facts.sans.iter().map(|san| match san {
+        San::Dns(text) | San::Uri(text) | San::Email(text) | San::Ip(text) => &**text,
+        San::Other(_, text) => &**text,
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
 /// Whether a certificate is for this host name, or has this IP address or URI.
 fn has_name(facts: &Certificate, name: &str) -> bool {
     facts.sans.iter().any(|san| match san {
@@ -230,13 +245,25 @@ pub(super) struct ServerVerifier {
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// A certificate that is valid and not the one that was asked for.
+#[derive(Debug)]
+struct Unwanted;
+
+impl fmt::Display for Unwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a certificate that was asked for")
+    }
+}
+
+impl std::error::Error for Unwanted {}
+
 /// The error that rustls turns into the right alert; the notes have the reason.
 fn refuse(refusal: Refusal) -> Error {
     let error = match &refusal {
         Refusal::Chain(_) => CertificateError::UnknownIssuer,
         Refusal::NoCertificate => return Error::NoCertificatesPresented,
-        Refusal::San | Refusal::Hash | Refusal::KeyUsage => {
-            CertificateError::ApplicationVerificationFailure
+        Refusal::San(_) | Refusal::Hash | Refusal::KeyUsage => {
+            CertificateError::Other(OtherError(Arc::new(Unwanted)))
         }
     };
     notes::with(|notes| notes.refusal = Some(refusal));

@@ -61,21 +61,23 @@ pub(super) fn failed(stats: &ShardStats, names: &SslStats, failed: Failed) -> Ha
     HandshakeError::Failed(reason)
 }
 
+/// The code that BoringSSL gives a certificate it does not take.
+const VERIFY_FAILED: &str = "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED";
+
 fn refused(stats: &ShardStats, names: &SslStats, refusal: &Refusal) -> String {
     let (counter, what) = match refusal {
         Refusal::NoCertificate => (names.fail_verify_no_cert(), "no certificate".to_owned()),
-        Refusal::Chain(why) => {
-            (names.fail_verify_error(), format!("verify cert failed: X509_verify_cert: {why}"))
-        }
-        Refusal::San => (names.fail_verify_san(), "verify cert failed: verify SAN list".to_owned()),
-        Refusal::Hash => {
-            (names.fail_verify_cert_hash(), "verify cert failed: cert hash and spki".to_owned())
-        }
+        Refusal::Chain(why) => (
+            names.fail_verify_error(),
+            format!("X509_verify_cert: certificate verification error at depth 0: {why}"),
+        ),
+        Refusal::San(why) => (names.fail_verify_san(), why.clone()),
+        Refusal::Hash => (names.fail_verify_cert_hash(), "cert hash and spki".to_owned()),
         Refusal::KeyUsage => {
             stats.inc(names.was_key_usage_invalid());
             (names.connection_error(), "KEY_USAGE_BIT_INCORRECT".to_owned())
         }
     };
     stats.inc(counter);
-    format!("TLS_error:|CERTIFICATE_VERIFY_FAILED:{what}:TLS_error_end")
+    format!("TLS_error:|{VERIFY_FAILED}:verify cert failed: {what}:TLS_error_end")
 }

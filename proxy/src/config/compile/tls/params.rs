@@ -133,7 +133,8 @@ fn groups(
     at: &At<'_>,
     list: &[String],
 ) -> Option<Vec<&'static dyn SupportedKxGroup>> {
-    let default = ["X25519", "P-256"].map(str::to_owned);
+    // What Envoy 1.40 offers and takes, the hybrid with a post-quantum part before all.
+    let default = ["X25519MLKEM768", "X25519", "P-256"].map(str::to_owned);
     let list = if list.is_empty() { &default[..] } else { list };
     let mut out = Vec::new();
     for name in list.iter().flat_map(|entry| entry.split(':')) {
