@@ -111,7 +111,7 @@ impl Bucket {
         if seconds > 0 {
             self.tokens =
                 self.tokens.saturating_add(seconds.saturating_mul(rate.per_second)).min(rate.burst);
-            self.filled = self.filled + Duration::from_secs(seconds);
+            self.filled += Duration::from_secs(seconds);
         }
         match self.tokens.checked_sub(1) {
             Some(left) => {

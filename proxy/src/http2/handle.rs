@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker};
 
 use ringway_runtime::Chunk;
 use ringway_wire::http2::{ErrorCode, Role, StreamError};
-use ringway_wire::{HeaderMap, RequestHead, ResponseHead};
+use ringway_wire::{HeaderMap, Method, RequestHead, ResponseHead};
 
+use super::StreamEnd;
 use super::session::Session;
 use super::state::{Phase, Setup, State};
 use super::stream::{Key, StreamState};
-use super::{StreamEnd, receive};
 use crate::http::down::Frame;
 
 /// One stream. One task reads it and one, perhaps the same, writes it; each is woken for what it
@@ -164,7 +164,7 @@ impl StreamHandle {
         }
         let id = state.next_id;
         state.next_id += 2;
-        stream.bodiless = receive::is_bodiless(head.method);
+        stream.bodiless = head.method == Method::Head;
         stream.head_sent = true;
         state.streams.name(self.key, id);
         state.stream_opened(setup, self.key);

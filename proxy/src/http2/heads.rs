@@ -19,7 +19,7 @@ pub(crate) struct Heads {
     streams: Spare<StreamState>,
 }
 
-#[expect(clippy::vec_box, reason = "they move in and out for every stream: 8 bytes each")]
+/// Boxed, because they move in and out for every stream: 8 bytes each.
 struct Spare<T>(RefCell<Vec<Box<T>>>);
 
 impl<T> Default for Spare<T> {

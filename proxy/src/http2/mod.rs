@@ -6,7 +6,7 @@
 //! the session's state; nothing is sent between tasks but wake-ups.
 //!
 //! LIFECYCLE of a session: `Open` → `drain` (server: GOAWAY that refuses nothing yet, and after a
-//! round trip the one that names the last stream) → no stream left, or an error, or `close` →
+//! round trip the one that names the last stream) → no stream left, or an error →
 //! `Closing` (GOAWAY and all that is queued is sent, the peer's last words are waited for) →
 //! ended.
 //!
@@ -21,11 +21,6 @@
 //! in their stream, and streams with waiting bytes take turns, a frame each.
 //!
 //! Windows are given back as a stream's reader takes bytes, in halves of a window.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "its callers, connection manager and pools, are the next step"
-)]
 
 mod backlog;
 mod closed;
@@ -101,7 +96,7 @@ pub(crate) enum Ended {
     Lost(io::ErrorKind),
     /// It was drained, or had nothing left to do after a GOAWAY.
     Drained,
-    /// [`Session::close`] was called.
+    /// [`Session::abort`] was called.
     Closed,
     /// The peer broke the protocol.
     Violation {

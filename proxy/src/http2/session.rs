@@ -11,7 +11,7 @@ use ringway_wire::http2::{ErrorCode, Role};
 
 use super::handle::StreamHandle;
 use super::send::LOW;
-use super::state::{Fail, Phase, Setup, State};
+use super::state::{Phase, Setup, State};
 use super::{Ended, Env, Times};
 use crate::plan::http2::Http2Options;
 use crate::transport::Stream;
@@ -239,11 +239,6 @@ impl Session {
         self.active_streams() == 0
     }
 
-    /// Client: the peer takes extended CONNECT (RFC 8441).
-    pub(crate) fn peer_takes_extended_connect(&self) -> bool {
-        self.state.borrow().peer.enable_connect_protocol
-    }
-
     /// Ends the session gracefully: streams that are open go on, then the connection closes.
     /// `grace` is the time a client has to learn of it (`drain_timeout`).
     pub(crate) fn drain(&self, grace: Duration) {
@@ -258,13 +253,6 @@ impl Session {
         state.wake_driver();
     }
 
-    /// Ends the session now: GOAWAY with `code`, then close. Open streams end as
-    /// [`ConnectionLost`](super::StreamEnd::ConnectionLost).
-    pub(crate) fn close(&self, code: ErrorCode) {
-        let fail = Fail { code, reason: "", ended: Ended::Closed };
-        self.state.borrow_mut().fail(&self.setup, fail);
-    }
-
     /// Drops the connection without a word, as when its driver's task is stopped.
     pub(crate) fn abort(&self) {
         let mut state = self.state.borrow_mut();
@@ -273,11 +261,6 @@ impl Session {
         }
         drop(state);
         self.transport.take();
-    }
-
-    /// Looks at the transport: addresses, TLS. `None` once the session has ended.
-    pub(crate) fn with_transport<T>(&self, look: impl FnOnce(&Stream) -> T) -> Option<T> {
-        self.transport.borrow().as_ref().map(look)
     }
 
     /// Bytes received and sent since the last call.
@@ -290,6 +273,7 @@ impl Session {
     ///
     /// # Errors
     /// What is left.
+    #[cfg(test)]
     pub(crate) fn check_rest(&self) -> Result<(), String> {
         let state = self.state.borrow();
         let (used, active) = (state.streams.used(), state.active);

@@ -235,6 +235,7 @@ impl Streams {
     }
 
     /// Slots in use.
+    #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.slots.len() - self.free.len()
     }

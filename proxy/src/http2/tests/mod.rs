@@ -195,7 +195,10 @@ async fn echo(stream: StreamHandle) {
     answer.headers.append("x-path", &head.path);
     stream.send_response(&answer, !has_body);
     let mut trailers = HeaderMap::new();
-    while has_body {
+    if !has_body {
+        return;
+    }
+    loop {
         if poll_fn(|cx| stream.poll_queued_below(cx, 16 << 10)).await.is_err() {
             return;
         }

@@ -161,7 +161,7 @@ fn a_stream_given_up_is_reset() {
         assert_eq!(client.session.active_streams(), 1);
         drop(stream);
         runtime::sleep(Duration::from_millis(10)).await;
-        assert_eq!(*gone.borrow(), Some(StreamEnd::Reset(ErrorCode::CANCEL)));
+        assert_eq!(*gone.borrow(), Some(StreamEnd::Reset(ErrorCode::INTERNAL_ERROR)));
         assert_eq!(here.count(Http2CodecStats::tx_reset), 1);
         assert_eq!(there.count(Http2CodecStats::rx_reset), 1);
         // The other way round.

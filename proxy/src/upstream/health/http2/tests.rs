@@ -8,12 +8,15 @@ use crate::upstream::testing::{
     Bench, Server, Sessions, cluster, host, http2, http2_server, run, until,
 };
 
+/// A request and its body.
+type Asked = (RequestHead, Vec<u8>);
+
 /// What a server answers, and what it was asked.
 #[derive(Clone, Default)]
 struct Script {
     serving: Rc<Cell<i32>>,
     status: Rc<Cell<u16>>,
-    asked: Rc<RefCell<Vec<(RequestHead, Vec<u8>)>>>,
+    asked: Rc<RefCell<Vec<Asked>>>,
 }
 
 fn serve(script: &Script) -> (Server, Sessions) {
