@@ -19,8 +19,10 @@ use std::task::{Context, Poll, Waker, ready};
 use ringway_runtime::{Chain, Chunk, Instant};
 
 use super::{Phases, State, StreamCx, cx};
+use crate::filters::router::attempt::count_expired;
 use crate::filters::router::fail;
 use crate::filters::router::timeouts::Expired;
+use crate::http::account;
 use crate::http::conn::{Conn, Work, deadline};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
@@ -159,14 +161,22 @@ pub(crate) async fn request_headers(conn: &mut Conn, work: &mut Work) -> Result<
         if let Poll::Ready(done) = poll_request_headers(conn, work, cx, &mut active) {
             return Poll::Ready(done);
         }
-        let next = next_limit(conn, work, active);
-        let Some((at, limit)) = next else { return Poll::Pending };
-        if armed != next {
-            conn.timer.reset(at);
-            armed = next;
+        loop {
+            let next = next_limit(conn, work, active);
+            let Some((at, limit)) = next else { return Poll::Pending };
+            if armed != next {
+                conn.timer.reset(at);
+                armed = next;
+            }
+            ready!(Pin::new(&mut conn.timer).poll(cx));
+            if limit != Expired::Log {
+                count_expired(conn, limit);
+                let reply = fail::expired(limit, work.filters.request.ended);
+                return Poll::Ready(Err(reply.into()));
+            }
+            armed = None;
+            account::log_again(conn, work);
         }
-        ready!(Pin::new(&mut conn.timer).poll(cx));
-        Poll::Ready(Err(fail::expired(limit, work.filters.request.ended).into()))
     })
     .await
 }
@@ -198,7 +208,7 @@ fn poll_request_headers(
             Ok(Frame::Data(chunk)) => flow.data.push(chunk),
             Ok(Frame::End) => flow.ended = true,
             Err(BodyError::Malformed(error)) => {
-                crate::http::account::body_refused(conn);
+                account::body_refused(conn);
                 return Poll::Ready(Err(fail::malformed(&error).into()));
             }
             Err(BodyError::Reply(reply)) => return Poll::Ready(Err(Stop::Reply(reply))),
@@ -217,6 +227,7 @@ fn next_limit(conn: &Conn, work: &Work, active: Instant) -> Option<(Instant, Exp
         request.map(|at| (at, Expired::Request)),
         deadline(active, plan.stream_idle).map(|at| (at, Expired::Idle)),
         deadline(start, plan.max_stream).map(|at| (at, Expired::Stream)),
+        work.info.next_log.map(|at| (at, Expired::Log)),
     ];
     limits.into_iter().flatten().min_by_key(|(at, _)| *at)
 }

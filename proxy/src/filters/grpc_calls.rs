@@ -11,8 +11,7 @@ use hashbrown::HashMap;
 use ringway_wire::grpc;
 use smallvec::SmallVec;
 
-use super::{StreamCx, router};
-use crate::plan::route::Action;
+use super::StreamCx;
 use crate::shard::late::{LateCounter, LateHistogram, LateStats};
 
 /// What a shard has counted under so far.
@@ -52,9 +51,8 @@ pub(super) fn of_request(
     dots: char,
     names: impl FnOnce(&str, &str) -> bool,
 ) -> Option<Rc<CallStats>> {
-    let matched = s.route()?;
-    let Action::Forward(forward) = &matched.route.action else { return None };
-    let cluster = router::cluster_of(s.conn, s.work, forward)?;
+    s.route();
+    let cluster = s.work.info.route_cluster.clone()?;
     let (service, method) = grpc::service_and_method(&s.work.request.path)?;
     let named = names(service, method).then_some((service, method));
     Some(s.conn.shard.grpc_calls.of(&cluster.plan().stat_name, protocol, named, dots))

@@ -161,7 +161,7 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
     charge_cluster(conn, work);
     chain::ended(conn, work);
     if !manager.plan.access_logs.is_empty() {
-        log(conn, work);
+        log(conn, work, AccessLogType::DownstreamEnd);
     }
 }
 
@@ -209,11 +209,20 @@ fn variant(info: &Info) -> Variant {
     }
 }
 
-fn log(conn: &Conn, work: &Work) {
+/// Writes a line for the stream as it is now into every access log of the manager.
+pub(crate) fn log(conn: &Conn, work: &Work, log_type: AccessLogType) {
     let cx = context(conn, work, &work.request, Some(&work.response.headers));
+    let cx = LogContext { log_type, ..cx };
     for log in &conn.manager.plan.access_logs {
         conn.shard.logs.log(log, &cx);
     }
+}
+
+/// The stream goes on, and is logged again after another interval.
+pub(crate) fn log_again(conn: &Conn, work: &mut Work) {
+    log(conn, work, AccessLogType::DownstreamPeriodic);
+    work.info.next_log =
+        super::conn::deadline(ringway_runtime::now(), conn.manager.plan.log_interval);
 }
 
 /// The stream as format strings see it.
@@ -304,7 +313,7 @@ fn downstream<'a>(conn: &'a Conn, info: &Info) -> Downstream<'a> {
 }
 
 fn upstream(info: &Info) -> Upstream<'_> {
-    let plan = info.cluster.as_ref().map(|cluster| cluster.plan());
+    let plan = info.cluster.as_ref().or(info.route_cluster.as_ref()).map(|cluster| cluster.plan());
     let host = info.host.as_ref().map(|host| host.plan());
     let host_address = host.map_or(Address::Unset, |host| Address::from(&host.address));
     Upstream {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_runtime::{Chain, Instant, Sleep, sleep_until};
+use ringway_wire::http1::HeaderKeyFormat;
 use ringway_wire::{HeaderMap, RequestHead, ResponseHead, Version};
 
 use super::down::{Downstream, Http1};
@@ -66,6 +67,12 @@ pub(crate) struct Work {
     pub replay: Chain,
     /// How the response body is framed.
     pub form: BodyForm,
+    /// How the codec that read the request keeps its names.
+    pub request_names: Option<HeaderKeyFormat>,
+    /// How the codec that read the response keeps its names.
+    pub response_names: Option<HeaderKeyFormat>,
+    /// The response's reason goes out as it came in.
+    pub response_reason: bool,
     /// The attempt to come repeats one that took longer than `per_try_timeout`.
     pub timeout_retry: bool,
     /// Held while a retry is under way.
@@ -237,6 +244,7 @@ impl Work {
     pub(crate) fn forget_route(&mut self) {
         self.lookup = None;
         self.route = None;
+        self.info.route_cluster = None;
         self.weighted = None;
     }
 
@@ -247,6 +255,9 @@ impl Work {
         self.response_trailers.clear();
         self.replay.clear();
         self.form = BodyForm::None;
+        self.request_names = None;
+        self.response_names = None;
+        self.response_reason = false;
         self.retry_permit = None;
         self.tunnel = Tunnel::No;
         self.terminates_connect = false;

@@ -51,6 +51,8 @@ pub(crate) struct Info {
     pub original_path: Option<Vec<u8>>,
     /// Name of the matched route.
     pub route_name: Option<std::sync::Arc<str>>,
+    /// The cluster its route leads to.
+    pub route_cluster: Option<Rc<ShardCluster>>,
     /// The cluster it went to.
     pub cluster: Option<Rc<ShardCluster>>,
     /// The host of the last attempt.
@@ -63,6 +65,8 @@ pub(crate) struct Info {
     pub attempts: u32,
     /// Who the client is.
     pub vetted: Option<Vetted>,
+    /// When it is logged although it goes on (`access_log_flush_interval`).
+    pub next_log: Option<Instant>,
     /// The answer was made here, not by an upstream.
     pub local_reply: bool,
     /// Its status before it was made to fit gRPC or was mapped: what the cluster is charged with.

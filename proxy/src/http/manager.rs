@@ -19,7 +19,8 @@ pub(crate) struct Manager {
     pub options: ParseOptions,
     /// Parser limits of requests.
     pub limits: HeadLimits,
-    /// How response header names are written.
+    /// How header names of requests are kept, and of responses written that come without a way of
+    /// their own.
     pub key_format: HeaderKeyFormat,
 }
 
@@ -30,8 +31,11 @@ pub(crate) struct Codec {
     pub options: ParseOptions,
     /// Parser limits of responses.
     pub limits: HeadLimits,
-    /// How request header names are written.
+    /// How header names of responses are kept, and of requests written that come without a way of
+    /// their own.
     pub key_format: HeaderKeyFormat,
+    /// The reason of a response is kept.
+    pub keeps_reason: bool,
 }
 
 impl Codec {
@@ -48,7 +52,8 @@ impl Codec {
             head_bytes_max: http.max_headers_bytes as usize,
             headers_count_max: http.max_headers_count as usize,
         };
-        Self { options, limits, key_format }
+        let keeps_reason = matches!(http.header_case, HeaderCase::Preserve { reason: true, .. });
+        Self { options, limits, key_format, keeps_reason }
     }
 }
 
@@ -87,6 +92,17 @@ pub(crate) fn key_format(case: HeaderCase) -> HeaderKeyFormat {
     match case {
         HeaderCase::Lower => HeaderKeyFormat::LowerCase,
         HeaderCase::Proper => HeaderKeyFormat::ProperCase,
-        HeaderCase::Preserve => HeaderKeyFormat::PreserveCase,
+        HeaderCase::Preserve { proper_added: false, .. } => HeaderKeyFormat::PreserveCase,
+        HeaderCase::Preserve { proper_added: true, .. } => HeaderKeyFormat::PreserveCaseProper,
+    }
+}
+
+/// How names of a message are written. A codec that keeps the spelling does so for what it has
+/// read: `kept` is its way, and goes before that of the codec that writes.
+pub(crate) fn written(kept: Option<HeaderKeyFormat>, writer: HeaderKeyFormat) -> HeaderKeyFormat {
+    match kept.filter(|kept| kept.keeps_case()) {
+        Some(kept) => kept,
+        None if writer.keeps_case() => HeaderKeyFormat::LowerCase,
+        None => writer,
     }
 }

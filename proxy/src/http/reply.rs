@@ -90,6 +90,8 @@ pub(crate) fn send_with_body(
     if work.filters.response_under_way() {
         chain::replace_response(work);
     }
+    work.response_names = None;
+    work.response_reason = false;
     let head = &mut work.response;
     head.clear();
     head.status = reply.status;

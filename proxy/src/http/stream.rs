@@ -18,7 +18,7 @@ use super::vet::{self, Ends};
 use super::{account, mutate, upgrade};
 use crate::filters::{chain, router};
 use crate::http2::{StreamEnd, StreamHandle};
-use crate::observe::format::ResponseFlag;
+use crate::observe::format::{AccessLogType, ResponseFlag};
 use crate::plan::http::HttpManager;
 use crate::plan::route::{
     Action, ClusterChoice, Lookup, Route, RouteRequest, RouteTable, VirtualHost,
@@ -148,6 +148,7 @@ impl From<LocalReply> for Stop {
 fn begin(conn: &mut Conn, work: &mut Work, parsed: &ParsedHead) {
     work.begin();
     work.has_body = parsed.body != BodyKind::None;
+    work.request_names = Some(conn.manager.key_format);
     conn.served = conn.served.saturating_add(1);
     work.info.request_head_bytes = parsed.head_len as u64;
     let manager = Rc::clone(&conn.manager);
@@ -187,6 +188,10 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     let upgrade = upgrade::is_asked(&work.request, upgrade);
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
     find_route(conn, work, &manager);
+    if plan.log_new_requests {
+        account::log(conn, work, AccessLogType::DownstreamStart);
+    }
+    work.info.next_log = conn::deadline(ringway_runtime::now(), plan.log_interval);
     if upgrade {
         match work.route.and_then(|id| plan.routes.route(id)) {
             Some((_, route)) => upgrade::decide(conn, work, plan, route)?,
@@ -241,10 +246,11 @@ pub(crate) fn find_route(conn: &Conn, work: &mut Work, manager: &Manager) {
     work.route = Some(id);
     let Some((_, route)) = routes.route(id) else { return };
     work.info.route_name = Some(Arc::clone(&route.name));
-    if let Action::Forward(forward) = &route.action
-        && let ClusterChoice::Weighted(weighted) = &forward.cluster
-    {
-        work.weighted = Some(router::weighted_pick(&work.request, weighted, work.random));
+    if let Action::Forward(forward) = &route.action {
+        if let ClusterChoice::Weighted(weighted) = &forward.cluster {
+            work.weighted = Some(router::weighted_pick(&work.request, weighted, work.random));
+        }
+        work.info.route_cluster = router::cluster_of(conn, work, forward);
     }
 }
 
@@ -285,7 +291,8 @@ fn acknowledge_expect(conn: &Conn, work: &mut Work, plan: &HttpManager) {
 
 /// An edge proxy takes no `https://` target on a plain connection: somebody would believe it safe.
 fn check_scheme(conn: &Conn, work: &mut Work, plan: &HttpManager) -> Result<(), Stop> {
-    if work.request.scheme != Some(Scheme::Https) || !plan.forwarding.use_remote_address {
+    let edge = plan.forwarding.use_remote_address && !conn.down.is_http2();
+    if work.request.scheme != Some(Scheme::Https) || !edge {
         return Ok(());
     }
     work.close = true;

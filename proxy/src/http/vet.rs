@@ -11,7 +11,7 @@ use ringway_wire::{KnownName as K, Name, RequestHead};
 
 use super::uuid::Uuid;
 use super::xfcc;
-use crate::plan::http::{Forwarding, HttpManager, InternalAddresses, IpDetection};
+use crate::plan::http::{Forwarding, HttpManager, InternalAddresses, IpDetection, Scheme};
 use crate::transport::tls::TlsInfo;
 
 /// The two ends of the downstream connection, as far as vetting needs them.
@@ -87,6 +87,9 @@ pub(crate) fn vet(
         append_forwarded_for(head, rules, ends.peer, local);
     }
     tell_origin(head, manager, ends);
+    if let Some(scheme) = manager.scheme_overwrite {
+        head.headers.set(K::XForwardedProto, scheme_text(scheme == Scheme::Https));
+    }
     settle_scheme(head, manager, ends.tls.is_some());
     let internal = client.may_be_internal && is_internal_client(client.address, &rules.internal);
     let edge = !internal && rules.use_remote_address;

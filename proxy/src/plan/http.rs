@@ -33,12 +33,17 @@ pub struct HttpManager {
     pub http1: Http1Options,
     /// `access_log`.
     pub access_logs: Vec<Arc<AccessLog>>,
-    /// `access_log_options.access_log_flush_interval` and the like are refused until streams log
-    /// more than once.
+    /// `access_log_options.flush_access_log_on_new_request`: a line when a stream begins, too.
+    pub log_new_requests: bool,
+    /// `access_log_options.access_log_flush_interval`: a line that often while it lasts.
+    pub log_interval: Duration,
     /// `server_name`, default `envoy`.
     pub server_name: Arc<str>,
     /// `server_header_transformation`.
     pub server_header: ServerHeader,
+    /// `scheme_header_transformation.match_upstream`: `:scheme` tells what the upstream's
+    /// connection is.
+    pub scheme_matches_upstream: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_overwrite: Option<Scheme>,
     /// `via`.
@@ -140,8 +145,14 @@ pub enum HeaderCase {
     Lower,
     /// `proper_case_words`.
     Proper,
-    /// `envoy.http.stateful_header_formatters.preserve_case`.
-    Preserve,
+    /// `envoy.http.stateful_header_formatters.preserve_case`: as they were received. It counts
+    /// where a message comes in, and goes with the message to where it is written.
+    Preserve {
+        /// `forward_reason_phrase`: the reason of a response is kept as well.
+        reason: bool,
+        /// `formatter_type_on_envoy_headers: PROPER_CASE`: names the proxy adds.
+        proper_added: bool,
+    },
 }
 
 /// `headers_with_underscores_action`.

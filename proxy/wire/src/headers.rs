@@ -404,14 +404,19 @@ impl HeaderMap {
         }
     }
 
-    /// All lines with the name as received where that is known: `(lower, original, value)`.
+    /// All lines with the name as received where that is known: `(lower, original, value)`. Lines
+    /// of one name share the spelling of the first that was received, as in Envoy.
     pub(crate) fn iter_cased(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, &[u8])> {
         self.entries.iter().map(|e| {
-            let shift = self.cased_shift as usize;
-            let name = e.name();
-            let original =
-                (e.flags & CASED != 0).then(|| self.bytes(name.start + shift..name.end + shift));
-            (self.bytes(name), original, self.bytes(e.value()))
+            let lower = self.bytes(e.name());
+            let alike =
+                |other: &&Entry| other.flags & CASED != 0 && self.bytes(other.name()) == lower;
+            let original = self.entries.iter().find(alike).map(|first| {
+                let shift = self.cased_shift as usize;
+                let name = first.name();
+                self.bytes(name.start + shift..name.end + shift)
+            });
+            (lower, original, self.bytes(e.value()))
         })
     }
 

@@ -194,6 +194,10 @@ proptest! {
     /// Spelling kept on parsing is written back byte for byte.
     #[test]
     fn preserved_spelling_is_the_identity(names in vec("X-[A-Za-z]{1,12}", 0..10)) {
+        // Lines of one name share a spelling.
+        let mut names: Vec<String> = names;
+        names.sort_by_key(|name| name.to_ascii_lowercase());
+        names.dedup_by_key(|name| name.to_ascii_lowercase());
         let mut text = String::from("GET / HTTP/1.1\r\nHoSt: h\r\n");
         for name in &names {
             text.push_str(&format!("{name}: v\r\n"));

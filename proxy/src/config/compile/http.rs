@@ -36,12 +36,12 @@ pub(crate) fn compile(
     let api::HttpConnectionManager {
         codec_type, stat_prefix, http_filters, add_user_agent, common_http_protocol_options,
         http_protocol_options, server_name, server_header_transformation,
-        scheme_header_transformation, max_request_headers_kb, access_log, access_log_options, via,
+        scheme_header_transformation, max_request_headers_kb, access_log, via,
         proxy_100_continue, local_reply_config,
         append_x_forwarded_port, route_specifier,
         ..
     } = config;
-    access_log_options_of(cx, at, access_log_options.as_ref());
+    let (log_new_requests, log_interval) = access_log_options_of(cx, at, config);
     let replies_at = at.field("local_reply_config");
     let local_replies = local_reply::compile(cx, &replies_at, local_reply_config.as_ref());
     let common = common_http_protocol_options.unwrap_or_default();
@@ -69,6 +69,11 @@ pub(crate) fn compile(
         server_name: Arc::from(if server_name.is_empty() { "envoy" } else { server_name }),
         server_header: server_header_of(server_header),
         scheme_overwrite,
+        scheme_matches_upstream: scheme_header_transformation
+            .as_ref()
+            .is_some_and(|scheme| scheme.match_upstream && scheme.transformation.is_none()),
+        log_new_requests,
+        log_interval,
         via: (!via.is_empty()).then(|| Arc::from(via.as_str())),
         add_user_agent: add_user_agent.unwrap_or_default(),
         forwarding: forwarding::compile(cx, at, config),
@@ -95,16 +100,17 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         // Refused.
         record_route_resolution_stats, tracing, http1_safe_max_connection_duration,
         http3_protocol_options, stream_flush_timeout, drain_timeout_jitter,
-        access_log_flush_interval, flush_access_log_on_new_request,
         forward_client_cert_matcher,
         path_normalization_options, proxy_status_config, typed_header_validation_config,
         forward_proto_config,
+        // Read by `access_log_options_of`.
+        access_log_options: _, access_log_flush_interval: _, flush_access_log_on_new_request: _,
         // Read by `compile`.
         stream_error_on_invalid_http_message: _,
         codec_type: _, stat_prefix: _, http_filters: _, add_user_agent: _,
         common_http_protocol_options: _, http_protocol_options: _, http2_protocol_options: _,
         server_name: _, server_header_transformation: _, scheme_header_transformation: _,
-        max_request_headers_kb: _, access_log: _, access_log_options: _, via: _,
+        max_request_headers_kb: _, access_log: _, via: _,
         proxy_100_continue: _, local_reply_config: _,
         append_x_forwarded_port: _, route_specifier: _, upgrade_configs: _,
         // Read by `timeouts`.
@@ -129,8 +135,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
     } = config;
     refuse!(cx, at, record_route_resolution_stats);
     refuse!(cx, at, tracing, http1_safe_max_connection_duration, stream_flush_timeout);
-    refuse!(cx, at, drain_timeout_jitter, access_log_flush_interval);
-    refuse!(cx, at, flush_access_log_on_new_request);
+    refuse!(cx, at, drain_timeout_jitter);
     refuse!(cx, at, forward_client_cert_matcher);
     refuse!(cx, at, path_normalization_options, proxy_status_config, forward_proto_config);
     refuse!(cx, at, typed_header_validation_config, http3_protocol_options);
@@ -172,17 +177,36 @@ fn http2_of(
 fn access_log_options_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    options: Option<&api::http_connection_manager::HcmAccessLogOptions>,
-) {
-    let Some(options) = options else { return };
+    config: &api::HttpConnectionManager,
+) -> (bool, Duration) {
+    let Some(options) = &config.access_log_options else {
+        let at = at.field("access_log_flush_interval");
+        let interval = duration(cx, &at, config.access_log_flush_interval, Duration::ZERO);
+        return (config.flush_access_log_on_new_request, interval);
+    };
+    for (set, name) in [
+        (config.flush_access_log_on_new_request, "flush_access_log_on_new_request"),
+        (config.access_log_flush_interval.is_some(), "access_log_flush_interval"),
+    ] {
+        if set {
+            let message = format!("Only one of {name} or access_log_options can be specified.");
+            cx.invalid_allowed(&at.field(name), message, "access_log_options alone");
+        }
+    }
     let api::http_connection_manager::HcmAccessLogOptions {
         access_log_flush_interval,
         flush_access_log_on_new_request,
         flush_log_on_tunnel_successfully_established,
     } = options;
     let at = at.field("access_log_options");
-    refuse!(cx, &at, access_log_flush_interval, flush_access_log_on_new_request);
     refuse!(cx, &at, flush_log_on_tunnel_successfully_established);
+    let interval = duration(
+        cx,
+        &at.field("access_log_flush_interval"),
+        *access_log_flush_interval,
+        Duration::ZERO,
+    );
+    (*flush_access_log_on_new_request, interval)
 }
 
 fn routes(
@@ -227,7 +251,8 @@ fn scheme(
     use core::scheme_header_transformation::Transformation;
     let core::SchemeHeaderTransformation { match_upstream, transformation } = value?;
     let at = at.field("scheme_header_transformation");
-    refuse!(cx, &at, match_upstream);
+    // Read by the caller.
+    let _ = match_upstream;
     match transformation {
         Some(Transformation::SchemeToOverwrite(scheme)) if scheme == "https" => Some(Scheme::Https),
         Some(Transformation::SchemeToOverwrite(scheme)) if scheme == "http" => Some(Scheme::Http),

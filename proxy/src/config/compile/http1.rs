@@ -144,8 +144,12 @@ fn header_case(
                 forward_reason_phrase,
                 formatter_type_on_envoy_headers,
             } = config;
-            refuse!(cx, &at, forward_reason_phrase, formatter_type_on_envoy_headers);
-            HeaderCase::Preserve
+            use preserve_case::v3::preserve_case_formatter_config::FormatterTypeOnEnvoyHeaders;
+            let proper = FormatterTypeOnEnvoyHeaders::ProperCase as i32;
+            HeaderCase::Preserve {
+                reason: forward_reason_phrase,
+                proper_added: formatter_type_on_envoy_headers == proper,
+            }
         }
     }
 }

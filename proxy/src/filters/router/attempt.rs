@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -232,19 +232,19 @@ fn expired(
             shard.inc(stats.upstream_rq_timeout());
             exchange.cluster.report(host, Outcome::Timeout);
         }
-        Expired::Idle | Expired::Request | Expired::Stream => {}
+        Expired::Idle | Expired::Request | Expired::Stream | Expired::Log => {}
     }
     Ended::Stop(timed_out(work, exchange, limit).into())
 }
 
 /// Limits of the manager are counted there.
-fn count_expired(conn: &Conn, limit: Expired) {
+pub(crate) fn count_expired(conn: &Conn, limit: Expired) {
     let hcm = &conn.manager.plan.stats.hcm;
     match limit {
         Expired::Idle => conn.shard.stats.inc(hcm.downstream_rq_idle_timeout()),
         Expired::Request => conn.shard.stats.inc(hcm.downstream_rq_timeout()),
         Expired::Stream => conn.shard.stats.inc(hcm.downstream_rq_max_duration_reached()),
-        Expired::Global | Expired::PerTry | Expired::PerTryIdle => {}
+        Expired::Global | Expired::PerTry | Expired::PerTryIdle | Expired::Log => {}
     }
 }
 
@@ -382,19 +382,22 @@ async fn wait<T>(
         if let Some(stop) = read_ahead(conn, work, exchange, clock, retry, cx) {
             return Poll::Ready(Waited::Stop(stop));
         }
-        let next = exchange.timeouts.next(work, clock);
-        let Some((at, limit)) = next else { return Poll::Pending };
-        if armed != next {
-            conn.timer.reset(at);
-            armed = next;
+        loop {
+            let next = exchange.timeouts.next(work, clock);
+            let Some((at, limit)) = next else { return Poll::Pending };
+            if armed != next {
+                conn.timer.reset(at);
+                armed = next;
+            }
+            ready!(Pin::new(&mut conn.timer).poll(cx));
+            if limit != Expired::Log {
+                return Poll::Ready(Waited::Expired(limit));
+            }
+            armed = None;
+            crate::http::account::log_again(conn, work);
         }
-        poll_timer(conn, cx).map(|()| Waited::Expired(limit))
     })
     .await
-}
-
-fn poll_timer(conn: &mut Conn, cx: &mut Context<'_>) -> Poll<()> {
-    Pin::new(&mut conn.timer).poll(cx)
 }
 
 /// Pauses before another attempt; `Some` where the request ends meanwhile.

@@ -68,7 +68,8 @@ pub(crate) fn no_host() -> LocalReply {
 pub(crate) fn expired(limit: Expired, complete: bool) -> LocalReply {
     let text = "upstream request timeout";
     match limit {
-        Expired::Global => LocalReply::new(504, text, "response_timeout")
+        // The log's interval ends nothing; were it to, it would be a timeout of ours.
+        Expired::Global | Expired::Log => LocalReply::new(504, text, "response_timeout")
             .flag(ResponseFlag::UpstreamRequestTimeout),
         Expired::PerTry => LocalReply::new(504, text, "upstream_per_try_timeout")
             .flag(ResponseFlag::UpstreamRequestTimeout),

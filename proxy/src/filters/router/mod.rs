@@ -42,6 +42,8 @@ pub(crate) struct Exchange<'p> {
     /// How its upstream speaks HTTP/1.
     pub codec: Codec,
     pub stats: Rc<ShardStats>,
+    /// `:scheme` tells what the upstream's connection is.
+    pub scheme_matches_upstream: bool,
     /// Bytes of the request body that may be kept for another attempt.
     pub replay_limit: u64,
 }
@@ -65,6 +67,7 @@ pub(crate) async fn forward(
     let exchange = Exchange {
         codec: Codec::upstream(&cluster.plan().http),
         stats: Rc::clone(&conn.shard.stats),
+        scheme_matches_upstream: conn.manager.plan.scheme_matches_upstream,
         cluster,
         matched: *matched,
         forward,
@@ -89,7 +92,7 @@ fn prepare(conn: &Conn, work: &mut Work, matched: &Matched<'_>, forward: &Forwar
 }
 
 fn choose(conn: &Conn, work: &Work, forward: &Forward) -> Result<Rc<ShardCluster>, Stop> {
-    cluster_of(conn, work, forward).ok_or_else(|| {
+    work.info.route_cluster.clone().ok_or_else(|| {
         conn.shard.stats.inc(conn.manager.plan.stats.router.no_cluster());
         let status = forward.cluster_not_found_status;
         LocalReply::new(status, "", "cluster_not_found").flag(ResponseFlag::NoClusterFound).into()

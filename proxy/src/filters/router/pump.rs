@@ -7,13 +7,13 @@
 //! other; reading goes on when half of it has drained.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ringway_runtime::{Chunk, Instant};
 use ringway_wire::chars::Decimal;
 use ringway_wire::http1::{H1Error, request_framing, strip_response_hop_by_hop};
-use ringway_wire::{KnownName as K, Method};
+use ringway_wire::{KnownName as K, Method, Scheme};
 
 use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
@@ -28,6 +28,7 @@ use crate::http::respond;
 use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
 use crate::plan::route::HostRewrite;
+use crate::plan::transport::Upstream;
 use crate::upstream::{Leased, Outcome, ShardHost};
 
 /// How an attempt ended.
@@ -135,17 +136,20 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let next = self.exchange.timeouts.next(self.work, self.clock);
-        let Some((at, limit)) = next else { return Poll::Pending };
-        if self.armed != next {
-            self.conn.timer.reset(at);
-            self.armed = next;
+        loop {
+            let next = self.exchange.timeouts.next(self.work, self.clock);
+            let Some((at, limit)) = next else { return Poll::Pending };
+            if self.armed != next {
+                self.conn.timer.reset(at);
+                self.armed = next;
+            }
+            ready!(Pin::new(&mut self.conn.timer).poll(cx));
+            self.armed = None;
+            if limit != Expired::Log {
+                return Poll::Ready(End::Expired(limit));
+            }
+            crate::http::account::log_again(self.conn, self.work);
         }
-        if Pin::new(&mut self.conn.timer).poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.armed = None;
-        Poll::Ready(End::Expired(limit))
     }
 
     /// What an earlier attempt already read of the body is sent again.
@@ -304,6 +308,10 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     fn take(&mut self, event: Event) -> Option<End> {
+        if let (Event::Interim | Event::Head { .. }, Up::Http1(_)) = (&event, &self.up) {
+            self.work.response_names = Some(self.exchange.codec.key_format);
+            self.work.response_reason = self.exchange.codec.keeps_reason;
+        }
         match event {
             Event::Interim => {
                 if self.conn.manager.plan.proxy_100_continue {
@@ -438,6 +446,10 @@ fn start_request<'a>(
         let append = exchange.forward.append_x_forwarded_host && work.info.attempts <= 1;
         set_authority(&mut work.request, name.as_bytes(), append);
     }
+    if exchange.scheme_matches_upstream {
+        let secure = matches!(exchange.cluster.plan().transport, Upstream::Tls(_));
+        work.request.scheme = Some(if secure { Scheme::Https } else { Scheme::Http });
+    }
     if exchange.matched.host.attempt_count_in_request {
         let count = Decimal::new(u64::from(work.info.attempts));
         work.request.headers.set(K::XEnvoyAttemptCount, count.as_bytes());
@@ -454,7 +466,8 @@ fn start_request<'a>(
             work.info.upstream_tls = acquired.stream().tls().cloned();
             let upgrade = work.tunnel != Tunnel::No;
             let framing = request_framing(&work.request, !work.has_body, upgrade);
-            let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing);
+            let kept = work.request_names;
+            let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing, kept);
             work.info.upstream_wire.0 += bytes;
             Up::Http1(up)
         }

@@ -44,6 +44,8 @@ pub(crate) enum Expired {
     Request,
     /// [`Timeouts::stream`]
     Stream,
+    /// `access_log_flush_interval`: nothing ends, a line is written.
+    Log,
 }
 
 impl Timeouts {
@@ -129,6 +131,7 @@ impl Timeouts {
             clock.per_try_idle().map(|at| (at, Expired::PerTryIdle)),
             deadline(clock.active, self.idle).map(|at| (at, Expired::Idle)),
             deadline(info.start, self.stream).map(|at| (at, Expired::Stream)),
+            info.next_log.map(|at| (at, Expired::Log)),
         ];
         limits.into_iter().flatten().min_by_key(|(at, _)| *at)
     }

@@ -8,6 +8,7 @@ use ringway_wire::{KnownName as K, Method, Version};
 
 use super::BodyForm;
 use crate::http::conn::{Conn, Work};
+use crate::http::manager::written;
 use crate::http::upgrade::Tunnel;
 use crate::transport::Stream;
 
@@ -103,7 +104,8 @@ pub(super) fn end(conn: &Conn, work: &mut Work, stream: &Stream) {
         stream.write(Chunk::from_static(LAST_CHUNK));
     } else {
         let mut out = Out(BufMut::with_capacity(256));
-        encode_trailers(&work.response_trailers, conn.manager.key_format, &mut out);
+        let format = written(work.response_names, conn.manager.key_format);
+        encode_trailers(&work.response_trailers, format, &mut out);
         stream.write(out.0.freeze());
     }
     work.info.sent_downstream(ringway_runtime::now());
@@ -112,7 +114,7 @@ pub(super) fn end(conn: &Conn, work: &mut Work, stream: &Stream) {
 /// An interim head.
 pub(super) fn interim(conn: &Conn, work: &Work, stream: &Stream) {
     let mut out = Out(BufMut::with_capacity(256));
-    let format = conn.manager.key_format;
+    let format = written(work.response_names, conn.manager.key_format);
     encode_response_head(&work.response, Version::Http11, Framing::AsIs, format, false, &mut out);
     stream.write(out.0.freeze());
 }
@@ -137,10 +139,11 @@ fn encode(conn: &Conn, work: &mut Work, end_stream: bool) -> Out {
         work.form == BodyForm::Plain && !work.response.headers.contains(K::ContentLength);
     decide_close(conn, work, until_close);
     let mut out = Out(BufMut::with_capacity(512));
-    let format = conn.manager.key_format;
+    let format = written(work.response_names, conn.manager.key_format);
     // Where HTTP/1.0 is not accepted, its refusal is written as HTTP/1.1.
-    let written = if conn.manager.options.accept_http_10 { version } else { Version::Http11 };
-    encode_response_head(&work.response, written, framing, format, false, &mut out);
+    let version = if conn.manager.options.accept_http_10 { version } else { Version::Http11 };
+    let reason = work.response_reason;
+    encode_response_head(&work.response, version, framing, format, reason, &mut out);
     work.info.response_head_bytes = out.0.len() as u64;
     out
 }

@@ -123,7 +123,7 @@ pub fn encode_request_head(
     match format {
         HeaderKeyFormat::LowerCase => sink.put(b" HTTP/1.1\r\nhost: "),
         HeaderKeyFormat::ProperCase => sink.put(b" HTTP/1.1\r\nHost: "),
-        HeaderKeyFormat::PreserveCase => {
+        HeaderKeyFormat::PreserveCase | HeaderKeyFormat::PreserveCaseProper => {
             sink.put(b" HTTP/1.1\r\n");
             sink.put(&head.host_name.0);
             sink.put(b": ");
@@ -214,16 +214,22 @@ fn finish(headers: &HeaderMap, framing: Framing, format: HeaderKeyFormat, sink: 
                 line_rest(value, sink);
             }
         }
-        HeaderKeyFormat::PreserveCase => {
+        HeaderKeyFormat::PreserveCase | HeaderKeyFormat::PreserveCaseProper => {
             for (name, original, value) in headers.iter_cased() {
-                sink.put(original.unwrap_or(name));
+                match original {
+                    Some(original) => sink.put(original),
+                    None if format == HeaderKeyFormat::PreserveCase => sink.put(name),
+                    None => proper_case(name, sink),
+                }
                 line_rest(value, sink);
             }
         }
     }
     if let Some((name, value)) = framing.line() {
         match format {
-            HeaderKeyFormat::ProperCase => proper_case(name.as_bytes(), sink),
+            HeaderKeyFormat::ProperCase | HeaderKeyFormat::PreserveCaseProper => {
+                proper_case(name.as_bytes(), sink);
+            }
             _ => sink.put(name.as_bytes()),
         }
         line_rest(value, sink);

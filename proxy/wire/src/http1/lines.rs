@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::error::{H1Error, H1Rule};
 use super::fields::{is_joined, may_be_trailer};
-use super::options::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
+use super::options::{HeadLimits, ParseOptions, UnderscoreAction};
 use crate::chars::{TOKEN_LOWER, is_field_value, list_members, parse_u64};
 use crate::headers::{Entry, HeaderMap};
 use crate::message::HostName;
@@ -210,7 +210,7 @@ pub(super) fn parse_lines(
 ) -> Result<Facts, H1Error> {
     let head = input.get(lines.start..lines.head_len).unwrap_or_default();
     map.load(head);
-    let preserve = options.header_key_format == HeaderKeyFormat::PreserveCase;
+    let preserve = options.header_key_format.keeps_case();
     if preserve {
         map.keep_case(head);
     }

@@ -36,6 +36,15 @@ pub enum HeaderKeyFormat {
     ProperCase,
     /// As received; names added by the proxy in lower case (`preserve_case`).
     PreserveCase,
+    /// As received; names added by the proxy in proper case (`formatter_type_on_envoy_headers`).
+    PreserveCaseProper,
+}
+
+impl HeaderKeyFormat {
+    /// Whether a parser has to keep the spelling of names.
+    pub const fn keeps_case(self) -> bool {
+        matches!(self, Self::PreserveCase | Self::PreserveCaseProper)
+    }
 }
 
 /// What happens to names with an underscore (`headers_with_underscores_action`).

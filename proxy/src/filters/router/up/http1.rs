@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 
 use ringway_runtime::{BufMut, Chunk};
 use ringway_wire::http1::{
-    BodyDecoder, BodyKind, ChunkHeader, Framing, LAST_CHUNK, encode_request_head, encode_trailers,
-    parse_response,
+    BodyDecoder, BodyKind, ChunkHeader, Framing, HeaderKeyFormat, LAST_CHUNK, encode_request_head,
+    encode_trailers, parse_response,
 };
 use ringway_wire::{HeaderMap, RequestHead};
 
 use super::{Event, Failure, Response};
 use crate::filters::router::retry::Reset;
 use crate::http::down::join;
-use crate::http::manager::Codec;
+use crate::http::manager::{Codec, written};
 use crate::http::respond::Out;
 use crate::upstream::PooledConn;
 
@@ -28,6 +28,8 @@ enum Phase {
 pub(in crate::filters::router) struct Http1<'a> {
     conn: PooledConn,
     codec: &'a Codec,
+    /// How names of the request are written.
+    names: HeaderKeyFormat,
     inbox: Chunk,
     phase: Phase,
     /// Any byte came from the upstream.
@@ -51,15 +53,18 @@ impl<'a> Http1<'a> {
         codec: &'a Codec,
         head: &RequestHead,
         framing: Framing,
+        kept: Option<HeaderKeyFormat>,
     ) -> (Self, u64) {
         let mut out = Out(BufMut::with_capacity(1024));
-        encode_request_head(head, framing, codec.key_format, &mut out);
+        let names = written(kept, codec.key_format);
+        encode_request_head(head, framing, names, &mut out);
         let bytes = out.0.len() as u64;
         conn.count_tx(bytes);
         conn.stream().write(out.0.freeze());
         let up = Self {
             conn,
             codec,
+            names,
             inbox: Chunk::default(),
             phase: Phase::Head,
             heard: false,
@@ -98,7 +103,7 @@ impl<'a> Http1<'a> {
             stream.write(Chunk::from_static(LAST_CHUNK));
         } else {
             let mut out = Out(BufMut::with_capacity(256));
-            encode_trailers(trailers, self.codec.key_format, &mut out);
+            encode_trailers(trailers, self.names, &mut out);
             stream.write(out.0.freeze());
         }
     }
