@@ -21,7 +21,12 @@ pub(super) struct Guard {
     resets: Bucket,
     ended: u64,
     premature: u64,
+    /// Streams refused.
+    refused: u32,
 }
+
+/// Streams that a client may open beyond the limit before it has acknowledged our settings.
+const REFUSED_MAX: u32 = 1000;
 
 impl Guard {
     pub(super) fn new(options: &Http2Options, now: Instant) -> Self {
@@ -34,6 +39,7 @@ impl Guard {
             resets: Bucket { tokens: options.reset_rate.burst, filled: now },
             ended: 0,
             premature: 0,
+            refused: 0,
         }
     }
 
@@ -69,6 +75,12 @@ impl Guard {
         let per_data = u64::from(options.max_window_updates_per_data_frame);
         let allowed = self.streams + per_data.saturating_mul(self.data_sent);
         self.window_updates <= 5 + 2 * allowed
+    }
+
+    /// A stream is refused; false once there were too many for a client that does not know better.
+    pub(super) fn may_be_refused(&mut self) -> bool {
+        self.refused = self.refused.saturating_add(1);
+        self.refused <= REFUSED_MAX
     }
 
     /// RST_STREAM came.

@@ -147,8 +147,7 @@ impl Up<'_> {
     pub(super) fn may_be_stale(&self) -> bool {
         match self {
             Self::Http1(up) => up.reused(),
-            // Only what was not sent at all is sent again unasked.
-            Self::Http2(_) => true,
+            Self::Http2(up) => up.unsent(),
             Self::Tcp(_) => false,
         }
     }

@@ -93,8 +93,8 @@ impl State {
         setup.env.stats.inc(setup.env.codec.stream_refused_errors());
         self.recent.push(id, How::ResetHere);
         self.write_reset(setup, id, ErrorCode::REFUSED_STREAM, true);
-        // One that knows the limit makes work on purpose.
-        let early = self.acknowledged;
+        // One that knows the limit makes work on purpose, and so does one that never wants to know.
+        let early = !self.guard.may_be_refused() || self.acknowledged;
         if !self.guard.stream_ended(&setup.options, early, std::time::Duration::ZERO) {
             let reason = "too many streams beyond MAX_CONCURRENT_STREAMS";
             let code = ErrorCode::ENHANCE_YOUR_CALM;

@@ -67,6 +67,11 @@ impl Http2 {
         }
     }
 
+    /// Its connection was going away and took nothing: only then is it sent again unasked.
+    pub(super) fn unsent(&self) -> bool {
+        self.stream.stream().id() == 0
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.stream.stream().queued()
     }
@@ -142,7 +147,7 @@ impl Http2 {
             StreamEnd::Here => Reset::Local,
         };
         // GOAWAY says what was not processed before anything was sent.
-        let untouched = end == StreamEnd::Refused && self.stream.stream().id() == 0;
+        let untouched = end == StreamEnd::Refused && self.unsent();
         Event::Failed(Failure { reset, untouched })
     }
 
