@@ -258,6 +258,7 @@ impl Session {
         let mut state = self.state.borrow_mut();
         if !matches!(state.phase, Phase::Done(_)) {
             state.finish(&self.setup, Ended::Closed);
+            state.wake_driver();
         }
         drop(state);
         self.transport.take();

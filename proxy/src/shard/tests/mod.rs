@@ -4,6 +4,7 @@
 //! makes more of them.
 
 mod client;
+mod http2;
 mod listeners;
 mod server;
 mod tcp;
@@ -131,6 +132,11 @@ fn simulate(seed: u64, faults: Faults) -> Outcome {
 }
 
 fn simulate_with(bootstrap: &str, seed: u64, faults: Faults) -> Outcome {
+    simulate_mix(bootstrap, (false, false), seed, faults)
+}
+
+/// `http2`: whether clients, and whether upstreams speak it.
+fn simulate_mix(bootstrap: &str, http2: (bool, bool), seed: u64, faults: Faults) -> Outcome {
     let net = Network::new(seed, faults);
     let start = net.now();
     let (mut proxy, mut upstream, mut clients) = (runtime(&net), runtime(&net), runtime(&net));
@@ -139,7 +145,12 @@ fn simulate_with(bootstrap: &str, seed: u64, faults: Faults) -> Outcome {
     registry.publish();
     let shard = proxy.enter(|| shard(plan, &mut registry));
     let serving: Vec<_> = upstream
-        .enter(|| UPSTREAMS.map(|port| spawn(server::serve(address(port), seed ^ u64::from(port)))))
+        .enter(|| {
+            UPSTREAMS.map(|port| {
+                let (at, seed) = (address(port), seed ^ u64::from(port));
+                if http2.1 { spawn(http2::serve(at, seed)) } else { spawn(server::serve(at, seed)) }
+            })
+        })
         .into();
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let open = Rc::new(Cell::new(6));
@@ -148,7 +159,9 @@ fn simulate_with(bootstrap: &str, seed: u64, faults: Faults) -> Outcome {
         clients.enter(|| {
             spawn(async move {
                 sleep(Duration::from_millis(1 + number)).await;
-                let got = client::run(address(PROXY), seed.wrapping_mul(31) + number).await;
+                let (to, seed) = (address(PROXY), seed.wrapping_mul(31) + number);
+                let got =
+                    if http2.0 { http2::run(to, seed).await } else { client::run(to, seed).await };
                 outcome.borrow_mut().statuses.extend(got);
                 open.set(open.get() - 1);
             })
