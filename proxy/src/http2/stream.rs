@@ -164,8 +164,8 @@ impl StreamState {
     }
 }
 
-/// The streams of a session: places that are used again, and their numbers. What a place holds comes
-/// from the shard's spare ones, so that an idle session has none.
+/// The streams of a session: places that are used again, and their numbers. What a place holds
+/// comes from the shard's spare ones, so that an idle session has none.
 #[derive(Default)]
 pub(super) struct Streams {
     slots: Vec<Option<Box<StreamState>>>,

@@ -48,8 +48,7 @@ pub(crate) fn compile(
     let bind = upstream_bind_config.as_ref().or(common_bind);
     let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
-    let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
-    let stat_name: Arc<str> = Arc::from(stat_name.replace(':', "_"));
+    let stat_name = stat_name_of(name, alt_stat_name);
     let (proxy_protocol, transport) = transport_of(cx, at, cluster, &stat_name);
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
@@ -118,6 +117,12 @@ fn transport_of(
     };
     let at = at.field("transport_socket");
     proxy_protocol::compile(cx, &at, cluster.transport_socket.as_ref(), inner)
+}
+
+/// `alt_stat_name`, or the name, as statistics spell it.
+fn stat_name_of(name: &str, alternative: &str) -> Arc<str> {
+    let name = if alternative.is_empty() { name } else { alternative };
+    Arc::from(name.replace(':', "_"))
 }
 
 /// Names every field: refused here, read elsewhere, or of no effect.

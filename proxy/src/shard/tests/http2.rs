@@ -27,9 +27,11 @@ impl Bench {
         let codec = Http2CodecStats::new(&mut registry, "");
         let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
         let env = Env { stats, codec, heads: Rc::default() };
-        let mut options = Http2Options::default();
-        options.initial_stream_window = 65_535;
-        options.max_concurrent_streams = 5;
+        let options = Http2Options {
+            initial_stream_window: 65_535,
+            max_concurrent_streams: 5,
+            ..Http2Options::default()
+        };
         Rc::new(Self { env, options: Arc::new(options), _registry: registry })
     }
 }

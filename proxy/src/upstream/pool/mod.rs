@@ -53,7 +53,8 @@ pub(super) struct Pool {
     key: PoolKey,
     kind: Kind,
     state: RefCell<State>,
-    /// Streams that the host took on its last HTTP/2 connection: what a new one is expected to take.
+    /// Streams that the host took on its last HTTP/2 connection: what a new one is expected to
+    /// take.
     peer_limit: Cell<u32>,
     /// Connections of an older generation are closed instead of kept.
     generation: Cell<u32>,
