@@ -1,7 +1,7 @@
 //! Transport sockets: what lies between a TCP connection and the codec that reads it.
 //!
-//! A [`Stream`] looks to its user as a connection of the runtime does, whatever is done to the bytes
-//! on their way.
+//! A [`Stream`] looks to its user as a connection of the runtime does, whatever is done to the
+//! bytes on their way.
 
 pub(crate) mod tls;
 

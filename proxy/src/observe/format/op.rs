@@ -266,8 +266,8 @@ impl Field {
     }
 }
 
-/// Operators whose source the proxy does not have: fingerprints of hellos, session ids (sessions are
-/// resumed by tickets), round trips of QUIC.
+/// Operators whose source the proxy does not have: fingerprints of hellos, session ids (sessions
+/// are resumed by tickets), round trips of QUIC.
 pub(super) const ABSENT: &[&str] = &[
     "DOWNSTREAM_TLS_SESSION_ID",
     "ROUNDTRIP_DURATION",

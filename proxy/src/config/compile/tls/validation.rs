@@ -120,17 +120,7 @@ pub(super) fn one(
     let mut sans =
         typed_sans(cx, &at.field("match_typed_subject_alt_names"), match_typed_subject_alt_names);
     sans.extend(untyped_sans(cx, &at.field("match_subject_alt_names"), match_subject_alt_names));
-    let sans_wanted =
-        !match_typed_subject_alt_names.is_empty() || !match_subject_alt_names.is_empty();
-    if trusted_ca.is_none() && sans_wanted {
-        let message = "SAN-based verification of peer certificates without trusted CA is insecure \
-                       and not allowed";
-        cx.invalid(at, message);
-    }
-    if trusted_ca.is_none() && *allow_expired_certificate {
-        let message = "Certificate validity period is always ignored without trusted CA";
-        cx.invalid(&at.field("allow_expired_certificate"), message);
-    }
+    check_trust(cx, at, context);
     let in_data = |s: &Option<ringway_xds::api::envoy::config::core::v3::DataSource>| {
         s.as_ref().is_some_and(|source| source.watched_directory.is_some())
     };
@@ -157,6 +147,24 @@ pub(super) fn one(
         spkis: spkis(cx, &at.field("verify_certificate_spki"), verify_certificate_spki),
         suppress_ca_list: *suppress_client_ca_list,
     })
+}
+
+/// What makes no sense without trusted roots.
+fn check_trust(cx: &mut Cx<'_>, at: &At<'_>, context: &api::CertificateValidationContext) {
+    if context.trusted_ca.is_some() {
+        return;
+    }
+    if !context.match_typed_subject_alt_names.is_empty()
+        || !context.match_subject_alt_names.is_empty()
+    {
+        let message = "SAN-based verification of peer certificates without trusted CA is insecure \
+                       and not allowed";
+        cx.invalid(at, message);
+    }
+    if context.allow_expired_certificate {
+        let message = "Certificate validity period is always ignored without trusted CA";
+        cx.invalid(&at.field("allow_expired_certificate"), message);
+    }
 }
 
 fn typed_sans(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::SubjectAltNameMatcher]) -> Vec<SanMatch> {
