@@ -25,7 +25,7 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     if session.proxy.plan.connect == ConnectMode::OnDownstreamData {
         poll_fn(|cx| early.poll_first(session, cx)).await?;
     }
-    session.record.pool.0 = Some(now());
+    session.record.set_up().pool.0 = Some(now());
     let mut failed = 0;
     let up = loop {
         let (cluster, host) = choose(session)?;
@@ -40,7 +40,7 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
             Ok(up) => break up,
             Err(AcquireError::ConnectFailure { timeout, error }) => {
                 session.record.flags.insert(ResponseFlag::UpstreamConnectionFailure);
-                session.record.failure = (!timeout).then(|| error.into_boxed_str());
+                session.record.set_up().failure = (!timeout).then(|| error.into_boxed_str());
             }
             Err(_) => {}
         }
@@ -102,11 +102,11 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
     let Some(cluster) = cluster else {
         shard.stats.inc(plan.stats.downstream_cx_no_route());
         record.flags.insert(ResponseFlag::NoClusterFound);
-        record.pool = (None, None);
+        record.set_up().pool = (None, None);
         return Err(End::NoUpstream(NoUpstream::NoRoute));
     };
     record.cluster = Some(Rc::clone(&cluster));
-    record.pool.1 = Some(now());
+    record.set_up().pool.1 = Some(now());
     if cluster.tcp_overflows() {
         record.flags.insert(ResponseFlag::UpstreamOverflow);
         return Err(End::NoUpstream(NoUpstream::ResourceLimitExceeded));
@@ -124,9 +124,10 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
         record.flags.insert(ResponseFlag::NoHealthyUpstream);
         return Err(End::NoUpstream(NoUpstream::NoHealthyUpstream));
     };
-    record.pool.1 = None;
     record.attempts += 1;
-    record.tried.push(Tried { host: Rc::clone(&host), connection: None });
+    let set_up = record.set_up();
+    set_up.pool.1 = None;
+    set_up.tried.push(Tried { host: Rc::clone(&host), connection: None });
     Ok((cluster, host))
 }
 
@@ -157,17 +158,19 @@ fn source_hash(client: &SockAddr) -> Option<u64> {
 /// The upstream connection is there.
 fn connected(session: &mut Session, up: &TcpConn) {
     let now = now();
-    let record = &mut session.record;
-    record.upstream_id = session.link.shard.next_connection_id();
-    // A system call, for logs only.
-    if !session.proxy.plan.access_logs.is_empty() {
-        record.upstream_local = up.local_addr();
-    }
-    record.upstream_tls = up.stream().tls().cloned();
-    record.pool.1 = Some(now);
-    record.connect = Some((up.born(), now));
-    if let Some(tried) = record.tried.last_mut() {
-        tried.connection = Some(record.upstream_id);
+    if session.is_logged() {
+        let id = session.link.shard.next_connection_id();
+        let set_up = session.record.set_up();
+        set_up.upstream_id = id;
+        set_up.upstream_local = up.local_addr();
+        set_up.upstream_tls = up.stream().tls().cloned();
+        set_up.pool.1 = Some(now);
+        set_up.connect = Some((up.born(), now));
+        if let Some(tried) = set_up.tried.last_mut() {
+            tried.connection = Some(id);
+        }
+    } else {
+        session.record.set_up = None;
     }
     session.touch();
     if session.proxy.plan.log_when.connected {

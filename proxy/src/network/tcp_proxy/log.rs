@@ -1,6 +1,6 @@
 //! A connection as access logs see it.
 
-use super::session::{CloseType, Record, Session};
+use super::session::{CloseType, Record, Session, SetUp};
 use crate::http::uuid::Uuid;
 use crate::observe::format::{
     AccessLogType, Address, Attempt, ByteMeter, Downstream, LogContext, Timings, Upstream,
@@ -10,17 +10,19 @@ use crate::observe::format::{
 /// its listener.
 pub(super) fn write(session: &Session, kind: AccessLogType) {
     let (record, link) = (&session.record, &session.link);
-    let attempts: Vec<Attempt<'_>> = record.tried.iter().map(attempt).collect();
+    let nothing = SetUp::default();
+    let set_up = record.set_up.as_deref().unwrap_or(&nothing);
+    let attempts: Vec<Attempt<'_>> = set_up.tried.iter().map(attempt).collect();
     let id = Uuid::v4(u128::from(record.id.0) << 64 | u128::from(record.id.1)).text();
     let cx = LogContext {
         start_unix_ns: record.start_unix,
         emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
-        timings: timings(session),
+        timings: timings(session, set_up),
         flags: record.flags,
         bytes_received: record.received,
         bytes_sent: record.sent,
         downstream: downstream(session),
-        upstream: upstream(record, &attempts),
+        upstream: upstream(record, set_up, &attempts),
         filter_chain_name: Some(&*link.chain.plan.name).filter(|name| !name.is_empty()),
         stream_id: std::str::from_utf8(id.as_bytes()).ok(),
         log_type: kind,
@@ -45,16 +47,16 @@ fn attempt(tried: &super::session::Tried) -> Attempt<'_> {
     }
 }
 
-fn timings(session: &Session) -> Timings {
-    let (record, opened) = (&session.record, session.link.opened);
+fn timings(session: &Session, set_up: &SetUp) -> Timings {
+    let opened = session.link.opened;
     let since = |at: ringway_runtime::Instant| (at - opened).as_nanos() as u64;
-    let pool = match record.pool {
+    let pool = match set_up.pool {
         (Some(began), Some(ready)) => Some((ready - began).as_nanos() as u64),
         _ => None,
     };
     Timings {
-        upstream_connect_start: record.connect.map(|(start, _)| since(start)),
-        upstream_connect_end: record.connect.map(|(_, end)| since(end)),
+        upstream_connect_start: set_up.connect.map(|(start, _)| since(start)),
+        upstream_connect_end: set_up.connect.map(|(_, end)| since(end)),
         complete: Some(since(ringway_runtime::now())),
         pool_ready: pool,
         ..Timings::default()
@@ -82,7 +84,11 @@ fn downstream(session: &Session) -> Downstream<'_> {
     }
 }
 
-fn upstream<'a>(record: &'a Record, attempts: &'a [Attempt<'a>]) -> Upstream<'a> {
+fn upstream<'a>(
+    record: &'a Record,
+    set_up: &'a SetUp,
+    attempts: &'a [Attempt<'a>],
+) -> Upstream<'a> {
     let plan = record.cluster.as_ref().map(|cluster| cluster.plan());
     let host = record.host.as_ref().map(|host| host.plan());
     let address = host.map_or(Address::Unset, |host| Address::from(&host.address));
@@ -91,9 +97,9 @@ fn upstream<'a>(record: &'a Record, attempts: &'a [Attempt<'a>]) -> Upstream<'a>
         cluster_raw: plan.map(|plan| &*plan.name),
         host: address,
         host_name: host.map(|host| &*host.info.hostname).filter(|name| !name.is_empty()),
-        remote: if record.connect.is_some() { address } else { Address::Unset },
-        local: record.upstream_local.map_or(Address::Unset, Address::Ip),
-        connection_id: record.upstream_id,
+        remote: if set_up.connect.is_some() { address } else { Address::Unset },
+        local: set_up.upstream_local.map_or(Address::Unset, Address::Ip),
+        connection_id: set_up.upstream_id,
         attempt_count: record.attempts,
         attempts,
         bytes: ByteMeter {
@@ -101,8 +107,8 @@ fn upstream<'a>(record: &'a Record, attempts: &'a [Attempt<'a>]) -> Upstream<'a>
             wire_sent: record.upstream_sent,
             ..ByteMeter::default()
         },
-        tls: record.upstream_tls.as_deref(),
-        transport_failure_reason: record.failure.as_deref(),
+        tls: set_up.upstream_tls.as_deref(),
+        transport_failure_reason: set_up.failure.as_deref(),
         local_close_reason: record.upstream_local_close,
         close_type: Some(record.upstream_close_type.as_str()),
         ..Upstream::default()

@@ -60,6 +60,19 @@ pub(super) struct Record {
     /// The host that was connected to, or failed to be.
     pub(super) host: Option<Rc<ShardHost>>,
     pub(super) attempts: u32,
+    /// Kept after the set-up only where there are logs: a connection may be idle for long.
+    pub(super) set_up: Option<Box<SetUp>>,
+    pub(super) local_close: Option<&'static str>,
+    pub(super) upstream_local_close: Option<&'static str>,
+    pub(super) close_type: CloseType,
+    pub(super) upstream_close_type: CloseType,
+    /// `%STREAM_ID%`.
+    pub(super) id: (u64, u64),
+}
+
+/// How the upstream connection came about.
+#[derive(Default)]
+pub(super) struct SetUp {
     /// Hosts that were chosen, with the number of the connection if there was one.
     pub(super) tried: SmallVec<[Tried; 1]>,
     pub(super) failure: Option<Box<str>>,
@@ -70,12 +83,13 @@ pub(super) struct Record {
     pub(super) pool: (Option<Instant>, Option<Instant>),
     /// When the connection began to be set up and was there.
     pub(super) connect: Option<(Instant, Instant)>,
-    pub(super) local_close: Option<&'static str>,
-    pub(super) upstream_local_close: Option<&'static str>,
-    pub(super) close_type: CloseType,
-    pub(super) upstream_close_type: CloseType,
-    /// `%STREAM_ID%`.
-    pub(super) id: (u64, u64),
+}
+
+impl Record {
+    /// What is known of the set-up so far.
+    pub(super) fn set_up(&mut self) -> &mut SetUp {
+        self.set_up.get_or_insert_default()
+    }
 }
 
 /// A chosen host.
@@ -137,10 +151,15 @@ impl Session {
 
     /// Writes a line to every access log.
     pub(super) fn log(&self, kind: AccessLogType) {
-        let logs = &self.proxy.plan.access_logs;
-        if !logs.is_empty() || !self.link.listener.plan.access_logs.is_empty() {
+        if self.is_logged() {
             log::write(self, kind);
         }
+    }
+
+    /// Somebody will read what is recorded.
+    pub(super) fn is_logged(&self) -> bool {
+        let logs = &self.proxy.plan.access_logs;
+        !logs.is_empty() || !self.link.listener.plan.access_logs.is_empty()
     }
 
     /// Bytes went through.
