@@ -137,6 +137,7 @@ impl State {
             ..Limits::default()
         };
         let mut encoder = Encoder::new();
+        encoder.set_huffman(options.huffman);
         if options.hpack_table_size < HEADER_TABLE_SIZE {
             encoder.set_peer_table_size(options.hpack_table_size, options.hpack_table_size);
         }

@@ -37,6 +37,8 @@ pub struct Http2Options {
     pub custom_settings: Vec<(u16, u32)>,
     /// `connection_keepalive`.
     pub keepalive: Option<Keepalive>,
+    /// `enable_huffman_encoding`, default true.
+    pub huffman: bool,
     /// `max_header_field_size_kb` in bytes, default 64 KiB: name and value of one field.
     pub max_header_field_bytes: u32,
     /// `disallow_obs_text`: bytes above 0x7f in a field value make a message invalid.
@@ -69,6 +71,7 @@ impl Default for Http2Options {
             close_on_invalid_message: false,
             custom_settings: Vec::new(),
             keepalive: None,
+            huffman: true,
             max_header_field_bytes: 64 << 10,
             disallow_obs_text: false,
             reset_rate: ResetRate::default(),

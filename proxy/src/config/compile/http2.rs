@@ -69,9 +69,7 @@ pub(crate) fn upstream(
         // Of metadata, which is refused.
         max_metadata_size: _,
     } = http2;
-    // Always on: it costs the receiver little, and saves what a proxy sends most.
-    let enable_huffman_encoding = enable_huffman_encoding.filter(|on| !*on);
-    refuse!(cx, at, allow_metadata, enable_huffman_encoding);
+    refuse!(cx, at, allow_metadata);
     let named = [
         ("hpack_table_size", 1, *hpack_table_size),
         ("max_concurrent_streams", 3, *max_concurrent_streams),
@@ -103,6 +101,7 @@ pub(crate) fn upstream(
         keepalive: connection_keepalive
             .as_ref()
             .map(|it| keepalive(cx, &at.field("connection_keepalive"), it)),
+        huffman: enable_huffman_encoding.unwrap_or(usual.huffman),
         max_header_field_bytes: max_header_field_size_kb
             .map_or(usual.max_header_field_bytes, |kb| kb.saturating_mul(1024)),
         disallow_obs_text: disallow_obs_text.unwrap_or(usual.disallow_obs_text),

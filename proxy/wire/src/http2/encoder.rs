@@ -31,6 +31,12 @@ impl Encoder {
         Self::default()
     }
 
+    /// Whether strings may be Huffman-coded (`enable_huffman_encoding`); they are, unless this is
+    /// called.
+    pub fn set_huffman(&mut self, on: bool) {
+        self.hpack.set_huffman(on);
+    }
+
     /// The peer's `SETTINGS_HEADER_TABLE_SIZE`: `least` is the smallest and `last` the last value
     /// in one SETTINGS frame ([`SettingsChange`](super::SettingsChange) has both). Call it before
     /// the acknowledgement is sent. No more than 4096 bytes are used.

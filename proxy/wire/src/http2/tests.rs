@@ -153,6 +153,20 @@ fn a_request_comes_back_as_it_was_sent() {
 }
 
 #[test]
+fn without_huffman_code_names_and_values_are_as_they_are() {
+    let mut head = request();
+    head.headers.append("x-plain", b"as it is");
+    for on in [true, false] {
+        let mut encoder = Encoder::new();
+        encoder.set_huffman(on);
+        let mut out = Vec::new();
+        encoder.request_head(1, &head, None, true, 16_384, &mut out);
+        let plain = out.windows(8).any(|bytes| bytes == b"as it is");
+        assert_eq!(plain, !on);
+    }
+}
+
+#[test]
 fn a_response_and_trailers_come_back() {
     let mut encoder = Encoder::new();
     let mut out = Vec::new();

@@ -53,7 +53,7 @@ fn every_option_has_its_place() {
          override_stream_error_on_invalid_http_message: false, \
          custom_settings_parameters: [{identifier: 99, value: 5}, {identifier: 2, value: 0}], \
          connection_keepalive: {interval: 1s, timeout: 2s, connection_idle_interval: 3s}, \
-         max_header_field_size_kb: 65, disallow_obs_text: true, stream_reset_burst: 8, \
+         enable_huffman_encoding: false, max_header_field_size_kb: 65, disallow_obs_text: true, stream_reset_burst: 8, \
          stream_reset_rate: 9}",
     ));
     let options = options.expect("HTTP/2");
@@ -77,6 +77,7 @@ fn every_option_has_its_place() {
         close_on_invalid_message: true,
         custom_settings: vec![(99, 5)],
         keepalive: Some(keepalive),
+        huffman: false,
         max_header_field_bytes: 65 << 10,
         disallow_obs_text: true,
         reset_rate: crate::plan::http2::ResetRate { burst: 8, per_second: 9 },

@@ -27,6 +27,8 @@ pub(in crate::http2) struct Encoder {
     added: u16,
     /// Sizes to be told at the start of the next block: the least since the last, the last.
     updates: Option<(usize, usize)>,
+    /// Strings are written as they are, without Huffman code.
+    plain: bool,
 }
 
 /// Places for lines with the same few bits of hash.
@@ -137,11 +139,22 @@ const NEVER: Form = Form(0x10, 4);
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { table: Table::new(TABLE_BYTES_MAX), index: None, added: 0, updates: None }
+        Self {
+            table: Table::new(TABLE_BYTES_MAX),
+            index: None,
+            added: 0,
+            updates: None,
+            plain: false,
+        }
     }
 }
 
 impl Encoder {
+    /// See [`Encoder::set_huffman`](crate::http2::Encoder::set_huffman).
+    pub(in crate::http2) fn set_huffman(&mut self, on: bool) {
+        self.plain = !on;
+    }
+
     /// The peer's SETTINGS: `least` and then `last` is what its table may hold, in bytes.
     pub(in crate::http2) fn set_limit(&mut self, least: usize, last: usize) {
         let (least, last) = (least.min(TABLE_BYTES_MAX), last.min(TABLE_BYTES_MAX));
@@ -278,9 +291,22 @@ impl Encoder {
         let index = self.name_index(line);
         integer::write(index, form.1, form.0, out);
         if index == 0 {
-            string(line.name, out);
+            self.string(line.name, out);
         }
-        string(line.value, out);
+        self.string(line.value, out);
+    }
+
+    /// Writes a string, Huffman-coded where that is shorter.
+    #[inline]
+    fn string(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        let coded = if self.plain { bytes.len() } else { huffman::encoded_len(bytes) };
+        if coded < bytes.len() {
+            integer::write(coded, 7, 0x80, out);
+            huffman::encode(bytes, out);
+        } else {
+            integer::write(bytes.len(), 7, 0, out);
+            out.extend_from_slice(bytes);
+        }
     }
 
     /// The number of an entry with the name of the line; 0: there is none.
@@ -303,19 +329,6 @@ impl Encoder {
 impl Default for Index {
     fn default() -> Self {
         Self { lines: Default::default(), names: [0; KnownName::COUNT], seen: Default::default() }
-    }
-}
-
-/// Writes a string, Huffman-coded where that is shorter.
-#[inline]
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
-    let coded = huffman::encoded_len(bytes);
-    if coded < bytes.len() {
-        integer::write(coded, 7, 0x80, out);
-        huffman::encode(bytes, out);
-    } else {
-        integer::write(bytes.len(), 7, 0, out);
-        out.extend_from_slice(bytes);
     }
 }
 
