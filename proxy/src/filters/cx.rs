@@ -30,7 +30,6 @@ impl<'s> StreamCx<'s> {
     }
 
     /// The next who asks has the route chosen anew, by the request's head as it is then.
-    #[allow(dead_code, reason = "for filters that change what routes depend on")]
     pub(crate) fn clear_route_cache(&mut self) {
         self.work.forget_route();
     }

@@ -1,6 +1,7 @@
 //! `envoy.filters.http.grpc_stats`: calls by status and messages by direction, by method or not.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use prost_types::Any;
@@ -12,8 +13,8 @@ use ringway_xds::api::envoy::extensions::filters::http::grpc_stats::v3 as api;
 
 use super::grpc_calls::{self, CallStats};
 use super::{CONTINUE, HttpFilter, Kind, NoRoute, Phases, Step, StreamCx, no_route};
-use crate::config::compile::set::refuse;
 use crate::config::compile::{At, Cx};
+use crate::http::filter_state::Object;
 use crate::http::reply::is_grpc;
 
 pub(super) const KIND: Kind<Config, Route> = Kind {
@@ -31,7 +32,12 @@ pub(crate) struct Config {
     dots: char,
     /// `enable_upstream_stats`
     upstream_time: bool,
+    /// `emit_filter_state`: under which key.
+    emits: Option<Arc<str>>,
 }
+
+/// The key of what `emit_filter_state` tells.
+const OBJECT: &str = "envoy.filters.http.grpc_stats";
 
 /// It has none on routes.
 #[derive(Debug)]
@@ -52,6 +58,9 @@ pub(crate) struct Filter {
     call: Option<Rc<CallStats>>,
     request: Deframer,
     response: Deframer,
+    requests: u64,
+    responses: u64,
+    grpc: bool,
 }
 
 fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
@@ -63,7 +72,6 @@ fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
         replace_dots_in_grpc_service_name,
         per_method_stat_specifier,
     } = config;
-    refuse!(cx, at, emit_filter_state);
     let methods = match per_method_stat_specifier {
         Some(Specifier::StatsForAllMethods(true)) => Methods::All,
         // Envoy counts all together where nothing is said, since 1.19.
@@ -74,6 +82,7 @@ fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
         methods,
         dots: if replace_dots_in_grpc_service_name { '_' } else { '.' },
         upstream_time: enable_upstream_stats,
+        emits: emit_filter_state.then(|| Arc::from(OBJECT)),
     })
 }
 
@@ -113,11 +122,12 @@ impl HttpFilter for Filter {
         s: &mut StreamCx<'_>,
         _: bool,
     ) -> Poll<Step> {
-        if is_grpc(&s.work.request) {
+        self.grpc = is_grpc(&s.work.request);
+        if self.grpc {
             let names = |service: &str, method: &str| config.methods.names(service, method);
             self.call = grpc_calls::of_request(s, "grpc", config.dots, names);
         }
-        if self.call.is_none() {
+        if self.call.is_none() && !(self.grpc && config.emits.is_some()) {
             s.ignore(Phases::REQUEST | Phases::RESPONSE);
         }
         CONTINUE
@@ -126,14 +136,17 @@ impl HttpFilter for Filter {
     fn poll_request_data(
         &mut self,
         _: &mut Context<'_>,
-        _: &Config,
+        config: &Config,
         s: &mut StreamCx<'_>,
         data: &mut Chain,
         _: bool,
     ) -> Poll<Step> {
+        let messages = count(&mut self.request, data);
+        self.requests += messages;
         if let Some(call) = &self.call {
-            call.requests(&s.conn.shard.late, count(&mut self.request, data));
+            call.requests(&s.conn.shard.late, messages);
         }
+        self.emit(config, s);
         CONTINUE
     }
 
@@ -160,14 +173,17 @@ impl HttpFilter for Filter {
     fn poll_response_data(
         &mut self,
         _: &mut Context<'_>,
-        _: &Config,
+        config: &Config,
         s: &mut StreamCx<'_>,
         data: &mut Chain,
         _: bool,
     ) -> Poll<Step> {
+        let messages = count(&mut self.response, data);
+        self.responses += messages;
         if let Some(call) = &self.call {
-            call.responses(&s.conn.shard.late, count(&mut self.response, data));
+            call.responses(&s.conn.shard.late, messages);
         }
+        self.emit(config, s);
         CONTINUE
     }
 
@@ -185,6 +201,16 @@ impl HttpFilter for Filter {
 }
 
 impl Filter {
+    /// Tells others of the messages so far, once there are any.
+    fn emit(&self, config: &Config, s: &mut StreamCx<'_>) {
+        let (requests, responses) = (self.requests, self.responses);
+        if let Some(key) = &config.emits
+            && requests + responses > 0
+        {
+            s.work.info.filter_state.set(key, Object::GrpcStats { requests, responses });
+        }
+    }
+
     fn ended(&self, headers: &HeaderMap, s: &StreamCx<'_>) {
         if let (Some(call), Some(status)) = (&self.call, headers.get(K::GrpcStatus)) {
             call.ended(&s.conn.shard.late, status);

@@ -30,7 +30,7 @@ pub(crate) use phases::Phases;
 /// Lists the filters. One that only tests need is marked `#[cfg(test)]`.
 macro_rules! filters {
     ($($(#[$when:meta])? $name:ident),* $(,)?) => {
-        $($(#[$when])? mod $name;)*
+        $($(#[$when])? pub(crate) mod $name;)*
 
         /// The options of a filter in a chain.
         #[derive(Debug)]
@@ -126,6 +126,8 @@ filters! {
     grpc_stats,
     grpc_web,
     header_mutation,
+    health_check,
+    set_filter_state,
     #[cfg(test)]
     probe,
 }

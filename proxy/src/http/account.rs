@@ -152,7 +152,7 @@ pub(crate) fn finished(conn: &mut Conn, work: &mut Work) {
         stats.add(hcm.downstream_cx_tx_bytes_total(), sent);
     }
     let code = work.info.code;
-    if code != 0 {
+    if code != 0 && !work.info.health_check {
         charge_code(conn, work, code);
     }
     if work.head_sent && !conn.down.is_complete() {
@@ -181,7 +181,7 @@ fn charge_code(conn: &Conn, _work: &Work, code: u16) {
 
 fn charge_cluster(conn: &Conn, work: &Work) {
     let info = &work.info;
-    let Some(cluster) = &info.cluster else { return };
+    let Some(cluster) = info.cluster.as_ref().filter(|_| !info.health_check) else { return };
     let variant = variant(info);
     if info.code != 0 {
         let quiet = conn.manager.plan.router.suppress_grpc_failure_stats && is_grpc(&work.request);
@@ -265,6 +265,8 @@ pub(crate) fn context<'a>(
             .get(K::XRequestId)
             .filter(|_| manager.request_id.generate)
             .and_then(|id| std::str::from_utf8(id).ok()),
+        filter_state: Some(&info.filter_state),
+        health_check: info.health_check,
         local_reply_body: &info.local_body,
         log_type: AccessLogType::DownstreamEnd,
         random: u128::from(ringway_runtime::rand_u64()) << 64

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringway_runtime::Instant;
 
+use super::filter_state::FilterState;
 use super::vet::Vetted;
 use crate::transport::tls::TlsInfo;
 use crate::upstream::{ShardCluster, ShardHost};
@@ -73,6 +74,10 @@ pub(crate) struct Info {
     pub local_status: u16,
     /// Body of a local reply, for `%LOCAL_REPLY_BODY%`.
     pub local_body: Cow<'static, str>,
+    /// What filters left on the stream.
+    pub filter_state: FilterState,
+    /// It is somebody's health check, which counts for nothing.
+    pub health_check: bool,
     /// There was no request that could be read: logs have nothing of it.
     pub unread: bool,
     /// The response was complete.

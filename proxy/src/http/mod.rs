@@ -7,6 +7,7 @@
 pub(crate) mod account;
 pub(crate) mod conn;
 pub(crate) mod down;
+pub(crate) mod filter_state;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod info;

@@ -24,6 +24,7 @@ use ringway_runtime::mesh::{Full, MeshEnd};
 
 use crate::control::message::{Drain, DrainKind, DrainStrategy, HandOver, ListenSocket, Message};
 use crate::filters::grpc_calls::Calls;
+use crate::filters::health_check::Answers;
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
@@ -78,6 +79,8 @@ pub(crate) struct Shard {
     pub late: LateStats,
     /// What is counted of gRPC calls.
     pub grpc_calls: Calls,
+    /// Answers to health checks that pass through.
+    pub answers: Answers,
     pub balance: Rc<Balance>,
     shards: usize,
     outbox: Rc<MeshOutbox>,
@@ -163,6 +166,7 @@ impl Shard {
             peers,
             late,
             grpc_calls: Calls::default(),
+            answers: Answers::default(),
             connections: Connections::default(),
             works: Works::default(),
             heads: Rc::default(),
@@ -207,6 +211,11 @@ impl Shard {
             | Message::Drained { .. }
             | Message::Admin(_) => {}
         }
+    }
+
+    /// `/healthcheck/fail` is in force.
+    pub(crate) fn health_check_failed(&self) -> bool {
+        self.health_check_failed.get()
     }
 
     fn begin_drain(self: &Rc<Self>, drain: Drain) {

@@ -92,6 +92,11 @@ impl ShardCluster {
         self.hosts.borrow().set.clone()
     }
 
+    /// Healthy, degraded and all hosts, as load balancing sees them.
+    pub fn host_counts(&self) -> (usize, usize, usize) {
+        self.lb.borrow().sizes()
+    }
+
     /// Chooses a host by health, priority, panic and the cluster's policy. `None` (no host can be
     /// used) counts as `upstream_cx_none_healthy`.
     pub fn pick(&self, cx: &LbContext<'_>) -> Option<Rc<ShardHost>> {

@@ -9,7 +9,7 @@
 // Envoy takes its deprecated fields, and so do we; whoever reads the file warns of them.
 #![allow(deprecated)]
 
-mod access_log;
+pub(crate) mod access_log;
 mod address;
 mod at;
 mod bootstrap;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::flags::ResponseFlags;
+use super::state::StateSource;
 use super::write::{Text, number};
 use crate::transport::tls::TlsInfo;
 
@@ -362,6 +363,8 @@ pub struct LogContext<'a> {
     pub log_type: AccessLogType,
     /// Random bits for `%UNIQUE_ID%` and sampling.
     pub random: u128,
+    /// What filters left on the stream.
+    pub filter_state: Option<&'a dyn StateSource>,
     /// Whether the stream is a health check.
     pub health_check: bool,
     /// Whether the stream is traced.

@@ -28,6 +28,18 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// As [`Segment::eval`], where the value is one of a JSON log.
+    pub(super) fn eval_json(&self, ctx: &LogContext<'_>, out: &mut Vec<u8>) -> Kind {
+        match &self.op {
+            Op::FilterState(key, how) if self.max.is_none() => {
+                super::state::write(key, *how, true, ctx, out)
+            }
+            _ => self.eval(ctx, out),
+        }
+    }
+}
+
 impl Op {
     fn eval(&self, ctx: &LogContext<'_>, out: &mut Vec<u8>) -> Kind {
         match self {
@@ -89,6 +101,7 @@ impl Op {
                 values.into_iter().find(|kind| *kind != Kind::Absent).unwrap_or(Kind::Absent)
             }
             Self::Field(field) => field.eval(ctx, out),
+            Self::FilterState(key, how) => super::state::write(key, *how, false, ctx, out),
             Self::Absent => Kind::Absent,
         }
     }

@@ -113,7 +113,7 @@ impl Node {
         let start = out.len();
         match self {
             Self::Raw(json) => out.extend_from_slice(json),
-            Self::One(segment) => match segment.eval(ctx, out) {
+            Self::One(segment) => match segment.eval_json(ctx, out) {
                 Kind::Absent if omit => return false,
                 Kind::Absent => out.extend_from_slice(b"null"),
                 Kind::Text => quote_from(start, out),

@@ -13,6 +13,7 @@ mod op;
 mod params;
 mod parse;
 mod path;
+mod state;
 mod time;
 mod tls;
 pub(crate) mod write;
@@ -29,6 +30,7 @@ pub use context::{
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use json::JsonFormat;
 pub use parse::{Extensions, FormatError};
+pub use state::{StateSource, StateValue};
 
 use eval::Kind;
 use op::{Field, Op, Segment};

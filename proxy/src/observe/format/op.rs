@@ -1,5 +1,6 @@
 //! The operators of Envoy's format strings, compiled.
 
+use super::state::Serialize;
 use super::time::TimeFormat;
 use super::tls::{End, Fact};
 
@@ -124,6 +125,7 @@ pub(super) enum Op {
     Field(Field),
     /// Environment, host name: known when the format is compiled.
     Constant(Box<[u8]>),
+    FilterState(Box<str>, Serialize),
     /// Something the proxy has no source for, which is the same as having none to print.
     Absent,
 }

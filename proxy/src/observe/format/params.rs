@@ -2,6 +2,7 @@
 
 use super::op::{GrpcFormat, HeaderName, Moment, Op, PathSource, Point, Segment, ServerName};
 use super::parse::{Extensions, FormatError, operator};
+use super::state::Serialize;
 use super::time::TimeFormat;
 
 /// An operator as written.
@@ -231,7 +232,16 @@ impl<'a> Params<'a> {
                 "Invalid filter state serialize type, FIELD should be used with the field name.",
             ));
         }
-        Ok(Op::Absent)
+        if self.name != "FILTER_STATE" {
+            // Nothing is left on upstream connections.
+            return Ok(Op::Absent);
+        }
+        let how = match serialize {
+            "PLAIN" => Serialize::Plain,
+            "FIELD" => Serialize::Field,
+            _ => Serialize::Typed,
+        };
+        Ok(Op::FilterState(key.into(), how))
     }
 
     /// CEL is not evaluated yet: an expression prints as one without a result.

@@ -114,8 +114,7 @@ impl LoadBalancer {
     }
 
     /// Healthy, degraded and all hosts over all priorities, as the tables see them.
-    #[cfg(test)]
-    fn sizes(&self) -> (usize, usize, usize) {
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
         self.priorities.iter().fold((0, 0, 0), |(h, d, a), t| {
             (h + t.healthy.len(), d + t.degraded.len(), a + t.all.len())
         })

@@ -37,7 +37,6 @@ impl Source {
         self.cursor.get()
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.hosts.len()
     }
