@@ -98,6 +98,8 @@ impl Pool {
             stats.inc(names.upstream_cx_http2_total());
         } else {
             stats.inc(names.upstream_cx_http1_total());
+            // The next ones are not expected to take more than a request each.
+            self.peer_limit.set(1);
         }
         http2
     }
