@@ -1,4 +1,5 @@
-//! `envoy.filters.http.cors`: cross-origin requests of browsers (Fetch Standard, "HTTP extensions").
+//! `envoy.filters.http.cors`: cross-origin requests of browsers (Fetch Standard, section "HTTP
+//! extensions").
 
 use std::borrow::Cow;
 use std::sync::Arc;

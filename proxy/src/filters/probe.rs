@@ -35,7 +35,7 @@ pub(crate) struct Filter {
     response: Direction,
 }
 
-/// LIFECYCLE: decides what to do with what it is shown → waits for a while, if that is it → does it.
+/// LIFECYCLE: decides what to do with what it is shown → waits for a while, if so → does it.
 #[derive(Default)]
 struct Direction {
     wait: Option<Sleep>,

@@ -32,7 +32,7 @@ pub fn encode(input: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends what `input` encodes. Padding is demanded, and may end any group of four: encoded pieces
-/// can be put one behind the other. `false`, and `out` with what came before, where it is no Base64.
+/// can be put one behind the other. `false` where it is no Base64; `out` has what came before.
 pub fn decode(input: &[u8], out: &mut Vec<u8>) -> bool {
     if !input.len().is_multiple_of(4) {
         return false;

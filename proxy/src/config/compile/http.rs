@@ -120,7 +120,8 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, config: &api::HttpConnectionManager) {
         early_header_mutation_extensions: _,
         // Read in `forwarding`.
         forward_client_cert_details: _, set_current_client_cert_details: _,
-        original_ip_detection_extensions: _, use_remote_address: _, xff_num_trusted_hops: _, skip_xff_append: _,
+        original_ip_detection_extensions: _, use_remote_address: _, xff_num_trusted_hops: _,
+        skip_xff_append: _,
         internal_address_config: _, represent_ipv4_remote_address_as_ipv4_mapped_ipv6: _,
         // Read by `request_id`.
         generate_request_id: _, preserve_external_request_id: _,

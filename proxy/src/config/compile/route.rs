@@ -188,9 +188,7 @@ fn forward(
     };
     let idle_timeout = optional_duration(cx, &at.field("idle_timeout"), *idle_timeout);
     let timeout = duration(cx, &at.field("timeout"), *timeout, Duration::from_secs(15));
-    let grpc_offset =
-        duration(cx, &at.field("grpc_timeout_offset"), *grpc_timeout_offset, Duration::ZERO);
-    let max_grpc = optional_duration(cx, &at.field("max_grpc_timeout"), *max_grpc_timeout);
+    let max_grpc_timeout = max_grpc(cx, at, *max_grpc_timeout, *grpc_timeout_offset);
     Some(Forward {
         cluster: cluster?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code),
@@ -202,9 +200,21 @@ fn forward(
         retry,
         priority: u8::try_from(*priority).unwrap_or_default(),
         max_stream: max_stream(cx, at, max_stream_duration.as_ref()),
-        max_grpc_timeout: max_grpc.map(|max| (max, grpc_offset)),
+        max_grpc_timeout,
         upgrades: upgrade::of_route(cx, &at.field("upgrade_configs"), upgrade_configs),
     })
+}
+
+/// `max_grpc_timeout` with `grpc_timeout_offset`, which means nothing without it.
+fn max_grpc(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    max: Option<prost_types::Duration>,
+    offset: Option<prost_types::Duration>,
+) -> Option<(Duration, Duration)> {
+    let offset = duration(cx, &at.field("grpc_timeout_offset"), offset, Duration::ZERO);
+    let max = optional_duration(cx, &at.field("max_grpc_timeout"), max)?;
+    Some((max, offset))
 }
 
 /// `cluster_not_found_response_code`, default 503.
