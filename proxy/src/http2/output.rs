@@ -3,6 +3,8 @@
 use ringway_runtime::{BufMut, Chain, Chunk};
 use ringway_wire::http1::Sink;
 
+use crate::transport::Stream;
+
 /// Frames of one turn. Small things are copied together; large body chunks go between them as
 /// they are.
 #[derive(Default)]
@@ -61,13 +63,20 @@ impl Out {
         }
     }
 
-    /// Takes everything out, with the number of frames and of control frames.
-    pub(super) fn take(&mut self) -> (Chain, u32, u32) {
-        let tail = std::mem::take(&mut self.tail);
-        self.chain.push(tail.freeze());
+    /// Hands everything to the transport; answers how many bytes, frames and control frames.
+    pub(super) fn hand_over(&mut self, transport: &Stream) -> (usize, u32, u32) {
+        let bytes = self.len();
+        let tail = std::mem::take(&mut self.tail).freeze();
+        // Mostly it is one piece, for which a list would be an allocation.
+        if self.chain.is_empty() {
+            transport.write(tail);
+        } else {
+            self.chain.push(tail);
+            transport.write_chain(std::mem::take(&mut self.chain));
+        }
         let (frames, control) = (self.frames, self.control);
         (self.frames, self.control) = (0, 0);
-        (std::mem::take(&mut self.chain), frames, control)
+        (bytes, frames, control)
     }
 
     /// Another buffer when the one begun has no room left: growing it would copy what is in it.

@@ -147,15 +147,8 @@ impl Session {
         state.room = super::send::HIGH.saturating_sub(before);
         state.send_waiting(setup);
         if !state.out.is_empty() {
-            let (mut chain, frames, control) = state.out.take();
-            state.tx_bytes += chain.len() as u64;
-            if chain.count() == 1
-                && let Some(chunk) = chain.pop_front()
-            {
-                transport.write(chunk);
-            } else {
-                transport.write_chain(chain);
-            }
+            let (bytes, frames, control) = state.out.hand_over(transport);
+            state.tx_bytes += bytes as u64;
             let after = transport.queued();
             state.backlog.add(after.saturating_sub(before), frames, control);
         }
