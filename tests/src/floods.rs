@@ -2,7 +2,8 @@
 //! served meanwhile, and where Envoy ends the connection so do we.
 //!
 //! LIFECYCLE of an attack: preface → its frames in batches, answers drained and dropped → the proxy
-//! ends the connection, or 8 s are over. A prober asks for a page every 25 ms from beginning to end.
+//! ends the connection, or 8 s are over. A prober asks for a page every 25 ms from beginning to
+//! end.
 
 mod attacks;
 

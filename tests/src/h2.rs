@@ -1,9 +1,10 @@
 //! HTTP/2 as frames, for scripted clients and servers: it keeps what it received in its order, and
-//! sends what it is told, right or wrong. It obeys the peer's windows and answers SETTINGS and PING.
+//! sends what it is told, right or wrong. It obeys the peer's windows and answers SETTINGS and
+//! PING.
 //!
-//! LIFECYCLE of a connection: preface and SETTINGS sent → frames pumped → the peer's GOAWAY is noted
-//! → the socket ends. LIFECYCLE of a stream here: headers received or sent → events noted in order →
-//! ended by END_STREAM or reset; what waits for a window is dropped by a reset.
+//! LIFECYCLE of a connection: preface and SETTINGS sent → frames pumped → the peer's GOAWAY is
+//! noted → the socket ends. LIFECYCLE of a stream here: headers received or sent → events noted in
+//! order → ended by END_STREAM or reset; what waits for a window is dropped by a reset.
 
 use crate::wire::{End, Peer, escape_latin};
 use fluke_hpack::Decoder;

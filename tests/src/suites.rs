@@ -1,6 +1,6 @@
-//! Suites that others wrote, run against a proxy. Each runner starts the proxy on a configuration of
-//! `tests/e2e/suites`, the suite's own server behind it, then the suite's client, and reads what the
-//! client says. `.ci/tools suites` installs them into the cache folder.
+//! Suites that others wrote, run against a proxy. Each runner starts the proxy on a configuration
+//! of `tests/e2e/suites`, the suite's own server behind it, then the suite's client, and reads what
+//! the client says. `.ci/tools suites` installs them into the cache folder.
 
 pub mod autobahn;
 pub mod connect;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes, for scripted clients and servers: a socket with a buffer, and messages taken
-//! from it whole. It keeps what it reads unchanged, so that a test can compare it. A socket may have
-//! TLS on it (`secure`).
+//! from it whole. It keeps what it reads unchanged, so that a test can compare it. A socket may
+//! have TLS on it (`secure`).
 
 use crate::tls::Link;
 use socket2::{Domain, SockAddr, Socket, Type};

@@ -1,7 +1,7 @@
 //! One downstream HTTP/2 connection: the task that drives its session, and a task for each stream.
 //!
-//! LIFECYCLE: preface → streams come and go, each a task of its own → GOAWAY (idle for too long, too
-//! old, enough requests served, listener drains) → the last stream ends → closed.
+//! LIFECYCLE: preface → streams come and go, each a task of its own → GOAWAY (idle for too long,
+//! too old, enough requests served, listener drains) → the last stream ends → closed.
 
 use std::future::poll_fn;
 use std::pin::Pin;

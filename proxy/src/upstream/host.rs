@@ -124,8 +124,8 @@ impl ShardHost {
     }
 }
 
-/// Pools by PROXY header and server name: as many as there are clients. Those that are empty go when
-/// their number has doubled.
+/// Pools by PROXY header and server name: as many as there are clients. Those that are empty go
+/// when their number has doubled.
 #[derive(Default)]
 struct Keyed {
     pools: hashbrown::HashMap<(PoolPlace, PoolKey), Rc<Pool>, foldhash::fast::RandomState>,

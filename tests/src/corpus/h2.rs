@@ -1,5 +1,5 @@
-//! The corpus of raw HTTP/2 connections with Envoy's verdicts, in its two profiles. Behind the proxy
-//! is an HTTP/1 server, which must never see what a client forged.
+//! The corpus of raw HTTP/2 connections with Envoy's verdicts, in its two profiles. Behind the
+//! proxy is an HTTP/1 server, which must never see what a client forged.
 
 use super::h1::{at, unescape};
 use super::lane::Server;

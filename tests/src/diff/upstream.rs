@@ -1,9 +1,9 @@
 //! The scripted server behind a proxy: it reads requests whole, notes exactly what it got, and does
 //! what the case told it to do with the next request (200 `ok` when it told nothing).
 //!
-//! LIFECYCLE of a connection: accepted → PROXY header and TLS as the case file says → HTTP/2 when the
-//! preface comes, otherwise HTTP/1: (request read → noted → script acted out)* → ended by the script
-//! or by the proxy. One thread each; the listener lives as long as the process of the test.
+//! LIFECYCLE of a connection: accepted → PROXY header and TLS as the case file says → HTTP/2 when
+//! the preface comes, otherwise HTTP/1: (request read → noted → script acted out)* → ended by the
+//! script or by the proxy. One thread each; the listener lives as long as the process of the test.
 
 use super::case::{Action, Rule, UpstreamOptions};
 use super::text;

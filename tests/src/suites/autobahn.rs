@@ -39,7 +39,10 @@ pub fn autobahn(kind: Kind, cases: &[&str]) -> Result<Outcome> {
     let dir = proxy::new_dir()?;
     let spec = json!({
         "outdir": dir.join("out"),
-        "servers": [{ "agent": "proxy", "url": format!("ws://127.0.0.1:{}", setup.port("plain")?) }],
+        "servers": [{
+            "agent": "proxy",
+            "url": format!("ws://127.0.0.1:{}", setup.port("plain")?),
+        }],
         "cases": cases, "exclude-cases": [], "exclude-agent-cases": {},
     });
     let file = dir.join("spec.json");

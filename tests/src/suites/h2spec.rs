@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn reads_a_report() {
-        let xml = "<testsuite><testcase package=\"http2/5.1\" classname=\"a\" time=\"0\"></testcase>\
+        let xml = "<testsuite>\
+                   <testcase package=\"http2/5.1\" classname=\"a\" time=\"0\"></testcase>\
                    <testcase package=\"http2/6.9\" classname=\"b\"><failure>x</failure></testcase>";
         let outcome = outcome(xml);
         assert_eq!((outcome.total, outcome.failed), (2, vec!["http2/6.9 b".to_owned()]));

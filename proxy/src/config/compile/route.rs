@@ -176,9 +176,8 @@ fn forward(
     } = action;
     refuse!(cx, at, metadata_match, path_rewrite_policy, path_rewrite, flush_timeout);
     refuse!(cx, at, early_data_policy, retry_policy_typed_config, request_mirror_policies);
-    refuse!(cx, at, rate_limits, cors);
+    refuse!(cx, at, rate_limits, cors, hedge_policy);
     refuse!(cx, at, internal_redirect_policy, internal_redirect_action, max_internal_redirects);
-    refuse!(cx, at, hedge_policy);
     let cluster = cluster_choice(cx, at, cluster_specifier.as_ref(), inherited);
     let rewrite = path_rewrite_of(cx, at, prefix_rewrite, regex_rewrite.as_ref());
     let host = host_rewrite(cx, at, host_rewrite_specifier.as_ref());

@@ -1,5 +1,5 @@
-//! HTTP/2 of the scripted server: every stream acts out a script of its own, at the same time as the
-//! others.
+//! HTTP/2 of the scripted server: every stream acts out a script of its own, at the same time as
+//! the others.
 //!
 //! LIFECYCLE of a stream: its head is here → (the request is whole → noted) → its script runs, an
 //! action at a time → script over, and the stream ended or reset → forgotten.

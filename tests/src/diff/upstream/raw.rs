@@ -7,8 +7,8 @@ use crate::wire::{End, Peer};
 use std::time::Duration;
 
 impl Shared {
-    /// Acts a script out on a connection; echoes when there is none. In the end it waits for the end
-    /// of the connection and notes how much came.
+    /// Acts a script out on a connection; echoes when there is none. In the end it waits for the
+    /// end of the connection and notes how much came.
     pub(super) fn serve_raw(&self, connection: usize, mut peer: Peer) -> Peer {
         let notes = self.notes(connection);
         let note = |lines: Vec<String>, request: bool| notes.add(lines, request);

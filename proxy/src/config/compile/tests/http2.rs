@@ -53,8 +53,8 @@ fn every_option_has_its_place() {
          override_stream_error_on_invalid_http_message: false, \
          custom_settings_parameters: [{identifier: 99, value: 5}, {identifier: 2, value: 0}], \
          connection_keepalive: {interval: 1s, timeout: 2s, connection_idle_interval: 3s}, \
-         enable_huffman_encoding: false, max_header_field_size_kb: 65, disallow_obs_text: true, stream_reset_burst: 8, \
-         stream_reset_rate: 9}",
+         enable_huffman_encoding: false, max_header_field_size_kb: 65, disallow_obs_text: true, \
+         stream_reset_burst: 8, stream_reset_rate: 9}",
     ));
     let options = options.expect("HTTP/2");
     let keepalive = Keepalive {
