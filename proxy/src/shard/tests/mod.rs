@@ -259,6 +259,7 @@ fn lost_connections_and_scarce_buffers_leave_nothing_behind() {
 /// The same with filters that stop, wait and cut up all that passes: nobody may notice.
 fn filtered() -> String {
     let probe = |name: &str| {
+        let kind = "envoy.extensions.filters.http.kill_request.v3.KillRequest";
         format!(
             "          - name: {name}
             typed_config:
