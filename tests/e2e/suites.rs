@@ -74,7 +74,7 @@ fn suites() -> Vec<Suite> {
             false,
         ),
         suite("slow_body", slow_tool, |kind| slow::slow(kind, slow::Attack::Body), 0, false, false),
-        suite("slow_read", slow_tool, |kind| slow::slow(kind, slow::Attack::Read), 1, false, true),
+        suite("slow_read", slow_tool, |kind| slow::slow(kind, slow::Attack::Read), 0, false, true),
         suite(
             "sslyze",
             || bins::suite("sslyze/bin/sslyze").map(drop),
@@ -83,7 +83,7 @@ fn suites() -> Vec<Suite> {
             true,
             false,
         ),
-        suite("testssl", || scan::testssl_tool().map(drop), scan::testssl, 8, true, true),
+        suite("testssl", || scan::testssl_tool().map(drop), scan::testssl, 0, true, true),
     ]
 }
 

@@ -325,7 +325,10 @@ fn upstream(info: &Info) -> Upstream<'_> {
         host_name: host.map(|host| &*host.info.hostname).filter(|name| !name.is_empty()),
         remote: host_address,
         local: info.upstream_local.map_or(Address::Unset, Address::Ip),
-        protocol: info.upstream_tx.map(|_| Protocol::Http11),
+        protocol: info.upstream_tx.map(|_| match info.upstream_http2 {
+            true => Protocol::Http2,
+            false => Protocol::Http11,
+        }),
         attempt_count: info.attempts,
         tls: info.upstream_tls.as_deref(),
         transport_failure_reason: info.upstream_failure.as_deref(),

@@ -62,6 +62,8 @@ pub(crate) struct Info {
     pub upstream_local: Option<std::net::SocketAddr>,
     /// Facts of the TLS session of the upstream connection.
     pub upstream_tls: Option<Rc<TlsInfo>>,
+    /// The upstream of the last attempt speaks HTTP/2.
+    pub upstream_http2: bool,
     /// Requests sent to an upstream, the first included.
     pub attempts: u32,
     /// Who the client is.

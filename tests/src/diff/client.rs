@@ -7,7 +7,7 @@ use crate::tls::ClientOptions;
 use crate::wire::{End, Peer};
 use h2::Session;
 use rustls::ClientConfig;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct Clients<'a> {
     side: &'a Side,
     kind: ClientKind,
     connections: BTreeMap<String, Connection>,
+    /// Names whose TLS handshake failed: what follows is not sent on a new connection.
+    failed: BTreeSet<String>,
     /// Sessions of TLS live in these.
     configs: BTreeMap<ClientOptions, Arc<ClientConfig>>,
     /// The transcript, not normalised.
@@ -65,6 +67,7 @@ impl<'a> Clients<'a> {
             side,
             kind: ClientKind::default(),
             connections: BTreeMap::new(),
+            failed: BTreeSet::new(),
             configs: BTreeMap::new(),
             lines: vec![],
             ports: vec![],
@@ -121,7 +124,8 @@ impl<'a> Clients<'a> {
                 }
             }
             Step::H2(conn, step) => {
-                let Some(Connection::H2(session)) = self.open(conn) else {
+                let Some(connection) = self.open(conn) else { return };
+                let Connection::H2(session) = connection else {
                     return self.lines.push(format!("{conn} is no HTTP/2 connection"));
                 };
                 let noted = session.step(step);
@@ -143,6 +147,9 @@ impl<'a> Clients<'a> {
     }
 
     fn open(&mut self, conn: &str) -> Option<&mut Connection> {
+        if self.failed.contains(conn) {
+            return None;
+        }
         if !self.connections.contains_key(conn) {
             let kind = self.kind.clone();
             self.connect(conn, "listener_0", &kind);
@@ -151,6 +158,7 @@ impl<'a> Clients<'a> {
     }
 
     fn connect(&mut self, conn: &str, listener: &str, kind: &ClientKind) {
+        self.failed.remove(conn);
         let mut peer = match self.side.connect(listener) {
             Ok(peer) => peer,
             Err(error) => return self.lines.push(format!("{conn} cannot connect: {error}")),
@@ -164,6 +172,7 @@ impl<'a> Clients<'a> {
         {
             self.lines.push(format!("{conn} tls failed: {why}"));
             self.connections.remove(conn);
+            self.failed.insert(conn.to_owned());
             return;
         }
         let connection = if kind.h2 {

@@ -464,6 +464,7 @@ fn start_request<'a>(
         Acquired::Http(Leased::Http1(acquired)) => {
             work.info.upstream_local = acquired.local_addr();
             work.info.upstream_tls = acquired.stream().tls().cloned();
+            work.info.upstream_http2 = false;
             let upgrade = work.tunnel != Tunnel::No;
             let framing = request_framing(&work.request, !work.has_body, upgrade);
             let kept = work.request_names;
@@ -473,6 +474,8 @@ fn start_request<'a>(
         }
         Acquired::Http(Leased::Http2(stream)) => {
             work.info.upstream_local = stream.local_addr();
+            work.info.upstream_tls = stream.tls().cloned();
+            work.info.upstream_http2 = true;
             let upgrade = work.tunnel != Tunnel::No;
             let (up, bytes) =
                 Http2::start(stream, &mut work.request, upgrade, !work.has_body && !upgrade);

@@ -19,6 +19,7 @@ use super::conn::ClosedBy;
 use super::{AcquireError, Lent, Pool};
 use crate::http2::{Ended, Env, ErrorCode, Session, StreamEnd, StreamHandle, Times};
 use crate::transport::Stream;
+use crate::transport::tls::TlsInfo;
 use crate::upstream::host::ShardHost;
 
 /// One HTTP/2 connection.
@@ -35,6 +36,7 @@ pub(super) struct Multiplexed {
     /// It takes no more requests.
     leaving: Cell<bool>,
     local: Option<SocketAddr>,
+    tls: Option<Rc<TlsInfo>>,
 }
 
 impl Multiplexed {
@@ -144,6 +146,7 @@ impl Pool {
         };
         let dies = super::connect::dies(&self.shared.plan);
         let local = stream.local_addr().ok().and_then(|address| address.as_inet());
+        let tls = stream.tls().cloned();
         let conn = Rc::new(Multiplexed {
             session: Session::client(stream, &http2.options, env, TIMES),
             born,
@@ -153,6 +156,7 @@ impl Pool {
             requests: Cell::new(0),
             leaving: Cell::new(false),
             local,
+            tls,
         });
         self.state.borrow_mut().multiplexed.push(conn.clone());
         self.serve_waiters(&conn);
@@ -300,6 +304,11 @@ impl PooledStream {
     /// Requests its connection was given, this one included.
     pub fn served(&self) -> u32 {
         self.lent.as_ref().map_or(0, |lent| lent.conn.served.get())
+    }
+
+    /// Facts of the TLS session of its connection.
+    pub fn tls(&self) -> Option<&Rc<TlsInfo>> {
+        self.lent.as_ref()?.conn.tls.as_ref()
     }
 
     /// Address of our end.
