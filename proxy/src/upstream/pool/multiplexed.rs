@@ -307,7 +307,7 @@ impl PooledStream {
     }
 
     /// Facts of the TLS session of its connection.
-    pub fn tls(&self) -> Option<&Rc<TlsInfo>> {
+    pub(crate) fn tls(&self) -> Option<&Rc<TlsInfo>> {
         self.lent.as_ref()?.conn.tls.as_ref()
     }
 
