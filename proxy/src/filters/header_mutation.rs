@@ -1,17 +1,22 @@
 //! `envoy.filters.http.header_mutation`: changes to headers and trailers, either way.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use prost_types::Any;
 use ringway_runtime::Chain;
 use ringway_wire::HeaderMap;
+use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::http::header_mutation::v3 as api;
 
 use super::{CONTINUE, HttpFilter, Kind, Phases, Step, StreamCx};
 use crate::config::compile::set::refuse;
 use crate::config::compile::{At, Cx, headers};
-use crate::http::{account, mutate};
+use crate::http::{account, mutate, query};
+use crate::observe::format::{Extensions, Format};
 use crate::plan::mutation::HeaderMutation;
+use crate::plan::query::QueryMutation;
+use crate::plan::route::AppendAction;
 
 pub(super) const KIND: Kind<Config, Route> = Kind {
     type_name: "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -38,6 +43,7 @@ pub(crate) struct Filter;
 /// `Mutations`.
 #[derive(Debug, Default)]
 struct Mutations {
+    query: Vec<QueryMutation>,
     request: Vec<HeaderMutation>,
     request_trailers: Vec<HeaderMutation>,
     response: Vec<HeaderMutation>,
@@ -68,14 +74,62 @@ fn mutations_of(cx: &mut Cx<'_>, at: &At<'_>, config: Option<api::Mutations>) ->
         request_trailers_mutations,
         formatters,
     } = config.unwrap_or_default();
-    refuse!(cx, at, query_parameter_mutations, formatters);
+    refuse!(cx, at, formatters);
+    let query_at = at.field("query_parameter_mutations");
+    let each = query_parameter_mutations.into_iter().enumerate();
+    let query = each.filter_map(|(index, one)| query_mutation(cx, &query_at.index(index), one));
+    let query = query.collect();
     let mut list = |name, list: &[_]| headers::mutations(cx, &at.field(name), list);
     Mutations {
+        query,
         request: list("request_mutations", &request_mutations),
         request_trailers: list("request_trailers_mutations", &request_trailers_mutations),
         response: list("response_mutations", &response_mutations),
         response_trailers: list("response_trailers_mutations", &response_trailers_mutations),
     }
+}
+
+fn query_mutation(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: core::KeyValueMutation,
+) -> Option<QueryMutation> {
+    use core::key_value_append::KeyValueAppendAction as Action;
+    let core::KeyValueMutation { append, remove } = config;
+    let append = match (append, remove.is_empty()) {
+        (None, false) => return Some(QueryMutation::Remove(Arc::from(remove))),
+        (Some(append), true) => append,
+        (Some(_), false) => {
+            cx.invalid(at, "Only one of 'append'/'remove can be specified.");
+            return None;
+        }
+        (None, true) => {
+            cx.invalid(at, "One of 'append'/'remove' must be specified.");
+            return None;
+        }
+    };
+    let at = at.field("append");
+    let core::KeyValueAppend { record, entry, action } = append;
+    refuse!(cx, &at, entry);
+    let Some(core::KeyValuePair { key, value }) = record else {
+        cx.invalid(&at.field("record"), "No record specified.");
+        return None;
+    };
+    let Some(prost_types::value::Kind::StringValue(text)) = value.and_then(|value| value.kind)
+    else {
+        let message = "Only string value is allowed for record value.";
+        cx.invalid(&at.field("record").field("value"), message);
+        return None;
+    };
+    let format = Format::parse_with(&text, true, Extensions::default());
+    let value = cx.ok(&at.field("record").field("value"), format)?;
+    let action = match Action::try_from(action) {
+        Ok(Action::AddIfAbsent) => AppendAction::AddIfAbsent,
+        Ok(Action::OverwriteIfExistsOrAdd) => AppendAction::OverwriteIfExistsOrAdd,
+        Ok(Action::OverwriteIfExists) => AppendAction::OverwriteIfExists,
+        Ok(Action::AppendIfExistsOrAdd) | Err(_) => AppendAction::AppendIfExistsOrAdd,
+    };
+    Some(QueryMutation::Append { key: Arc::from(key), value, action })
 }
 
 impl HttpFilter for Filter {
@@ -102,6 +156,7 @@ impl HttpFilter for Filter {
         let mut trailers = false;
         each(config, s, |s, mutations| {
             mutate::request(s.conn, s.work, &mutations.request);
+            query::mutate(s.conn, s.work, &mutations.query);
             trailers |= !mutations.request_trailers.is_empty();
         });
         if !trailers {

@@ -8,7 +8,6 @@ use ringway_xds::api::envoy::extensions::filters::common::set_filter_state::v3 a
 use ringway_xds::api::envoy::extensions::filters::http::set_filter_state::v3 as api;
 
 use super::{CONTINUE, HttpFilter, Kind, Phases, Step, StreamCx};
-use crate::config::compile::set::refuse;
 use crate::config::compile::{At, Cx, access_log};
 use crate::http::account;
 use crate::http::filter_state::Object;
@@ -62,12 +61,13 @@ fn rule(cx: &mut Cx<'_>, at: &At<'_>, value: common::FilterStateValue) -> Option
         factory_key,
         // Deprecated, and without effect in Envoy 1.40.
         read_only: _,
-        shared_with_upstream,
+        // What is shared is read by internal listeners and, if it can be hashed, by pools: a text
+        // by neither.
+        shared_with_upstream: _,
         skip_if_empty,
         key,
         value,
     } = value;
-    refuse!(cx, at, shared_with_upstream);
     let Some(common::filter_state_value::Key::ObjectKey(key)) = key else {
         cx.invalid(&at.field("object_key"), "value is required");
         return None;

@@ -14,6 +14,7 @@ pub(crate) mod info;
 pub(crate) mod manager;
 pub(crate) mod mutate;
 pub(crate) mod normalise;
+pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod respond;
 pub(crate) mod stream;

@@ -14,6 +14,7 @@ pub mod listener;
 pub mod listener_filter;
 pub mod mutation;
 pub mod network;
+pub mod query;
 pub mod reply;
 pub mod route;
 pub mod tcp;
