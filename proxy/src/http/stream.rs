@@ -185,7 +185,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
-    let upgrade = upgrade::is_asked(&work.request, upgrade);
+    let upgrade = upgrade::is_asked(&work.request, upgrade) && !is_ignored(&work.request, plan);
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
     find_route(conn, work, &manager);
     if plan.log_new_requests {
@@ -229,6 +229,17 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         }
         Action::NonForwarding => Err(no_route()),
     }
+}
+
+/// `ignore_http_11_upgrade`: the request goes on as if it had not asked.
+fn is_ignored(head: &RequestHead, plan: &HttpManager) -> bool {
+    let ignored = &plan.http1.ignored_upgrades;
+    !ignored.is_empty()
+        && head.version == Version::Http11
+        && head
+            .headers
+            .get(K::Upgrade)
+            .is_some_and(|kind| ignored.iter().any(|matcher| matcher.matches(kind)))
 }
 
 /// Asks the route table, unless its answer is known.

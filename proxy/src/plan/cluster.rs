@@ -374,6 +374,8 @@ pub struct UpstreamHttp {
     pub enable_trailers: bool,
     /// `allow_chunked_length`.
     pub allow_chunked_length: bool,
+    /// `send_fully_qualified_url`: request lines name the whole URL, as to a forward proxy.
+    pub full_urls: bool,
 }
 
 /// What a host is besides its address.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::http2::Http2Options;
 use super::mutation::HeaderMutation;
 use super::reply::LocalReplies;
-use super::route::RouteTable;
+use super::route::{RouteTable, StringMatch};
 use crate::filters::Entry;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Http1CodecSlots, Http2CodecStats, HttpStats};
@@ -133,6 +133,8 @@ pub struct Http1Options {
     pub underscores: Underscores,
     /// `override_stream_error_on_invalid_http_message`.
     pub override_stream_error: Option<bool>,
+    /// `ignore_http_11_upgrade`: upgrades that are as good as not asked for.
+    pub ignored_upgrades: Vec<StringMatch>,
     /// `allow_custom_methods`, default true in 1.40's parser for request methods? See the compiler.
     pub allow_custom_methods: bool,
 }

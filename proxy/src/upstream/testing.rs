@@ -103,6 +103,7 @@ pub(crate) fn cluster(
             header_case: Default::default(),
             enable_trailers: false,
             allow_chunked_length: false,
+            full_urls: false,
         },
         proxy_protocol: None,
         bind: None,

@@ -7,7 +7,7 @@ use ringway_xds::api::envoy::extensions::http::header_formatters::preserve_case;
 
 use super::at::At;
 use super::cx::Cx;
-use super::scalar::type_name;
+use super::scalar::{string_match, type_name};
 use super::set::refuse;
 use crate::plan::http::{HeaderCase, Http1Options, Underscores};
 
@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) enable_trailers: bool,
     /// `allow_chunked_length`.
     pub(crate) allow_chunked_length: bool,
+    /// `send_fully_qualified_url`.
+    pub(crate) full_urls: bool,
 }
 
 /// `max_headers_count` where nothing is said.
@@ -66,7 +68,11 @@ pub(crate) fn downstream(
         cx.invalid(&at.field("max_response_headers_kb"), message);
     }
     let http1_at = at.field("http_protocol_options");
-    refuse!(cx, &http1_at, ignore_http_11_upgrade);
+    let ignored_at = http1_at.field("ignore_http_11_upgrade");
+    let each = ignore_http_11_upgrade.iter().enumerate();
+    let ignored_upgrades = each
+        .filter_map(|(index, matcher)| string_match(cx, &ignored_at.index(index), matcher))
+        .collect();
     refuse!(cx, &at.field("common_http_protocol_options"), max_connection_duration_jitter);
     use api::http_protocol_options::HeadersWithUnderscoresAction as Action;
     Http1Options {
@@ -75,6 +81,7 @@ pub(crate) fn downstream(
             .then(|| Arc::from(default_host_for_http_10.as_str())),
         allow_absolute_url: allow_absolute_url.unwrap_or(true),
         enable_trailers: *enable_trailers,
+        ignored_upgrades,
         allow_chunked_length: *allow_chunked_length,
         header_case: header_case(cx, &http1_at, header_key_format.as_ref()),
         max_headers_bytes,
@@ -109,11 +116,11 @@ pub(crate) fn upstream(cx: &mut Cx<'_>, at: &At<'_>, http1: &api::Http1ProtocolO
         // Of downstream connections only.
         ignore_http_11_upgrade: _,
     } = http1;
-    refuse!(cx, at, send_fully_qualified_url);
     Shared {
         header_case: header_case(cx, at, header_key_format.as_ref()),
         enable_trailers: *enable_trailers,
         allow_chunked_length: *allow_chunked_length,
+        full_urls: *send_fully_qualified_url,
     }
 }
 

@@ -283,7 +283,7 @@ fn options_of(
     let (root, empty) = (At::root(), core::Http1ProtocolOptions::default());
     let (http1_at, http1) = (root.field(&choice.http1.0), choice.http1.1.unwrap_or(&empty));
     let http1 = http1::upstream(cx, &http1_at, http1);
-    let http1::Shared { header_case, enable_trailers, allow_chunked_length } = http1;
+    let http1::Shared { header_case, enable_trailers, allow_chunked_length, full_urls } = http1;
     let max_headers_bytes = max_response_headers_kb.unwrap_or(60).saturating_mul(1024);
     let heads = http2::Heads {
         bytes_max: max_headers_bytes,
@@ -305,6 +305,7 @@ fn options_of(
         header_case,
         enable_trailers,
         allow_chunked_length,
+        full_urls,
     }
 }
 

@@ -71,6 +71,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
             header_case: HeaderCase::Lower,
             enable_trailers: false,
             allow_chunked_length: false,
+            full_urls: false,
         },
         proxy_protocol: None,
         bind: None,

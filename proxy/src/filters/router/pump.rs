@@ -13,7 +13,7 @@ use std::time::Duration;
 use ringway_runtime::{Chunk, Instant};
 use ringway_wire::chars::Decimal;
 use ringway_wire::http1::{H1Error, request_framing, strip_response_hop_by_hop};
-use ringway_wire::{KnownName as K, Method, Scheme};
+use ringway_wire::{KnownName as K, Method, RequestHead, Scheme};
 
 use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
@@ -434,6 +434,13 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 }
 
+/// Makes the path a whole URL; answers what it was.
+fn full_url(head: &mut RequestHead) -> Vec<u8> {
+    let scheme = head.scheme.map_or("http", |scheme| scheme.as_str());
+    let url = [scheme.as_bytes(), b"://", &head.authority, &head.path].concat();
+    std::mem::replace(&mut head.path, url)
+}
+
 /// Queues the request head on what was acquired.
 fn start_request<'a>(
     work: &mut Work,
@@ -468,7 +475,11 @@ fn start_request<'a>(
             let upgrade = work.tunnel != Tunnel::No;
             let framing = request_framing(&work.request, !work.has_body, upgrade);
             let kept = work.request_names;
+            let path = exchange.cluster.plan().http.full_urls.then(|| full_url(&mut work.request));
             let (up, bytes) = Http1::start(acquired, &exchange.codec, &work.request, framing, kept);
+            if let Some(path) = path {
+                work.request.path = path;
+            }
             work.info.upstream_wire.0 += bytes;
             Up::Http1(up)
         }
