@@ -185,7 +185,11 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
+    let nominated = upgrade;
     let upgrade = upgrade::is_asked(&work.request, upgrade) && !is_ignored(&work.request, plan);
+    if nominated && !upgrade {
+        drop_nominated(&mut work.request);
+    }
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
     find_route(conn, work, &manager);
     if plan.log_new_requests {
@@ -240,6 +244,18 @@ fn is_ignored(head: &RequestHead, plan: &HttpManager) -> bool {
             .headers
             .get(K::Upgrade)
             .is_some_and(|kind| ignored.iter().any(|matcher| matcher.matches(kind)))
+}
+
+/// Takes off what `connection` names, which the parser leaves where an upgrade is asked for
+/// (RFC 9110 section 7.6.1).
+fn drop_nominated(head: &mut RequestHead) {
+    let Some(value) = head.headers.get(K::Connection) else { return };
+    let value = value.to_ascii_lowercase();
+    for name in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+        if !name.is_empty() && std::str::from_utf8(name).is_ok() {
+            head.headers.remove(Name::from(name));
+        }
+    }
 }
 
 /// Asks the route table, unless its answer is known.
