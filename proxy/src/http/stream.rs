@@ -177,6 +177,12 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         return Ok(());
     }
     mutate::request(conn, work, &plan.early_mutations);
+    let nominated = upgrade;
+    let upgrade = upgrade::is_asked(&work.request, upgrade) && !is_ignored(&work.request, plan);
+    // Before this proxy adds its own headers: a client must not be able to name those.
+    if nominated && !upgrade {
+        drop_nominated(&mut work.request);
+    }
     let ends = Ends {
         peer: conn.meta.remote().ip(),
         local_port: conn.meta.local().port(),
@@ -185,11 +191,6 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
-    let nominated = upgrade;
-    let upgrade = upgrade::is_asked(&work.request, upgrade) && !is_ignored(&work.request, plan);
-    if nominated && !upgrade {
-        drop_nominated(&mut work.request);
-    }
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
     find_route(conn, work, &manager);
     if plan.log_new_requests {
