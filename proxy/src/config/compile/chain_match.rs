@@ -26,7 +26,10 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) ->
         let at = at.index(index);
         let nothing = api::FilterChainMatch::default();
         let asked = chain.filter_chain_match.as_ref().unwrap_or(&nothing);
-        if let Some(other) = seen.insert(asked.encode_to_vec(), &chain.name) {
+        // With a matcher tree, which is refused, the rules of the chains do not count.
+        if let Some(other) = seen.insert(asked.encode_to_vec(), &chain.name)
+            && listener.filter_chain_matcher.is_none()
+        {
             let options = JsonOptions { pretty: false, redact: false, ..JsonOptions::default() };
             let message = format!(
                 "filter chain '{}' has the same matching rules defined as '{other}'. duplicate \
@@ -42,8 +45,8 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) ->
     let default = has_default.then(|| u32::try_from(chains.len()).unwrap_or(u32::MAX));
     match ChainMatcher::new(&all, default) {
         Ok(matcher) => matcher,
-        // Told already.
-        Err(_) if twice => ChainMatcher::default(),
+        // Told already, or of no account.
+        Err(_) if twice || listener.filter_chain_matcher.is_some() => ChainMatcher::default(),
         Err(Overlap(first, second)) => {
             let name = |index: usize| chains.get(index).map_or("", |chain| chain.name.as_str());
             let message = format!(

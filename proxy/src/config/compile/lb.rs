@@ -61,6 +61,15 @@ pub(crate) fn compile(
             Some(lb)
         }
         LbPolicy::Random => Some(Lb::Random),
+        // The type itself is refused.
+        LbPolicy::ClusterProvided
+            if matches!(
+                cluster.cluster_discovery_type,
+                Some(api::cluster::ClusterDiscoveryType::ClusterType(_))
+            ) =>
+        {
+            None
+        }
         LbPolicy::ClusterProvided => {
             let message = format!(
                 "cluster manager: cluster provided LB specified but cluster '{}' did not provide \

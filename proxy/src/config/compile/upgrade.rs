@@ -49,7 +49,9 @@ pub(crate) fn of_route(
             let route::upgrade_config::ConnectConfig { proxy_protocol_config, allow_post } =
                 connect;
             refuse!(cx, &at, proxy_protocol_config, allow_post);
-            if !upgrade_type.eq_ignore_ascii_case("CONNECT") {
+            if upgrade_type.eq_ignore_ascii_case("CONNECT-UDP") {
+                cx.unsupported_value(&at, "CONNECT-UDP");
+            } else if !upgrade_type.eq_ignore_ascii_case("CONNECT") {
                 let message = format!("non-CONNECT upgrade type {upgrade_type} has ConnectConfig");
                 cx.invalid(&at, message);
             }

@@ -59,6 +59,15 @@ pub(crate) fn server(
     refuse!(cx, at, require_sni);
     let common = common(cx, at, common_tls_context.as_ref(), Role::Server)?;
     if common.certificates.is_empty() {
+        // Where they come from elsewhere, that has been refused already.
+        let elsewhere = common_tls_context.as_ref().is_some_and(|common| {
+            !common.tls_certificate_sds_secret_configs.is_empty()
+                || common.tls_certificate_provider_instance.is_some()
+                || common.custom_tls_certificate_selector.is_some()
+        });
+        if elsewhere {
+            return None;
+        }
         cx.invalid(&at.field("common_tls_context"), "No TLS certificates found for server context");
         return None;
     }
@@ -84,9 +93,21 @@ pub(crate) fn server(
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "server");
     let made = ServerContext::new(recipe, stats, factory);
-    let mut made = cx.ok(&at.field("common_tls_context"), made)?;
+    let mut made = built(cx, &at.field("common_tls_context"), made)?;
     made.expiry = secrets::expiry(cx, scope, &made.material().shown);
     Some(Arc::new(made))
+}
+
+/// Takes a context; an error is recorded here.
+fn built<T>(cx: &mut Cx<'_>, at: &At<'_>, made: Result<T, String>) -> Option<T> {
+    match made {
+        // Envoy takes certificates of X.509 version 1.
+        Err(error) if error.contains("UnsupportedCertVersion") => {
+            cx.unsupported_allowed(at, "a certificate of X.509 version 1 or 2", "version 3");
+            None
+        }
+        made => cx.ok(at, made),
+    }
 }
 
 /// Compiles a cluster's context; `None` after an error.
@@ -120,7 +141,9 @@ pub(crate) fn client(
         cx.invalid_allowed(&at.field("sni"), "the server name is too long", "at most 255 bytes");
     }
     if !sni.is_empty() && rustls::pki_types::DnsName::try_from(sni.as_str()).is_err() {
-        cx.invalid_allowed(&at.field("sni"), format!("'{sni}' is no host name"), "a host name");
+        // Envoy sends whatever is given; what is no DNS name the TLS library does not send.
+        let what = format!("'{sni}' is no host name: such a server name");
+        cx.unsupported_allowed(&at.field("sni"), &what, "a host name");
     }
     if *auto_sni_san_validation && common.validation.as_ref().is_none_or(|v| v.trusted_ca.is_none())
     {
@@ -139,7 +162,7 @@ pub(crate) fn client(
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "client");
     let made = ClientContext::new(recipe, stats, factory);
-    let mut made = cx.ok(&at.field("common_tls_context"), made)?;
+    let mut made = built(cx, &at.field("common_tls_context"), made)?;
     made.expiry = secrets::expiry(cx, scope, &made.material().shown);
     Some(Arc::new(made))
 }

@@ -47,7 +47,14 @@ fn find(cx: &mut Cx<'_>, at: &At<'_>, config: &api::SdsSecretConfig) -> Option<F
             return None;
         }
     };
-    let secret = cx.ok(&at, secret_of_file(Path::new(path), name))?;
+    let secret = match secret_of_file(Path::new(path), name) {
+        Ok(secret) => secret,
+        Err(error) => {
+            // Envoy starts without it and waits.
+            cx.unsupported_allowed(&at, &format!("{error}: a secret that comes later"), "it now");
+            return None;
+        }
+    };
     Some(Found { secret, file: Some(PathBuf::from(path)) })
 }
 
