@@ -291,6 +291,11 @@ impl State {
         if !self.is_open() {
             return;
         }
+        if setup.role == Role::Server && !self.peer_known {
+            // It never began to speak HTTP/2, so no frame would mean anything to it (Envoy, too,
+            // closes without a word).
+            return self.finish(setup, fail.ended);
+        }
         self.write_goaway(setup, self.last_peer, fail.code, fail.reason);
         self.begin_close(setup, fail.ended);
     }
