@@ -1,11 +1,11 @@
 //! The corpus of raw HTTP/1 requests with Envoy's verdicts, in its two profiles.
 
-use super::lane::{self, Server};
+use super::lane::{self, MANAGER, Parts, Server, at};
 use super::verdict::{Outcome, Request, Verdict, judge};
 use crate::proxy::{self, Kind, Proxy};
 use crate::{bins, ports};
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -90,37 +90,17 @@ fn drive(
 
 /// The recorded configuration with one listener and one cluster per lane.
 fn config(recorded: &Value, lanes: &[(Server, u16, usize)], admin: u16) -> Result<Value> {
-    let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
-    for (n, (server, port, profile)) in lanes.iter().enumerate() {
+    let parts = lanes.iter().map(|(server, port, profile)| {
         let (_, listener, cluster) = PROFILES[*profile];
         let mut listener = named(&recorded["static_resources"]["listeners"], listener)?;
-        let mut cluster = named(&recorded["static_resources"]["clusters"], cluster)?;
-        let name = format!("lane_{n}");
-        listener["name"] = json!(name);
-        *at(&mut listener, "/address/socket_address/port_value")? = json!(port);
+        let cluster = named(&recorded["static_resources"]["clusters"], cluster)?;
         // The corpus is HTTP/1: what the manager would do with HTTP/2 is not asked here.
-        let manager = at(&mut listener, "/filter_chains/0/filters/0/typed_config")?;
-        if let Some(manager) = manager.as_object_mut() {
+        if let Some(manager) = at(&mut listener, MANAGER)?.as_object_mut() {
             manager.remove("http2_protocol_options");
         }
-        let route = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0";
-        *at(&mut listener, &format!("{route}/route/cluster"))? = json!(name);
-        cluster["name"] = json!(name);
-        let assignment = at(&mut cluster, "/load_assignment")?;
-        assignment["cluster_name"] = json!(name);
-        let endpoint = "/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-        *at(assignment, endpoint)? = json!(server.port);
-        listeners.push(listener);
-        clusters.push(cluster);
-    }
-    let mut config = recorded.clone();
-    *at(&mut config, "/admin/address/socket_address/port_value")? = json!(admin);
-    config["static_resources"] = json!({ "listeners": listeners, "clusters": clusters });
-    Ok(config)
-}
-
-pub(super) fn at<'a>(value: &'a mut Value, path: &str) -> Result<&'a mut Value> {
-    value.pointer_mut(path).with_context(|| format!("the recorded configuration has no {path}"))
+        Ok(Parts { listener, cluster, port: *port, server: server.port })
+    });
+    lane::config(recorded, parts.collect::<Result<_>>()?, admin)
 }
 
 fn named(list: &Value, name: &str) -> Result<Value> {

@@ -1,15 +1,15 @@
 //! The corpus of raw HTTP/2 connections with Envoy's verdicts, in its two profiles. Behind the
 //! proxy is an HTTP/1 server, which must never see what a client forged.
 
-use super::h1::{at, unescape};
-use super::lane::Server;
+use super::h1::unescape;
+use super::lane::{self, Parts, Server};
 use super::verdict::{Request, Verdict};
 use crate::h2::{Conn, code_name};
 use crate::proxy::{self, Kind, Proxy};
 use crate::wire::{End, Peer};
 use crate::{bins, ports};
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -162,29 +162,14 @@ fn judge(row: &Row, ours: &Answer, seen: &[Option<Request>]) -> Verdict {
 
 /// The recorded configuration with one listener and one cluster per lane.
 fn config(recorded: &Value, lanes: &[(Server, u16)], admin: u16) -> Result<Value> {
-    let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
-    for (n, (server, port)) in lanes.iter().enumerate() {
-        let resources = &recorded["static_resources"];
-        let (mut listener, mut cluster) =
-            (resources["listeners"][0].clone(), resources["clusters"][0].clone());
-        let name = format!("lane_{n}");
-        listener["name"] = json!(name);
-        *at(&mut listener, "/address/socket_address/port_value")? = json!(port);
-        let manager = "/filter_chains/0/filters/0/typed_config";
-        let route = format!("{manager}/route_config/virtual_hosts/0/routes/0/route/cluster");
-        *at(&mut listener, &route)? = json!(name);
-        cluster["name"] = json!(name);
-        let assignment = at(&mut cluster, "/load_assignment")?;
-        assignment["cluster_name"] = json!(name);
-        let endpoint = "/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
-        *at(assignment, endpoint)? = json!(server.port);
-        listeners.push(listener);
-        clusters.push(cluster);
-    }
-    let mut config = recorded.clone();
-    *at(&mut config, "/admin/address/socket_address/port_value")? = json!(admin);
-    config["static_resources"] = json!({ "listeners": listeners, "clusters": clusters });
-    Ok(config)
+    let resources = &recorded["static_resources"];
+    let parts = lanes.iter().map(|(server, port)| Parts {
+        listener: resources["listeners"][0].clone(),
+        cluster: resources["clusters"][0].clone(),
+        port: *port,
+        server: server.port,
+    });
+    lane::config(recorded, parts.collect(), admin)
 }
 
 fn rows(corpus: &Path, profile: &str) -> Result<Vec<Row>> {

@@ -3,17 +3,62 @@
 
 use super::verdict::{Outcome, Request};
 use crate::wire::{End, Peer};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use socket2::Socket;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Where a recorded listener has its connection manager.
+pub(super) const MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
 /// How long a client waits for more.
 const SILENCE: Duration = Duration::from_millis(450);
 /// How long it waits in all.
 const LONGEST: Duration = Duration::from_secs(3);
+
+/// What a lane is made of: a listener and a cluster of the recorded configuration, and the ports
+/// they get.
+pub(super) struct Parts {
+    /// The listener.
+    pub listener: Value,
+    /// The cluster its route leads to.
+    pub cluster: Value,
+    /// Where the listener listens.
+    pub port: u16,
+    /// The server's.
+    pub server: u16,
+}
+
+/// The recorded configuration with one listener and one cluster per lane.
+pub(super) fn config(recorded: &Value, lanes: Vec<Parts>, admin: u16) -> Result<Value> {
+    let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
+    for (n, lane) in lanes.into_iter().enumerate() {
+        let Parts { mut listener, mut cluster, port, server } = lane;
+        let name = format!("lane_{n}");
+        listener["name"] = json!(name);
+        *at(&mut listener, "/address/socket_address/port_value")? = json!(port);
+        let route = format!("{MANAGER}/route_config/virtual_hosts/0/routes/0/route/cluster");
+        *at(&mut listener, &route)? = json!(name);
+        cluster["name"] = json!(name);
+        let assignment = at(&mut cluster, "/load_assignment")?;
+        assignment["cluster_name"] = json!(name);
+        let endpoint = "/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/port_value";
+        *at(assignment, endpoint)? = json!(server);
+        listeners.push(listener);
+        clusters.push(cluster);
+    }
+    let mut config = recorded.clone();
+    *at(&mut config, "/admin/address/socket_address/port_value")? = json!(admin);
+    config["static_resources"] = json!({ "listeners": listeners, "clusters": clusters });
+    Ok(config)
+}
+
+/// A place in a recorded configuration.
+pub(super) fn at<'a>(value: &'a mut Value, path: &str) -> Result<&'a mut Value> {
+    value.pointer_mut(path).with_context(|| format!("the recorded configuration has no {path}"))
+}
 
 /// The server of a lane: answers every request with 200 `ok` and closes.
 #[derive(Debug)]
