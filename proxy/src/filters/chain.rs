@@ -12,7 +12,6 @@
 mod stage;
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,7 +20,7 @@ use ringway_runtime::{Chain, Chunk, Instant};
 use super::{Phases, State, StreamCx, cx};
 use crate::filters::router::attempt::count_expired;
 use crate::filters::router::fail;
-use crate::filters::router::timeouts::Expired;
+use crate::filters::router::timeouts::{Expired, poll_limits};
 use crate::http::account;
 use crate::http::conn::{Conn, Work, deadline};
 use crate::http::down::{BodyError, Frame};
@@ -161,22 +160,11 @@ pub(crate) async fn request_headers(conn: &mut Conn, work: &mut Work) -> Result<
         if let Poll::Ready(done) = poll_request_headers(conn, work, cx, &mut active) {
             return Poll::Ready(done);
         }
-        loop {
-            let next = next_limit(conn, work, active);
-            let Some((at, limit)) = next else { return Poll::Pending };
-            if armed != next {
-                conn.timer.reset(at);
-                armed = next;
-            }
-            ready!(Pin::new(&mut conn.timer).poll(cx));
-            if limit != Expired::Log {
-                count_expired(conn, limit);
-                let reply = fail::expired(limit, work.filters.request.ended);
-                return Poll::Ready(Err(reply.into()));
-            }
-            armed = None;
-            account::log_again(conn, work);
-        }
+        let next = |conn: &Conn, work: &Work| next_limit(conn, work, active);
+        poll_limits(conn, work, &mut armed, cx, next).map(|limit| {
+            count_expired(conn, limit);
+            Err(fail::expired(limit, work.filters.request.ended).into())
+        })
     })
     .await
 }

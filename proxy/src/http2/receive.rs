@@ -4,7 +4,8 @@ mod headers;
 
 use ringway_runtime::{Chunk, Instant};
 use ringway_wire::http2::{
-    ConnectionError, ErrorCode, Event, HeaderBlock, Role, SettingsChange, StreamError, frame,
+    ConnectionError, ErrorCode, Event, HeaderBlock, MESSAGING_RULE, Role, SettingsChange,
+    StreamError, frame,
 };
 
 use headers::Arrived;
@@ -140,12 +141,12 @@ impl State {
         let header = if piece.first { frame::HEADER_LEN as u64 } else { 0 };
         stream.wire_received += u64::from(piece.flow) + header;
         let wrong = if stream.remote_ended {
-            Some((ErrorCode::STREAM_CLOSED, "http2.violation.of.messaging.rule"))
+            Some((ErrorCode::STREAM_CLOSED, MESSAGING_RULE))
         } else if !stream.recv.take(piece.flow) {
-            Some((ErrorCode::FLOW_CONTROL_ERROR, "http2.violation.of.messaging.rule"))
+            Some((ErrorCode::FLOW_CONTROL_ERROR, MESSAGING_RULE))
         } else {
             check_length(stream, u64::from(len), piece.end)
-                .then_some((ErrorCode::PROTOCOL_ERROR, "http2.violation.of.messaging.rule"))
+                .then_some((ErrorCode::PROTOCOL_ERROR, MESSAGING_RULE))
         };
         if let Some((code, details)) = wrong {
             self.give_connection(piece.flow);
@@ -315,9 +316,8 @@ impl State {
         };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if !stream.send.add(i64::from(increment)) {
-            let details = "http2.violation.of.messaging.rule";
             let code = ErrorCode::FLOW_CONTROL_ERROR;
-            return self.break_rule(setup, key, code, details);
+            return self.break_rule(setup, key, code, MESSAGING_RULE);
         }
         self.schedule(key);
         Ok(())

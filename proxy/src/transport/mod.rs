@@ -29,7 +29,6 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Facts of the TLS session, where there is one.
-    #[allow(dead_code, reason = "logs and headers print it")]
     pub(crate) fn tls(&self) -> Option<&Rc<tls::TlsInfo>> {
         match self {
             Self::Plain(_) => None,
@@ -53,18 +52,6 @@ impl Stream {
         }
     }
 
-    /// The connection itself, where nothing is done to its bytes: to splice it or to hand it over.
-    ///
-    /// # Errors
-    /// The stream as it was, where bytes do not pass through unchanged.
-    #[allow(dead_code, reason = "of use where nothing reads the bytes")]
-    pub(crate) fn into_plain(self) -> Result<runtime::Stream, Self> {
-        match self {
-            Self::Plain(stream) => Ok(stream),
-            Self::Tls(_) => Err(self),
-        }
-    }
-
     /// The next bytes; `None` once the peer has said its last and all was read.
     ///
     /// # Errors
@@ -80,13 +67,12 @@ impl Stream {
     ///
     /// # Errors
     /// That of the connection.
-    #[allow(dead_code, reason = "for tasks that do nothing else")]
     pub(crate) async fn recv(&self) -> io::Result<Option<Chunk>> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// A number that tells this stream from every other living one of its shard.
-    #[allow(dead_code, reason = "for tests and logs")]
+    #[cfg(test)]
     pub(crate) fn id(&self) -> u64 {
         self.raw().id()
     }
@@ -142,7 +128,6 @@ impl Stream {
     }
 
     /// Queues several pieces, in order.
-    #[allow(dead_code, reason = "what batches its output writes a chain")]
     pub(crate) fn write_chain(&self, chain: Chain) {
         match self {
             Self::Plain(stream) => stream.write_chain(chain),
@@ -173,7 +158,6 @@ impl Stream {
     }
 
     /// Says that nothing more will be written, after all that is queued. Reading goes on.
-    #[allow(dead_code, reason = "for half-closed connections")]
     pub(crate) fn shutdown_write(&self) {
         match self {
             Self::Plain(stream) => stream.shutdown_write(),

@@ -206,6 +206,18 @@ impl Managed {
         });
     }
 
+    /// These are the hosts from now on, and all shards are told.
+    fn publish(&self, hosts: Vec<Arc<Host>>) {
+        let before = self.hosts.borrow().clone();
+        let set = Arc::new(HostSet {
+            version: before.version + 1,
+            hosts,
+            overprovisioning_percent: before.overprovisioning_percent,
+        });
+        self.adopt(set.clone());
+        self.cx.events.hosts(self.plan.id, set);
+    }
+
     /// These are the hosts from now on. The shards have them already, or are told by the caller.
     fn adopt(&self, set: Arc<HostSet>) {
         let old = self.hosts.replace(set.clone());

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -12,7 +12,7 @@ use super::Exchange;
 use super::fail;
 use super::pump::{End, Pump};
 use super::retry::{Decision, Reset, Retry};
-use super::timeouts::{Clock, Expired};
+use super::timeouts::{Clock, Expired, poll_limits};
 use super::up::Acquired;
 use crate::filters::chain;
 use crate::http::conn::{Conn, Work};
@@ -382,20 +382,8 @@ async fn wait<T>(
         if let Some(stop) = read_ahead(conn, work, exchange, clock, retry, cx) {
             return Poll::Ready(Waited::Stop(stop));
         }
-        loop {
-            let next = exchange.timeouts.next(work, clock);
-            let Some((at, limit)) = next else { return Poll::Pending };
-            if armed != next {
-                conn.timer.reset(at);
-                armed = next;
-            }
-            ready!(Pin::new(&mut conn.timer).poll(cx));
-            if limit != Expired::Log {
-                return Poll::Ready(Waited::Expired(limit));
-            }
-            armed = None;
-            crate::http::account::log_again(conn, work);
-        }
+        let next = |_: &Conn, work: &Work| exchange.timeouts.next(work, clock);
+        poll_limits(conn, work, &mut armed, cx, next).map(Waited::Expired)
     })
     .await
 }

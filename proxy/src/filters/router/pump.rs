@@ -6,8 +6,7 @@
 //! Back-pressure: nothing is read from one side while more than the buffer limit is queued on the
 //! other; reading goes on when half of it has drained.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ringway_runtime::{Chunk, Instant};
@@ -18,7 +17,7 @@ use ringway_wire::{KnownName as K, Method, RequestHead, Scheme};
 use super::Exchange;
 use super::retry::{Decision, Reset, Retry};
 use super::rewrite::set_authority;
-use super::timeouts::{Clock, Expired};
+use super::timeouts::{Clock, Expired, poll_limits};
 use super::up::{Acquired, Event, Failure, Http1, Http2, Response, Tcp, Up};
 use crate::filters::chain;
 use crate::http::conn::{Conn, Work};
@@ -136,20 +135,9 @@ impl<'a, 'p> Pump<'a, 'p> {
     }
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            let next = self.exchange.timeouts.next(self.work, self.clock);
-            let Some((at, limit)) = next else { return Poll::Pending };
-            if self.armed != next {
-                self.conn.timer.reset(at);
-                self.armed = next;
-            }
-            ready!(Pin::new(&mut self.conn.timer).poll(cx));
-            self.armed = None;
-            if limit != Expired::Log {
-                return Poll::Ready(End::Expired(limit));
-            }
-            crate::http::account::log_again(self.conn, self.work);
-        }
+        let (timeouts, clock) = (&self.exchange.timeouts, &*self.clock);
+        let next = |_: &Conn, work: &Work| timeouts.next(work, clock);
+        poll_limits(self.conn, self.work, &mut self.armed, cx, next).map(End::Expired)
     }
 
     /// What an earlier attempt already read of the body is sent again.

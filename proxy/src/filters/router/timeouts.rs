@@ -1,5 +1,7 @@
 //! Time limits of one request: the route's, the manager's, and what `x-envoy-*` headers say.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ringway_runtime::Instant;
@@ -7,6 +9,7 @@ use ringway_wire::chars::Decimal;
 use ringway_wire::{KnownName as K, Method, RequestHead, grpc};
 
 use super::retry::Retry;
+use crate::http::account;
 use crate::http::conn::{Conn, Work, deadline};
 use crate::http::reply::is_grpc;
 use crate::http::upgrade::Tunnel;
@@ -134,6 +137,31 @@ impl Timeouts {
             info.next_log.map(|at| (at, Expired::Log)),
         ];
         limits.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+/// Waits for the earliest of the limits that `next` names, which the connection's timer is armed
+/// for; a log line that is due meanwhile is written.
+pub(crate) fn poll_limits(
+    conn: &mut Conn,
+    work: &mut Work,
+    armed: &mut Option<(Instant, Expired)>,
+    cx: &mut Context<'_>,
+    next: impl Fn(&Conn, &Work) -> Option<(Instant, Expired)>,
+) -> Poll<Expired> {
+    loop {
+        let first = next(conn, work);
+        let Some((at, limit)) = first else { return Poll::Pending };
+        if *armed != first {
+            conn.timer.reset(at);
+            *armed = first;
+        }
+        ready!(Pin::new(&mut conn.timer).poll(cx));
+        *armed = None;
+        if limit != Expired::Log {
+            return Poll::Ready(limit);
+        }
+        account::log_again(conn, work);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use ringway_runtime::Instant;
 use ringway_wire::HeaderMap;
-use ringway_wire::http2::{ErrorCode, H2Rule, HeaderBlock, Role, StreamError, frame};
+use ringway_wire::http2::{
+    ErrorCode, H2Rule, HeaderBlock, MESSAGING_RULE, Role, StreamError, frame,
+};
 
 use super::{IDLE, Outcome, STREAM_CLOSED, check_length};
 use crate::http2::closed::How;
@@ -146,8 +148,7 @@ impl State {
                 Ok(())
             }
             _ if arrived.end && expected.is_some_and(|bytes| bytes > 0) => {
-                let details = "http2.violation.of.messaging.rule";
-                self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details)
+                self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, MESSAGING_RULE)
             }
             _ => Ok(()),
         }
@@ -164,8 +165,7 @@ impl State {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.wire_received += u64::from(arrived.len) + frame::HEADER_LEN as u64;
         if stream.remote_ended {
-            let details = "http2.violation.of.messaging.rule";
-            return self.break_rule(setup, key, ErrorCode::STREAM_CLOSED, details);
+            return self.break_rule(setup, key, ErrorCode::STREAM_CLOSED, MESSAGING_RULE);
         }
         let verdict = match (arrived.verdict, stream.head_received) {
             (Err(error), _) => Err(error),
@@ -182,8 +182,7 @@ impl State {
             return self.invalid(setup, key, error, arrived.verdict.is_ok());
         }
         if !arrived.end || check_length(stream, 0, true) {
-            let details = "http2.violation.of.messaging.rule";
-            return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details);
+            return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, MESSAGING_RULE);
         }
         self.ended_there(setup, key);
         Ok(())
@@ -210,7 +209,7 @@ impl State {
         stream.wake_reader();
         if interim {
             if stream.responses.len() > INTERIM_MAX {
-                let end = StreamEnd::Violation("http2.violation.of.messaging.rule");
+                let end = StreamEnd::Violation(MESSAGING_RULE);
                 self.reset(setup, key, ErrorCode::ENHANCE_YOUR_CALM, end);
             }
             return Ok(());
@@ -220,8 +219,7 @@ impl State {
         stream.expected = expected.filter(|_| !bodiless);
         if arrived.end {
             if check_length(stream, 0, true) {
-                let details = "http2.violation.of.messaging.rule";
-                return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, details);
+                return self.break_rule(setup, key, ErrorCode::PROTOCOL_ERROR, MESSAGING_RULE);
             }
             self.ended_there(setup, key);
         }

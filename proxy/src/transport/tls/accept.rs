@@ -73,12 +73,7 @@ async fn handshake(
     };
     let mut handshake = Handshake { conn, input, raw: &raw, gate, notes, began };
     if let Err(failed) = handshake.run().await {
-        raw.shutdown_write();
-        let error = count::failed(stats, &context.stats, failed);
-        // The alert is on its way; what the peer still sends would reset the connection before
-        // it arrives, were the connection closed at once.
-        super::linger(raw);
-        return Err(error);
+        return Err(super::dismiss(raw, stats, &context.stats, failed));
     }
     let sni = match &handshake.conn {
         Conn::Server(_) => hello.sni.as_deref().map(Rc::from),

@@ -51,10 +51,7 @@ pub(crate) async fn connect(
     let input = Input::new(Vec::new());
     let mut handshake = Handshake { conn, input, raw: &raw, gate, notes, began };
     if let Err(failed) = handshake.run().await {
-        raw.shutdown_write();
-        let error = count::failed(stats, &context.stats, failed);
-        super::linger(raw);
-        return Err(error);
+        return Err(super::dismiss(raw, stats, &context.stats, failed));
     }
     let info = handshake.info(name.as_deref().map(Rc::from));
     count::done(stats, &context.stats, &info, &handshake.notes);

@@ -18,6 +18,10 @@ use std::time::Duration;
 
 use ringway_runtime as runtime;
 
+use super::HandshakeError;
+use crate::observe::stats::{ShardStats, SslStats};
+use handshake::Failed;
+
 pub(crate) use accept::accept;
 pub(crate) use connect::connect;
 pub(crate) use gate::Gate;
@@ -32,6 +36,20 @@ fn addresses(raw: &runtime::Stream) -> Option<(IpAddr, IpAddr)> {
     let local = raw.local_addr().ok()?.as_inet()?;
     let remote = raw.peer_addr().ok()?.as_inet()?;
     Some((local.ip(), remote.ip()))
+}
+
+/// Ends a connection whose handshake failed. The alert is on its way; what the peer still sends
+/// would reset the connection before it arrives, were the connection closed at once.
+fn dismiss(
+    raw: runtime::Stream,
+    stats: &ShardStats,
+    names: &SslStats,
+    failed: Failed,
+) -> HandshakeError {
+    raw.shutdown_write();
+    let error = count::failed(stats, names, failed);
+    linger(raw);
+    error
 }
 
 /// Lets the last alert get through: reads on, for a moment, what is of no use any more.

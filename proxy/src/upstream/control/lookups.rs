@@ -3,12 +3,10 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use ringway_runtime as runtime;
 
 use super::Managed;
-use crate::plan::HostSet;
 use crate::plan::cluster::{Discovery, Dns, DnsTarget};
 use crate::upstream::dns::refresh::{LogicalChange, LogicalHost, Schedule, StrictHosts};
 use crate::upstream::dns::{Answer, Failure};
@@ -123,12 +121,5 @@ fn publish(managed: &Managed, names: &Names) {
         Names::Strict(all) => all.iter().flat_map(|target| target.hosts()).cloned().collect(),
         Names::Logical(host) => host.host().cloned().into_iter().collect(),
     };
-    let before = managed.hosts.borrow().clone();
-    let set = Arc::new(HostSet {
-        version: before.version + 1,
-        hosts,
-        overprovisioning_percent: before.overprovisioning_percent,
-    });
-    managed.adopt(set.clone());
-    managed.cx.events.hosts(managed.plan.id, set);
+    managed.publish(hosts);
 }

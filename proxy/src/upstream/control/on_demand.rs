@@ -8,7 +8,7 @@ use ringway_runtime as runtime;
 
 use super::Managed;
 use crate::plan::cluster::Discovery;
-use crate::plan::{Address, Host, HostSet};
+use crate::plan::{Address, Host};
 
 /// New hosts of so long a time become one change of the set: each change goes to every shard.
 const GATHER: Duration = Duration::from_millis(20);
@@ -39,7 +39,7 @@ fn take_in(managed: &Managed) {
     let mut known: hashbrown::HashSet<Address, foldhash::fast::RandomState> =
         hosts.iter().map(|host| host.address.clone()).collect();
     hosts.extend(coming.into_iter().filter(|host| known.insert(host.address.clone())));
-    publish(managed, hosts);
+    managed.publish(hosts);
 }
 
 /// Starts the task that looks for unused hosts, in a cluster that has such.
@@ -72,18 +72,7 @@ async fn sweep(managed: Weak<Managed>, interval: Duration) {
             .collect();
         seen = now;
         if used.len() < hosts.len() {
-            publish(&managed, used);
+            managed.publish(used);
         }
     }
-}
-
-fn publish(managed: &Managed, hosts: Vec<Arc<Host>>) {
-    let before = managed.hosts.borrow().clone();
-    let set = Arc::new(HostSet {
-        version: before.version + 1,
-        hosts,
-        overprovisioning_percent: before.overprovisioning_percent,
-    });
-    managed.adopt(set.clone());
-    managed.cx.events.hosts(managed.plan.id, set);
 }

@@ -68,6 +68,9 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
+/// `%RESPONSE_CODE_DETAILS%` of a message that is not put together as HTTP/2 demands.
+pub const MESSAGING_RULE: &str = "http2.violation.of.messaging.rule";
+
 /// The connection cannot go on: send GOAWAY with [`code`](Self::code) and close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{code}: {reason}")]
@@ -196,7 +199,7 @@ impl StreamError {
             | H2Rule::ConnectionField
             | H2Rule::Te
             | H2Rule::ContentLength => "http2.invalid.header.field",
-            _ => "http2.violation.of.messaging.rule",
+            _ => MESSAGING_RULE,
         }
     }
 

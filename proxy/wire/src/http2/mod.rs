@@ -30,7 +30,7 @@ mod settings;
 pub use block::HeaderBlock;
 pub use decoder::{Decoder, Event, Step};
 pub use encoder::Encoder;
-pub use error::{ConnectionError, ErrorCode, H2Rule, StreamError};
+pub use error::{ConnectionError, ErrorCode, H2Rule, MESSAGING_RULE, StreamError};
 pub use settings::{SettingId, Settings, SettingsChange};
 
 use crate::http1::UnderscoreAction;
