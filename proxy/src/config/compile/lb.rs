@@ -25,16 +25,7 @@ pub(crate) fn compile(
 ) -> Option<Lb> {
     use api::cluster::LbPolicy;
     if provided {
-        let policy = LbPolicy::try_from(cluster.lb_policy).ok()?;
-        if policy != LbPolicy::ClusterProvided {
-            let message = format!(
-                "cluster: LB policy {} is not valid for Cluster type ORIGINAL_DST. Only \
-                 'CLUSTER_PROVIDED' is allowed with cluster type 'ORIGINAL_DST'",
-                policy.as_str_name()
-            );
-            cx.invalid_allowed(&at.field("lb_policy"), message, "CLUSTER_PROVIDED");
-        }
-        return Some(Lb::ClusterProvided);
+        return by_cluster(cx, at, cluster);
     }
     if let Some(policy) = &cluster.load_balancing_policy {
         return typed(cx, &at.field("load_balancing_policy"), policy);
@@ -90,6 +81,21 @@ pub(crate) fn compile(
             None
         }
     }
+}
+
+/// The policy of a cluster that chooses by itself.
+fn by_cluster(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Option<Lb> {
+    use api::cluster::LbPolicy;
+    let policy = LbPolicy::try_from(cluster.lb_policy).ok()?;
+    if policy != LbPolicy::ClusterProvided {
+        let message = format!(
+            "cluster: LB policy {} is not valid for Cluster type ORIGINAL_DST. Only \
+             'CLUSTER_PROVIDED' is allowed with cluster type 'ORIGINAL_DST'",
+            policy.as_str_name()
+        );
+        cx.invalid_allowed(&at.field("lb_policy"), message, "CLUSTER_PROVIDED");
+    }
+    Some(Lb::ClusterProvided)
 }
 
 fn least_request(cx: &Cx<'_>, choices: Option<u32>, bias: Option<&core::RuntimeDouble>) -> Lb {
