@@ -144,6 +144,27 @@ impl Conn {
         self.flush();
     }
 
+    /// Sends a whole message in one go, as far as the windows allow; `end`: nothing follows.
+    pub fn message(
+        &mut self,
+        id: u32,
+        head: &[Line],
+        body: Option<&[u8]>,
+        trailers: &[Line],
+        end: bool,
+    ) {
+        let bare = body.is_none() && trailers.is_empty();
+        let queue = &mut self.stream_mut(id).queue;
+        queue.push_back(Out::Headers(head.to_vec(), end && bare));
+        if let Some(body) = body {
+            queue.push_back(Out::Data(body.to_vec(), end && trailers.is_empty()));
+        }
+        if !trailers.is_empty() {
+            queue.push_back(Out::Headers(trailers.to_vec(), end));
+        }
+        self.flush();
+    }
+
     /// Sends data as the windows allow.
     pub fn data(&mut self, id: u32, bytes: &[u8], end: bool) {
         self.stream_mut(id).queue.push_back(Out::Data(bytes.to_vec(), end));

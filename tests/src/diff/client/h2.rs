@@ -94,14 +94,8 @@ impl Session {
         }
         let id = self.conn.open();
         self.labels.insert(label.to_owned(), id);
-        let bare = body.is_none() && trailers.is_empty();
-        self.conn.headers(id, lines, end && bare);
-        if let Some(body) = body {
-            self.conn.data(id, body, end && trailers.is_empty());
-        }
-        if !trailers.is_empty() {
-            self.conn.headers(id, trailers, end);
-        }
+        // In one piece: how much of it a proxy has seen must not depend on the scheduler.
+        self.conn.message(id, lines, body, trailers, end);
     }
 
     /// Receives something; false when nothing more will come until `deadline`.
