@@ -10,6 +10,7 @@ pub mod diff;
 pub mod floods;
 pub mod fuzz;
 pub mod h2;
+pub mod istio;
 pub mod ports;
 pub mod proxy;
 pub mod suites;
