@@ -97,7 +97,7 @@ fn setup(
         ..AppendOptions::default()
     };
     Setup {
-        plan: Arc::new(plan),
+        plan,
         registry,
         names,
         dump: ConfigDump { bootstrap, node: whole, loaded: clock::unix_now() },

@@ -1,7 +1,7 @@
 //! What the threads of the proxy tell one another over the mesh.
 //!
 //! Mesh index `0..N` are the shards, `N` is the control thread, `N + 1` the admin thread. A message
-//! is the only way state crosses threads, besides `Arc<Plan>`, statistics pages and the write-rare
+//! is the only way state crosses threads, besides parts of the plan, statistics pages and the write-rare
 //! bits of a [`Host`].
 
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringway_runtime::SockAddr;
 
 use crate::observe::stats::{BlockHandle, Counter, Histogram};
-use crate::plan::{ClusterId, Host, HostSet, Listener, Plan};
+use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 
 /// One message between two threads of the proxy.
 #[derive(Debug)]
@@ -21,8 +21,9 @@ pub enum Message {
     /// (`Message::Install`) whose listeners they belong to; the shard starts to accept when that
     /// plan is installed and closes the sockets no listener of it asks for.
     Sockets(Vec<ListenSocket>),
-    /// Make this plan the view of new streams; answered by [`Message::Installed`].
-    Install(Arc<Plan>),
+    /// New streams begin with what this change makes of the configuration; answered by
+    /// [`Message::Installed`].
+    Install(Arc<Change>),
     /// A cluster has other hosts: DNS or EDS answered.
     Hosts(ClusterId, Arc<HostSet>),
     /// Health bits of a host of this cluster changed: rebuild its load balancing tables.
@@ -44,11 +45,11 @@ pub enum Message {
     Shutdown,
 
     // ---- shard → control ----
-    /// The plan of this version is the view of all new streams of the shard.
+    /// The change of this version is in the view of all new streams of the shard.
     Installed {
         /// Mesh index of the shard.
         shard: usize,
-        /// [`Plan::version`].
+        /// [`Change::version`].
         version: u64,
     },
     /// A host tripped a threshold of outlier detection on this shard.

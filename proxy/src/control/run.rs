@@ -20,7 +20,7 @@ use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
 use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::cluster::Discovery;
-use crate::plan::{Cluster, ClusterId, HostSet, Plan};
+use crate::plan::{Change, Cluster, ClusterId, HostSet, Plan};
 use crate::upstream::control::{ClusterControl, ClusterEvents};
 use crate::upstream::dns::Resolver;
 
@@ -58,7 +58,7 @@ enum Phase {
 pub(super) struct Control {
     post: Post,
     events: Queue<Event>,
-    plan: Arc<Plan>,
+    plan: Plan,
     clusters: ClusterControl,
     /// Listening sockets, until the shards get them.
     sockets: Vec<Vec<ListenSocket>>,
@@ -133,16 +133,11 @@ impl Control {
             !matches!(cluster.discovery, Discovery::Static) || !cluster.health_checks.is_empty()
         };
         if self.plan.clusters.iter().flatten().any(waits) {
-            let clusters = self.plan.clusters.clone();
-            let plan = Arc::new(Plan {
-                version: 0,
-                listeners: Vec::new(),
-                clusters,
-                cluster_ids: self.plan.cluster_ids.clone(),
-            });
-            self.to_shards(|| Message::Install(plan.clone()));
+            let all = Change::all(&self.plan);
+            let change = Arc::new(Change { version: 0, listeners: Vec::new(), ..all });
+            self.to_shards(|| Message::Install(change.clone()));
         }
-        self.clusters.install(&self.plan);
+        self.clusters.install(&Change::all(&self.plan));
         self.start_when_warm();
     }
 
@@ -161,12 +156,13 @@ impl Control {
         for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             self.post.send(shard, Message::Sockets(sockets));
         }
-        let watch = super::secrets::watch(self.plan.clone(), self.stats.clone());
+        let watch = super::secrets::watch(self.plan.tls_contexts(), self.stats.clone());
         if let Some(before) = self.secrets.replace(spawn(watch)) {
             before.abort();
         }
-        self.to_shards(|| Message::Install(self.plan.clone()));
-        self.post.send(self.admin(), Message::Install(self.plan.clone()));
+        let change = Arc::new(Change::all(&self.plan));
+        self.to_shards(|| Message::Install(change.clone()));
+        self.post.send(self.admin(), Message::Install(change));
     }
 
     fn handle(&mut self, event: Event) {

@@ -14,7 +14,6 @@ use ringway_runtime::sleep;
 
 use super::log::log;
 use crate::observe::stats::ShardStats;
-use crate::plan::Plan;
 use crate::plan::tls::Reload;
 
 /// Between two looks. A renewed certificate is to be served within a second.
@@ -44,10 +43,8 @@ impl Watched {
     }
 }
 
-/// Watches the files of a plan's contexts for as long as the task lives.
-pub(super) async fn watch(plan: Arc<Plan>, stats: Rc<ShardStats>) {
-    let contexts = plan.tls_contexts();
-    drop(plan);
+/// Watches the files of TLS contexts for as long as the task lives.
+pub(super) async fn watch(contexts: Vec<Arc<dyn Reload>>, stats: Rc<ShardStats>) {
     let mut watched = Vec::new();
     for context in contexts {
         context.count(&stats, false);

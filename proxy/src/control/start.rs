@@ -38,7 +38,7 @@ pub(super) const SIGNALS: [i32; 4] =
 /// A proxy that is ready to start.
 pub struct Setup {
     /// The first plan.
-    pub plan: Arc<Plan>,
+    pub plan: Plan,
     /// Names and slots of statistics; made with [`writers`] pages.
     pub registry: Registry,
     /// Names of the process that were made before the plan's.

@@ -41,9 +41,9 @@ fn counting_shard(start: ShardStart, told: &Told) -> std::io::Result<()> {
         let shard = start.index;
         loop {
             let answer = match mailbox.recv().await {
-                Message::Install(plan) => {
+                Message::Install(change) => {
                     count(&told.installs);
-                    Message::Installed { shard, version: plan.version }
+                    Message::Installed { shard, version: change.version }
                 }
                 Message::Drain(_) => {
                     count(&told.drains);
@@ -72,12 +72,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
     let mut registry = Registry::new(start::writers(shards));
     Setup {
         names: Names::new(&mut registry, shards),
-        plan: Arc::new(Plan {
-            version: 1,
-            listeners: Vec::new(),
-            clusters: Vec::new(),
-            cluster_ids: hashbrown::HashMap::default(),
-        }),
+        plan: Plan { version: 1, ..Plan::default() },
         registry,
         dump: ConfigDump::default(),
         facts: Facts::default(),

@@ -132,8 +132,10 @@ pub(crate) fn begin(conn: &Conn, work: &mut Work) {
         return;
     }
     let mut active = std::mem::take(&mut work.filters);
+    let held = work.routes.clone();
+    let table = held.as_deref().map(|table| &**table);
     for (at, entry) in entries.iter().enumerate() {
-        if cx::runs(&conn.manager, work, entry) {
+        if cx::runs(table, work, entry) {
             active.slots.push(Slot {
                 at,
                 wants: entry.config.phases(),
@@ -357,12 +359,14 @@ pub(crate) fn ended(conn: &mut Conn, work: &mut Work) {
         return;
     }
     let manager = Rc::clone(&conn.manager);
+    let held = work.routes.clone();
+    let table = held.as_deref().map(|table| &**table);
     let mut slots = std::mem::take(&mut work.filters.slots);
     for slot in &mut slots {
         let Some(entry) = manager.plan.filters.get(slot.at) else { continue };
         if slot.wants.has(Phases::END) {
             let wants = &mut slot.wants;
-            let mut s = StreamCx { conn, work, manager: &manager, entry, wants };
+            let mut s = StreamCx { conn, work, manager: &manager, table, entry, wants };
             slot.state.end(&entry.config, &mut s);
         }
     }

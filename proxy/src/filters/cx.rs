@@ -4,7 +4,7 @@ use crate::filters::{Entry, OnRoute, Override, Overrides, Phases};
 use crate::http::conn::{Conn, Work};
 use crate::http::manager::Manager;
 use crate::http::stream::{self, Matched};
-use crate::plan::route::{Action, ClusterChoice};
+use crate::plan::route::{Action, ClusterChoice, RouteTable};
 
 /// The stream a filter is called for.
 pub(crate) struct StreamCx<'s> {
@@ -13,6 +13,8 @@ pub(crate) struct StreamCx<'s> {
     /// The request and its response.
     pub work: &'s mut Work,
     pub(super) manager: &'s Manager,
+    /// The route table the stream began with.
+    pub(super) table: Option<&'s RouteTable>,
     pub(super) entry: &'s Entry,
     pub(super) wants: &'s mut Phases,
 }
@@ -44,7 +46,7 @@ impl<'s> StreamCx<'s> {
     pub(crate) fn route_configs<R: OnRoute + 's>(
         &self,
     ) -> impl Iterator<Item = &'s R> + use<'s, R> {
-        let levels = levels(self.manager, self.work);
+        let levels = levels(self.table, self.work);
         let name = &*self.entry.name;
         let told = levels.into_iter().flatten().filter_map(move |level| level.of(name));
         told.filter_map(|told| R::of(told.config.as_ref()?))
@@ -57,16 +59,16 @@ impl<'s> StreamCx<'s> {
     }
 
     fn known_route(&self) -> Option<Matched<'s>> {
-        let table = &*self.manager.plan.routes;
+        let table = self.table?;
         let (host, route) = table.route(self.work.route?)?;
         Some(Matched { table, host, route })
     }
 }
 
 /// What the four levels say of filters, the most specific last.
-fn levels<'p>(manager: &'p Manager, work: &Work) -> [Option<&'p Overrides>; 4] {
-    let table = &*manager.plan.routes;
-    let Some((host, route)) = work.route.and_then(|id| table.route(id)) else {
+fn levels<'p>(table: Option<&'p RouteTable>, work: &Work) -> [Option<&'p Overrides>; 4] {
+    let found = work.route.and_then(|id| Some((table?, table?.route(id)?)));
+    let Some((table, (host, route))) = found else {
         return [None; 4];
     };
     let weighted = match &route.action {
@@ -87,9 +89,9 @@ fn levels<'p>(manager: &'p Manager, work: &Work) -> [Option<&'p Overrides>; 4] {
 }
 
 /// Does a filter run for the stream? What the most specific level says counts, then the chain.
-pub(super) fn runs(manager: &Manager, work: &Work, entry: &Entry) -> bool {
+pub(super) fn runs(table: Option<&RouteTable>, work: &Work, entry: &Entry) -> bool {
     let told: Option<&Override> =
-        levels(manager, work).into_iter().rev().flatten().find_map(|level| level.of(&entry.name));
+        levels(table, work).into_iter().rev().flatten().find_map(|level| level.of(&entry.name));
     match told {
         Some(told) => !told.disabled,
         None => !entry.disabled,

@@ -129,7 +129,7 @@ pub(crate) fn upstream_answered(
         let ms = (ringway_runtime::now() - end).as_millis() as u64;
         headers.set(K::XEnvoyUpstreamServiceTime, Decimal::new(ms).as_bytes());
     }
-    router::headers::count_attempts(conn, work);
+    router::headers::count_attempts(work);
 }
 
 /// The stream is over, one way or another.

@@ -22,6 +22,7 @@ use crate::listener::{ActiveListener, Admitted, Meta};
 use crate::plan::http::CodecType;
 use crate::plan::route::{Lookup, RouteId};
 use crate::shard::Shard;
+use crate::shard::tables::Table;
 use crate::transport::Stream;
 use crate::transport::tls::TlsInfo;
 use crate::upstream::RetryPermit;
@@ -85,7 +86,9 @@ pub(crate) struct Work {
     pub head_sent: bool,
     /// The connection closes after this response.
     pub close: bool,
-    /// The route it took, in the manager's table.
+    /// The route table it began with; `None` where there was none for it.
+    pub routes: Option<Table>,
+    /// The route it took, in that table.
     pub route: Option<RouteId>,
     /// The weighted cluster it took, by position.
     pub weighted: Option<usize>,
@@ -263,6 +266,7 @@ impl Work {
         self.terminates_connect = false;
         self.head_sent = false;
         self.close = false;
+        self.routes = None;
         self.route = None;
         self.weighted = None;
         self.lookup = None;
@@ -276,6 +280,7 @@ impl Work {
     pub(super) fn trim(&mut self) {
         const KEEP: usize = 8 * 1024;
         self.info = Info::default();
+        self.routes = None;
         self.replay.clear();
         if self.request.headers.byte_size() > KEEP {
             self.request.clear();

@@ -7,12 +7,15 @@ use ringway_wire::http1::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreA
 use crate::observe::stats::ListenerHttpStats;
 use crate::plan::cluster::UpstreamHttp;
 use crate::plan::http::{HeaderCase, HttpManager, Underscores};
+use crate::shard::tables::ShardRoutes;
 
 /// One connection manager on one shard.
 #[derive(Debug)]
 pub(crate) struct Manager {
     /// The plan.
     pub plan: Arc<HttpManager>,
+    /// Where its route tables are.
+    pub routes: ShardRoutes,
     /// `listener.<l>.http.<stat_prefix>.*`
     pub listener_stats: ListenerHttpStats,
     /// Parser options of requests.
@@ -83,7 +86,8 @@ impl Manager {
             head_bytes_max: http1.max_headers_bytes as usize,
             headers_count_max: http1.max_headers_count as usize,
         };
-        Self { options, limits, key_format, plan, listener_stats }
+        let routes = ShardRoutes::new(&plan.routes);
+        Self { options, limits, key_format, routes, plan, listener_stats }
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn send_with_body(
         return write(conn, work, body);
     }
     router::headers::finish_response(conn, work);
-    router::headers::count_attempts(conn, work);
+    router::headers::count_attempts(work);
     let headers = &mut work.response.headers;
     if reply.flag == Some(ResponseFlag::UpstreamOverflow)
         && !conn.manager.plan.router.suppress_envoy_headers

@@ -188,7 +188,10 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         local_port: conn.meta.local().port(),
         tls: conn.tls.as_deref(),
     };
-    let vetted = vet::vet(&mut work.request, plan, ends, &conn.shard.local, random_u128)
+    let held = manager.routes.table(&conn.shard.tables, &work.request);
+    work.routes.clone_from(&held);
+    let table = held.as_deref().map(|table| &**table);
+    let vetted = vet::vet(&mut work.request, plan, table, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
     ringway_wire::http1::strip_request_hop_by_hop(&mut work.request.headers, upgrade);
@@ -198,7 +201,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     }
     work.info.next_log = conn::deadline(ringway_runtime::now(), plan.log_interval);
     if upgrade {
-        match work.route.and_then(|id| plan.routes.route(id)) {
+        match work.route.and_then(|id| table?.route(id)) {
             Some((_, route)) => upgrade::decide(conn, work, plan, route)?,
             None => work.close = true,
         }
@@ -210,18 +213,18 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     }
     conn.shard.stats.inc(plan.stats.router.rq_total());
     let matched = match work.lookup {
-        Some(Lookup::Route(id)) => plan.routes.route(id),
+        Some(Lookup::Route(id)) => table.and_then(|table| Some((table, table.route(id)?))),
         Some(Lookup::RedirectToTls { .. }) => {
             router::redirect::to_https(conn, work);
             return Ok(());
         }
         Some(Lookup::NotFound) | None => None,
     };
-    let Some((host, route)) = matched else {
+    let Some((table, (host, route))) = matched else {
         conn.shard.stats.inc(plan.stats.router.no_route());
         return Err(no_route());
     };
-    let matched = Matched { table: &plan.routes, host, route };
+    let matched = Matched { table, host, route };
     match &route.action {
         Action::Forward(forward) => router::forward(conn, work, &matched, forward).await,
         Action::Redirect(redirect) => {
@@ -265,7 +268,10 @@ pub(crate) fn find_route(conn: &Conn, work: &mut Work, manager: &Manager) {
         return;
     }
     debug_assert!(Rc::as_ptr(&conn.manager) == std::ptr::from_ref(manager));
-    let routes = &manager.plan.routes;
+    let Some(routes) = work.routes.clone() else {
+        work.lookup = Some(Lookup::NotFound);
+        return;
+    };
     let internal = work.info.vetted.is_some_and(|vetted| vetted.internal);
     let request = Routed { head: &work.request, internal };
     let lookup = routes.find(&request, work.random);

@@ -12,6 +12,7 @@ use ringway_wire::{KnownName as K, Name, RequestHead};
 use super::uuid::Uuid;
 use super::xfcc;
 use crate::plan::http::{Forwarding, HttpManager, InternalAddresses, IpDetection, Scheme};
+use crate::plan::route::RouteTable;
 use crate::transport::tls::TlsInfo;
 
 /// The two ends of the downstream connection, as far as vetting needs them.
@@ -77,6 +78,7 @@ pub(crate) struct Unidentified {
 pub(crate) fn vet(
     head: &mut RequestHead,
     manager: &HttpManager,
+    table: Option<&RouteTable>,
     ends: Ends<'_>,
     local: &LocalInfo,
     random: impl FnOnce() -> u128,
@@ -95,7 +97,8 @@ pub(crate) fn vet(
     let edge = !internal && rules.use_remote_address;
     mark_origin(head, internal, edge, client.address, rules);
     if !internal {
-        for name in &manager.routes.internal_only_headers {
+        let private = table.map_or(&[][..], |table| &table.internal_only_headers);
+        for name in private {
             head.headers.remove(Name::from(&**name));
         }
     }

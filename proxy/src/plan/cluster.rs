@@ -8,6 +8,8 @@ use arc_swap::ArcSwapOption;
 
 use super::host_page::HostPages;
 use super::http2::Http2Options;
+use super::names::ClusterName;
+use super::source::ConfigSource;
 use super::transport::ProxyProtocol;
 use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::stats::blocks::{
@@ -27,6 +29,8 @@ pub struct Cluster {
     pub id: ClusterId,
     /// `name`.
     pub name: Arc<str>,
+    /// Keeps the slot its own.
+    pub lease: Arc<ClusterName>,
     /// `alt_stat_name`, or the name with `:` as Envoy writes it.
     pub stat_name: Arc<str>,
     /// `cluster.<stat_name>.*`.
@@ -90,6 +94,17 @@ pub enum Discovery {
     LogicalDns(Dns),
     /// `ORIGINAL_DST`: hosts come with the connections that want to go there.
     OriginalDst(OriginalDst),
+    /// `EDS`: a `ClusterLoadAssignment` says.
+    Eds(Eds),
+}
+
+/// `eds_cluster_config`.
+#[derive(Debug)]
+pub struct Eds {
+    /// `eds_config`.
+    pub source: ConfigSource,
+    /// `service_name`, or the cluster's name where that is empty.
+    pub name: Arc<str>,
 }
 
 /// `original_dst_lb_config`, `cleanup_interval`.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::http2::Http2Options;
 use super::mutation::HeaderMutation;
+use super::names::RouteName;
 use super::reply::LocalReplies;
-use super::route::{RouteTable, StringMatch};
+use super::route::{RouteTable, ScopedRoutes, StringMatch};
 use crate::filters::Entry;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Http1CodecSlots, Http2CodecStats, HttpStats};
@@ -27,8 +28,8 @@ pub struct HttpManager {
     pub http2: Arc<Http2Options>,
     /// `http2.*`: the same slots in every manager.
     pub http2_stats: Http2CodecStats,
-    /// The route table (inline `route_config`).
-    pub routes: Arc<RouteTable>,
+    /// `route_specifier`.
+    pub routes: Routes,
     /// Options of the HTTP/1 codec.
     pub http1: Http1Options,
     /// `access_log`.
@@ -79,6 +80,27 @@ pub struct HttpManager {
     pub local_replies: Option<Box<LocalReplies>>,
     /// `append_x_forwarded_port`.
     pub append_x_forwarded_port: bool,
+}
+
+/// `HttpConnectionManager.route_specifier`.
+#[derive(Debug, Clone)]
+pub enum Routes {
+    /// `route_config`.
+    Inline(Arc<RouteTable>),
+    /// `rds`: the table of this name, once it has come.
+    Rds(Arc<RouteName>),
+    /// `scoped_routes`: the table of the request's scope.
+    Scoped(Arc<ScopedRoutes>),
+}
+
+impl Routes {
+    /// The table, where it is part of the listener.
+    pub fn inline(&self) -> Option<&Arc<RouteTable>> {
+        match self {
+            Self::Inline(table) => Some(table),
+            Self::Rds(_) | Self::Scoped(_) => None,
+        }
+    }
 }
 
 /// One of `HttpConnectionManager.upgrade_configs`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain_match::ChainMatcher;
+use super::change::Needs;
 use super::http::HttpManager;
 use super::listener_filter::ListenerFilter;
 use super::network::ConnectionLimit;
@@ -72,6 +73,8 @@ pub struct Listener {
     pub matcher: ChainMatcher,
     /// Access logs of the listener itself (connections that no chain took).
     pub access_logs: Vec<Arc<AccessLog>>,
+    /// What has to be there before it accepts.
+    pub needs: Needs,
     /// Content hash of the resource, to find out what changed.
     pub hash: u64,
 }

@@ -1,11 +1,12 @@
 //! What the configuration compiles to: immutable, `Send + Sync`, indexed for the data path.
 //!
-//! A [`Plan`] is built on the control thread and handed to every shard as one `Arc`. Parts that did
-//! not change between two plans are the same `Arc`, so a shard finds out by pointer comparison what
-//! it has to touch. The data path never sees protobuf: everything a request needs is here.
+//! The control thread and the admin thread keep a whole [`Plan`]; what becomes of it goes to the
+//! shards as a [`Change`], so that its cost is that of what changed. The data path never sees
+//! protobuf: everything a request needs is here.
 
 pub mod certificate;
 pub mod chain_match;
+pub mod change;
 pub mod cluster;
 pub mod host_page;
 pub mod http;
@@ -13,10 +14,12 @@ pub mod http2;
 pub mod listener;
 pub mod listener_filter;
 pub mod mutation;
+pub mod names;
 pub mod network;
 pub mod query;
 pub mod reply;
 pub mod route;
+pub mod source;
 pub mod tcp;
 pub mod tls;
 pub mod transport;
@@ -26,13 +29,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use change::{Change, ListenerChange, Needs};
 pub use cluster::{Cluster, ClusterId, Host, HostSet};
 pub use listener::Listener;
+pub use names::{ClusterName, RouteName, RouteSlot, ScopeName, ScopeSlot};
+pub use source::ConfigSource;
 
 /// One complete configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// Grows by one with every published plan.
+    /// Grows by one with every change.
     pub version: u64,
     /// In the order of the configuration.
     pub listeners: Vec<Arc<Listener>>,
@@ -40,6 +46,10 @@ pub struct Plan {
     pub clusters: Vec<Option<Arc<Cluster>>>,
     /// Cluster names, for `cluster_header` and admin.
     pub cluster_ids: hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState>,
+    /// Route tables that came by RDS, by [`RouteSlot`].
+    pub routes: Vec<Option<Arc<route::RouteTable>>>,
+    /// Sets of scopes that came by SRDS, by [`ScopeSlot`].
+    pub scopes: Vec<Option<Arc<route::ScopeSet>>>,
 }
 
 impl Plan {

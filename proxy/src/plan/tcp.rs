@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ClusterId;
+use super::names::ClusterName;
 use super::transport::Tlv;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::TcpStats;
@@ -15,6 +16,8 @@ pub struct TcpProxy {
     pub stats: TcpStats,
     /// Where connections go.
     pub target: Target,
+    /// Every cluster it names: they keep their ids while this lives.
+    pub clusters: Vec<Arc<ClusterName>>,
     /// `hash_policy`.
     pub hash: Option<TcpHash>,
     /// `idle_timeout`, default 1 h; zero is none.

@@ -1,4 +1,4 @@
-//! Making a plan the view of new streams.
+//! Making a change part of what new streams begin with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use ringway_runtime::mesh::Full;
 use super::Shard;
 use crate::control::message::{HandOver, ListenSocket, Message, StopListening};
 use crate::listener::{ActiveListener, intake};
-use crate::plan::{Address, Plan};
+use crate::plan::{Address, Change, ListenerChange};
 
 /// `traffic_direction: INBOUND`.
 const INBOUND: i32 = 1;
@@ -21,27 +21,41 @@ const INBOUND: i32 = 1;
 const EARLY_MAX: usize = 1024;
 
 impl Shard {
-    /// Swaps the view: clusters first, so that no route of the new plan misses its cluster.
-    /// Listeners whose `Arc` is the same go on; others start or stop. Streams under way keep the
-    /// plan they began with.
-    pub(super) fn install(self: &Rc<Self>, plan: Arc<Plan>) {
-        self.upstreams.install(&plan);
+    /// Takes a step, in the order [`Change`] promises. Listeners whose `Arc` is the same go on;
+    /// others start or stop. Streams under way keep what they began with.
+    pub(super) fn install(self: &Rc<Self>, change: &Change) {
+        self.upstreams.set_clusters(change);
+        for (cluster, hosts) in &change.hosts {
+            self.upstreams.set_hosts(*cluster, hosts.clone());
+        }
+        self.tables.install(change);
         let mut sockets = std::mem::take(&mut *self.sockets.borrow_mut());
-        let mut old = std::mem::take(&mut *self.listeners.borrow_mut());
-        let mut listeners = Vec::with_capacity(plan.listeners.len());
-        for wanted in &plan.listeners {
-            if let Some(at) = old.iter().position(|have| Arc::ptr_eq(&have.plan, wanted)) {
-                listeners.push(old.swap_remove(at));
+        let mut listeners = std::mem::take(&mut *self.listeners.borrow_mut());
+        for change in &change.listeners {
+            let name = match change {
+                ListenerChange::Set(wanted) => &wanted.name,
+                ListenerChange::Remove(name) => name,
+            };
+            let at = listeners.iter().position(|have| have.plan.name == *name);
+            let ListenerChange::Set(wanted) = change else {
+                at.into_iter().for_each(|at| listeners.remove(at).stop());
+                continue;
+            };
+            let old = at.and_then(|at| listeners.get_mut(at));
+            if old.as_ref().is_some_and(|have| Arc::ptr_eq(&have.plan, wanted)) {
                 continue;
             }
             let own: Vec<ListenSocket>;
             (own, sockets) = sockets.into_iter().partition(|socket| socket.listener == wanted.name);
-            listeners.push(ActiveListener::start(self, wanted, own));
+            let new = ActiveListener::start(self, wanted, own);
+            match old {
+                Some(old) => std::mem::replace(old, new).stop(),
+                None => listeners.push(new),
+            }
         }
-        old.iter().for_each(|gone| gone.stop());
         *self.by_address.borrow_mut() = by_address(&listeners);
         *self.listeners.borrow_mut() = listeners;
-        *self.view.borrow_mut() = Some(plan);
+        self.upstreams.remove_clusters(change);
         let early = std::mem::take(&mut *self.early.borrow_mut());
         early.into_iter().for_each(|given| self.take(given));
     }

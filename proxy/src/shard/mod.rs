@@ -9,6 +9,7 @@ mod install;
 pub(crate) mod late;
 pub(crate) mod logs;
 mod outbox;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,6 @@ use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
 use crate::listener::ActiveListener;
 use crate::observe::stats::ShardStats;
-use crate::plan::Plan;
 use crate::upstream::Upstreams;
 
 use balance::Balance;
@@ -40,6 +40,7 @@ use date::DateCache;
 use late::LateStats;
 use logs::ShardLogs;
 use outbox::MeshOutbox;
+use tables::Tables;
 
 /// What a shard is started with.
 #[derive(Debug)]
@@ -86,8 +87,8 @@ pub(crate) struct Shard {
     outbox: Rc<MeshOutbox>,
     /// Puts a message into another shard's ring.
     peers: Box<PostTo>,
-    /// The plan new streams begin with.
-    view: RefCell<Option<Arc<Plan>>>,
+    /// Route tables that are not part of a listener.
+    pub tables: Tables,
     listeners: RefCell<Vec<Rc<ActiveListener>>>,
     /// Which listener serves connections that were on their way to an address.
     by_address: RefCell<HashMap<SocketAddr, Rc<ActiveListener>, RandomState>>,
@@ -170,7 +171,7 @@ impl Shard {
             connections: Connections::default(),
             works: Works::default(),
             heads: Rc::default(),
-            view: RefCell::default(),
+            tables: Tables::default(),
             listeners: RefCell::default(),
             by_address: RefCell::default(),
             early: RefCell::default(),
@@ -185,9 +186,9 @@ impl Shard {
     fn handle(self: &Rc<Self>, message: Message) {
         match message {
             Message::Sockets(sockets) => self.sockets.borrow_mut().extend(sockets),
-            Message::Install(plan) => {
-                let version = plan.version;
-                self.install(plan);
+            Message::Install(change) => {
+                let version = change.version;
+                self.install(&change);
                 self.outbox.send(Message::Installed { shard: self.index, version });
             }
             Message::Hosts(cluster, hosts) => self.upstreams.set_hosts(cluster, hosts),

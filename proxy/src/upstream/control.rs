@@ -22,7 +22,7 @@ use crate::control::log::log;
 use crate::control::message::EjectReason;
 use crate::observe::stats::ShardStats;
 use crate::plan::cluster::{Discovery, HostState};
-use crate::plan::{Cluster, ClusterId, Host, HostSet, Plan};
+use crate::plan::{Change, Cluster, ClusterId, Host, HostSet};
 
 /// Look-ups under way at once: each has a socket.
 const LOOKUPS_MAX: u32 = 128;
@@ -82,26 +82,26 @@ impl ClusterControl {
         Self { shared, clusters: RefCell::default() }
     }
 
-    /// Takes over a plan, after the shards were sent it. Clusters whose `Arc` is the same go on.
-    pub fn install(&self, plan: &Plan) {
+    /// Takes over a change, after the shards were sent it. Clusters whose `Arc` is the same go on.
+    pub fn install(&self, change: &Change) {
         let mut started = Vec::new();
-        {
+        for (id, wanted) in &change.clusters {
             let mut clusters = self.clusters.borrow_mut();
-            let slots = clusters.len().max(plan.clusters.len());
-            clusters.resize(slots, None);
-            for (i, slot) in clusters.iter_mut().enumerate() {
-                let wanted = plan.clusters.get(i).and_then(Option::as_ref);
-                let same = |have: &Rc<Managed>| wanted.is_some_and(|w| Arc::ptr_eq(&have.plan, w));
-                if slot.as_ref().is_some_and(same) {
-                    continue;
-                }
-                if let Some(old) = slot.take() {
-                    old.stop();
-                }
-                *slot = wanted.map(|plan| Managed::new(&self.shared, plan));
-                started.extend(slot.clone());
+            let at = id.0 as usize;
+            if at >= clusters.len() {
+                clusters.resize(at + 1, None);
             }
-            clusters.truncate(plan.clusters.len());
+            let Some(slot) = clusters.get_mut(at) else { continue };
+            let wanted = wanted.as_ref();
+            let same = |have: &Rc<Managed>| wanted.is_some_and(|w| Arc::ptr_eq(&have.plan, w));
+            if slot.as_ref().is_some_and(same) {
+                continue;
+            }
+            if let Some(old) = slot.take() {
+                old.stop();
+            }
+            *slot = wanted.map(|plan| Managed::new(&self.shared, plan));
+            started.extend(slot.clone());
         }
         started.iter().for_each(|cluster| cluster.start());
     }
@@ -163,7 +163,7 @@ impl fmt::Debug for ClusterControl {
 impl Managed {
     fn new(cx: &Rc<ControlCx>, plan: &Arc<Cluster>) -> Rc<Self> {
         let names = match &plan.discovery {
-            Discovery::Static | Discovery::OriginalDst(_) => 0,
+            Discovery::Static | Discovery::OriginalDst(_) | Discovery::Eds(_) => 0,
             Discovery::StrictDns(dns) | Discovery::LogicalDns(dns) => dns.targets.len(),
         };
         Rc::new(Self {

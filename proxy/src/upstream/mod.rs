@@ -47,7 +47,7 @@ pub use pool::{Acquire, AcquireError, AcquireOptions, Leased, PooledConn, Pooled
 use crate::control::message::EjectReason;
 use crate::http2::Heads;
 use crate::observe::stats::ShardStats;
-use crate::plan::{Cluster, ClusterId, Host, HostSet, Plan};
+use crate::plan::{Change, Cluster, ClusterId, Host, HostSet};
 
 /// How a shard's upstream side reaches the control thread. Called from within the shard's tasks;
 /// must not call back.
@@ -116,18 +116,32 @@ impl Upstreams {
         &self.shard.gate
     }
 
-    /// Takes over the clusters of a plan: those whose `Arc` is the same go on untouched, others are
-    /// made new, and what a new one replaces (or the plan no longer has) is retired.
-    pub fn install(&self, plan: &Plan) {
+    /// Takes a whole step: [`Upstreams::set_clusters`] and [`Upstreams::remove_clusters`].
+    pub fn install(&self, change: &Change) {
+        self.set_clusters(change);
+        self.remove_clusters(change);
+    }
+
+    /// Takes over the clusters that come or change: those whose `Arc` is the same go on untouched,
+    /// others are made new, and what a new one replaces is retired.
+    pub fn set_clusters(&self, change: &Change) {
+        change.set_clusters().for_each(|cluster| self.put(cluster.id, Some(cluster)));
+    }
+
+    /// Retires the clusters that go.
+    pub fn remove_clusters(&self, change: &Change) {
+        change.removed_clusters().for_each(|id| self.put(id, None));
+    }
+
+    fn put(&self, id: ClusterId, wanted: Option<&Arc<Cluster>>) {
         let mut clusters = self.clusters.borrow_mut();
-        let mut names = self.names.borrow_mut();
-        let slots = clusters.len().max(plan.clusters.len());
-        clusters.resize(slots, None);
-        for (i, slot) in clusters.iter_mut().enumerate() {
-            let wanted = plan.clusters.get(i).and_then(Option::as_ref);
-            self.install_one(slot, wanted, &mut names);
+        let at = id.0 as usize;
+        if at >= clusters.len() {
+            clusters.resize(at + 1, None);
         }
-        clusters.truncate(plan.clusters.len());
+        if let Some(slot) = clusters.get_mut(at) {
+            self.install_one(slot, wanted, &mut self.names.borrow_mut());
+        }
     }
 
     fn install_one(

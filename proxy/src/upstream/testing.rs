@@ -20,7 +20,7 @@ use crate::plan::cluster::{
     Discovery, EdsHealth, HostTemplate, Lb, Thresholds, UpstreamHttp, UpstreamHttp2,
 };
 use crate::plan::http2::Http2Options;
-use crate::plan::{Address, Cluster, ClusterId, Host, HostSet, Plan};
+use crate::plan::{Address, Change, Cluster, ClusterId, ClusterName, Host, HostSet};
 
 /// A template with weight 1 at priority 0.
 pub(crate) fn template() -> HostTemplate {
@@ -77,6 +77,7 @@ pub(crate) fn cluster(
     let circuit_breakers = [thresholds(); 2];
     let mut cluster = Cluster {
         id: ClusterId(0),
+        lease: Arc::new(ClusterName { id: ClusterId(0), name: "c".into() }),
         name: "c".into(),
         stat_name: "c".into(),
         stats: ClusterStats::new(registry, "c"),
@@ -120,14 +121,10 @@ pub(crate) fn cluster(
     Arc::new(cluster)
 }
 
-/// A plan of these clusters, ids being their places.
-pub(crate) fn plan(clusters: &[Arc<Cluster>]) -> Plan {
-    Plan {
-        version: 1,
-        listeners: Vec::new(),
-        cluster_ids: clusters.iter().map(|c| (c.name.clone(), c.id)).collect(),
-        clusters: clusters.iter().cloned().map(Some).collect(),
-    }
+/// A change that brings these clusters.
+pub(crate) fn change(clusters: &[Arc<Cluster>]) -> Change {
+    let clusters = clusters.iter().map(|c| (c.id, Some(c.clone()))).collect();
+    Change { version: 1, clusters, ..Change::default() }
 }
 
 /// What a shard told the control thread.
@@ -175,7 +172,7 @@ impl Bench {
         let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
         let told = Rc::new(Told::default());
         let upstreams = Upstreams::new(0, 1, stats.clone(), told.clone());
-        upstreams.install(&self::plan(std::slice::from_ref(&plan)));
+        upstreams.install(&change(std::slice::from_ref(&plan)));
         Self { upstreams, stats, told, plan, _registry: registry }
     }
 

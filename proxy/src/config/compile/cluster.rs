@@ -20,14 +20,14 @@ use crate::observe::stats::{
 };
 use crate::plan::cluster::{Discovery, Thresholds};
 use crate::plan::transport::{ProxyProtocol, Upstream};
-use crate::plan::{Cluster, ClusterId, SocketOption};
+use crate::plan::{Cluster, ClusterName, SocketOption};
 use crate::upstream::limits::Limits;
 
 /// Compiles a cluster; `None` after an error that leaves nothing to connect to.
 pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    id: ClusterId,
+    lease: Arc<ClusterName>,
     cluster: &api::Cluster,
     common_bind: Option<&core::BindConfig>,
 ) -> Option<Arc<Cluster>> {
@@ -62,9 +62,10 @@ pub(crate) fn compile(
     let lb = lb::compile(cx, at, cluster, provided);
     let (discovery, hosts) = discovery?;
     Some(Arc::new(Cluster {
-        id,
+        id: lease.id,
+        name: Arc::clone(&lease.name),
+        lease,
         stats: ClusterStats::new(cx.registry, &stat_name),
-        name: Arc::from(name.as_str()),
         discovery,
         lb: lb?,
         panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),

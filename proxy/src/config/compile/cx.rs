@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use prost::{Message, Name};
 use prost_types::Any;
 
 use super::at::At;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
-use crate::plan::ClusterId;
+use crate::plan::names::Names;
+use crate::plan::{ClusterId, ClusterName};
 
 /// Why a configuration is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +54,11 @@ pub(crate) struct Cx<'a> {
     /// `static_resources.secrets`.
     pub(crate) secrets: super::tls::Secrets,
     findings: Vec<Invalid>,
-    clusters: Vec<Arc<str>>,
-    ids: HashMap<Arc<str>, ClusterId, RandomState>,
-    defined: usize,
+    names: Names<ClusterName>,
+    /// Clusters there are, of those that have a name.
+    defined: HashSet<ClusterId, RandomState>,
+    /// Clusters that were named since the last [`Cx::take_named`].
+    named: Vec<Arc<ClusterName>>,
     empty: Arc<str>,
 }
 
@@ -69,9 +72,9 @@ impl<'a> Cx<'a> {
             resolvers: Vec::new(),
             secrets: Vec::new(),
             findings: Vec::new(),
-            clusters: Vec::new(),
-            ids: HashMap::default(),
-            defined: 0,
+            names: Names::default(),
+            defined: HashSet::default(),
+            named: Vec::new(),
             empty: Arc::from(""),
         }
     }
@@ -148,21 +151,20 @@ impl<'a> Cx<'a> {
     }
 
     /// Defines the next cluster; `None` where the name is taken.
-    pub(crate) fn define_cluster(&mut self, name: &str) -> Option<ClusterId> {
-        if self.ids.contains_key(name) {
-            return None;
-        }
-        let id = self.add_name(name);
-        self.defined = self.clusters.len();
-        Some(id)
+    pub(crate) fn define_cluster(&mut self, name: &str) -> Option<Arc<ClusterName>> {
+        let lease = self.names.lease(&name);
+        self.defined.insert(lease.id).then_some(lease)
     }
 
     /// Slot of a cluster that must exist (`validate_clusters`).
     pub(crate) fn cluster(&mut self, at: &At<'_>, name: &str, what: &str) -> Option<ClusterId> {
-        if let Some(id) = self.defined_cluster(name) {
-            return Some(id);
+        let found = self.names.find(&name).filter(|lease| self.defined.contains(&lease.id));
+        if let Some(lease) = found {
+            self.named.push(Arc::clone(lease));
+            return Some(lease.id);
         }
-        let known: Vec<&str> = self.clusters.iter().take(self.defined).map(AsRef::as_ref).collect();
+        let known = self.names.iter().filter(|lease| self.defined.contains(&lease.id));
+        let known: Vec<&str> = known.map(|lease| &*lease.name).collect();
         let hint = nearest(name, &known).map(str::to_owned);
         self.find(Kind::Invalid, at, format!("{what} '{name}'"), None, hint);
         None
@@ -170,27 +172,28 @@ impl<'a> Cx<'a> {
 
     /// Slot of a cluster that may be missing; requests to it get `cluster_not_found_response_code`.
     pub(crate) fn any_cluster(&mut self, name: &str) -> ClusterId {
-        match self.ids.get(name) {
-            Some(id) => *id,
-            None => self.add_name(name),
-        }
-    }
-
-    fn defined_cluster(&self, name: &str) -> Option<ClusterId> {
-        self.ids.get(name).copied().filter(|id| (id.0 as usize) < self.defined)
-    }
-
-    fn add_name(&mut self, name: &str) -> ClusterId {
-        let id = ClusterId(u32::try_from(self.clusters.len()).unwrap_or(u32::MAX));
-        let name: Arc<str> = Arc::from(name);
-        self.clusters.push(Arc::clone(&name));
-        self.ids.insert(name, id);
+        let lease = self.names.lease(&name);
+        let id = lease.id;
+        self.named.push(lease);
         id
     }
 
+    /// Begins to collect the clusters that are named; answers those named before.
+    pub(crate) fn begin_named(&mut self) -> Vec<Arc<ClusterName>> {
+        std::mem::take(&mut self.named)
+    }
+
+    /// Every cluster that was named since [`Cx::begin_named`], by id; goes on with `before`.
+    pub(crate) fn take_named(&mut self, before: Vec<Arc<ClusterName>>) -> Vec<Arc<ClusterName>> {
+        let mut named = std::mem::replace(&mut self.named, before);
+        named.sort_unstable_by_key(|name| name.id);
+        named.dedup_by_key(|name| name.id);
+        named
+    }
+
     /// Hands out the names and the findings.
-    pub(crate) fn finish(self) -> (HashMap<Arc<str>, ClusterId, RandomState>, Vec<Invalid>) {
-        (self.ids, self.findings)
+    pub(crate) fn finish(self) -> (Names<ClusterName>, Vec<Invalid>) {
+        (self.names, self.findings)
     }
 }
 

@@ -18,12 +18,11 @@ use super::{
 };
 use crate::observe::stats::{Http1CodecStats, Http2CodecStats, HttpStats};
 use crate::plan::http::{
-    CodecType, EscapedSlashes, Http1Options, HttpManager, Normalise, RequestId, Scheme,
+    CodecType, EscapedSlashes, Http1Options, HttpManager, Normalise, RequestId, Routes, Scheme,
     ServerHeader, StripPort, Timeouts,
 };
 use crate::plan::http2::Http2Options;
 use crate::plan::mutation::HeaderMutation;
-use crate::plan::route::RouteTable;
 
 /// Compiles a connection manager; `None` where there is no route table or no router to run.
 pub(crate) fn compile(
@@ -214,11 +213,11 @@ fn routes(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     specifier: Option<&api::http_connection_manager::RouteSpecifier>,
-) -> Option<Arc<RouteTable>> {
+) -> Option<Routes> {
     use api::http_connection_manager::RouteSpecifier;
     match specifier {
         Some(RouteSpecifier::RouteConfig(config)) => {
-            Some(route_table::compile(cx, &at.field("route_config"), config))
+            Some(Routes::Inline(route_table::compile(cx, &at.field("route_config"), config)))
         }
         Some(RouteSpecifier::Rds(_)) => {
             cx.unsupported_allowed(&at.field("rds"), "rds", "route_config");

@@ -16,7 +16,7 @@ use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
 use crate::plan::listener::{FilterChain, OwnOptions};
-use crate::plan::{Address, Listener};
+use crate::plan::{Address, Listener, Needs};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1 << 20;
@@ -91,6 +91,7 @@ pub(crate) fn compile(
         chains,
         matcher,
         access_logs,
+        needs: Needs::default(),
         hash: xxh64(&listener.encode_to_vec(), 0),
     };
     (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))

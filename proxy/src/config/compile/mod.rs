@@ -114,21 +114,27 @@ pub fn compile(
     for (index, cluster) in clusters.iter().enumerate() {
         let at = clusters_at.index(index);
         match cx.define_cluster(&cluster.name) {
-            Some(id) => compiled.push(cluster::compile(&mut cx, &at, id, cluster, bind)),
+            Some(name) => compiled.push(cluster::compile(&mut cx, &at, name, cluster, bind)),
             None => {
                 let message = format!("cluster manager: duplicate cluster '{}'", cluster.name);
                 cx.invalid(&at.field("name"), message);
             }
         }
     }
-    let mut clusters = compiled;
+    let clusters = compiled;
     let listeners = listeners_of(&mut cx, &at.field("listeners"), listeners);
-    let (cluster_ids, findings) = cx.finish();
+    let (names, findings) = cx.finish();
     if findings.iter().any(|finding| finding.kind != Kind::Warning) {
         return (None, findings);
     }
-    clusters.resize(cluster_ids.len(), None);
-    let plan = Plan { version: 1, listeners, clusters, cluster_ids };
+    let mut placed = vec![None; names.capacity()];
+    for cluster in clusters.into_iter().flatten() {
+        if let Some(place) = placed.get_mut(cluster.id.0 as usize) {
+            *place = Some(cluster);
+        }
+    }
+    let cluster_ids = names.iter().map(|name| (Arc::clone(&name.name), name.id)).collect();
+    let plan = Plan { version: 1, listeners, clusters: placed, cluster_ids, ..Plan::default() };
     let bootstrap::Rest { node, admin, stats_flush_interval } = rest;
     (Some(Compiled { plan, admin, node, stats_flush_interval }), findings)
 }

@@ -72,6 +72,7 @@ pub(crate) fn compile(
         retry: None,
         buffer_limit: None,
     };
+    let before = cx.begin_named();
     for (index, host) in virtual_hosts.iter().enumerate() {
         let at = at.field("virtual_hosts");
         let at = at.index(index);
@@ -80,6 +81,7 @@ pub(crate) fn compile(
             cx.invalid(&at.field("domains").index(index), error.to_string());
         }
     }
+    table.clusters = cx.take_named(before).into();
     Arc::new(table)
 }
 

@@ -35,7 +35,9 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         downstream_idle_timeout: _, upstream_idle_timeout: _,
     } = &config;
     refuse!(cx, at, on_demand, tunneling_config);
+    let before = cx.begin_named();
     let target = target(cx, at, cluster_specifier.as_ref());
+    let clusters = cx.take_named(before);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let deprecated = (*access_log_flush_interval, *flush_access_log_on_connected);
     let log_when = log_when(cx, at, access_log_options.as_ref(), deprecated);
@@ -47,6 +49,7 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
     Some(Arc::new(TcpProxy {
         stats: TcpStats::new(cx.registry, stat_prefix),
         target: target?,
+        clusters,
         hash: hash(cx, &at.field("hash_policy"), hash_policy),
         idle_timeout: duration(cx, &idle_at, *idle_timeout, Duration::from_secs(3600)),
         max_duration: duration(

@@ -97,7 +97,7 @@ fn defaults_are_those_of_envoy() {
     assert_eq!(http.timeouts.stream_idle, Duration::from_secs(300));
     assert_eq!(http.http1.max_headers_bytes, 60 << 10);
     assert_eq!((&*http.server_name, http.request_id.generate), ("envoy", true));
-    let route = &http.routes.hosts()[0].routes()[0];
+    let route = &http.routes.inline().unwrap().hosts()[0].routes()[0];
     let Action::Forward(forward) = &route.action else { panic!("{route:?}") };
     assert_eq!(forward.timeout, Duration::from_secs(15));
     assert_eq!((forward.cluster_not_found_status, route.matched_len), (503, Some(1)));
@@ -136,7 +136,9 @@ fn clusters_need_not_exist_where_the_table_says_so() {
     let loaded = load(&text).expect("a good file");
     let id = loaded.plan.cluster_ids["later"];
     assert!(loaded.plan.clusters[id.0 as usize].is_none());
-    let Action::Forward(forward) = &http(&loaded).routes.hosts()[0].routes()[0].action else {
+    let Action::Forward(forward) =
+        &http(&loaded).routes.inline().unwrap().hosts()[0].routes()[0].action
+    else {
         panic!("a route that forwards")
     };
     assert!(matches!(forward.cluster, ClusterChoice::One(found) if found == id));
@@ -174,7 +176,7 @@ fn routes_take_from_their_virtual_host() {
     );
     let host = "domains: ['*']\n              retry_policy: {retry_on: '5xx,unavailable,no'}";
     let loaded = load(&text.replace("domains: ['*']", host)).expect("a good file");
-    let routes = http(&loaded).routes.hosts()[0].routes();
+    let routes = http(&loaded).routes.inline().unwrap().hosts()[0].routes();
     let on = |index: usize| match &routes[index].action {
         Action::Forward(forward) => forward.retry.as_ref().map(|retry| retry.on),
         _ => None,
@@ -203,7 +205,7 @@ fn the_runtime_is_asked_once() {
            clusters: [{name: c, weight: 1}]}}}",
     );
     let loaded = load(&format!("{layers}{text}")).expect("a good file");
-    let route = &http(&loaded).routes.hosts()[0].routes()[0];
+    let route = &http(&loaded).routes.inline().unwrap().hosts()[0].routes()[0];
     let conditions = route.conditions.as_ref().expect("a share is a condition");
     let share = Fraction { numerator: 1, denominator: 10_000 };
     assert_eq!(conditions.fraction, Some(share));

@@ -45,7 +45,7 @@ use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::Merger;
 use crate::observe::stats::tags::TagRules;
 use crate::plan::route::StringMatch;
-use crate::plan::{Address, Cluster, ClusterId, HostSet, Plan};
+use crate::plan::{Address, Change, Cluster, ClusterId, HostSet, Plan};
 use crate::shard::logs::ShardLogs;
 
 /// What the pages show.
@@ -78,12 +78,12 @@ pub struct Admin {
 #[derive(Clone)]
 pub struct View {
     /// The plan.
-    pub plan: Arc<Plan>,
+    pub plan: Plan,
     hosts: HashMap<ClusterId, Arc<HostSet>, FixedState>,
 }
 
 impl View {
-    fn new(plan: Arc<Plan>) -> Self {
+    fn new(plan: Plan) -> Self {
         Self { plan, hosts: HashMap::default() }
     }
 
@@ -112,7 +112,7 @@ pub struct Parts {
     pub log_options: AppendOptions,
     pub allow_paths: Vec<StringMatch>,
     pub runtime: runtime::Layers,
-    pub plan: Arc<Plan>,
+    pub plan: Plan,
 }
 
 impl Admin {
@@ -139,12 +139,15 @@ impl Admin {
         self.view.borrow().clone()
     }
 
-    /// Another plan has been published.
-    pub fn install(&self, plan: Arc<Plan>) {
+    /// The configuration has changed.
+    pub fn install(&self, change: &Change) {
         let mut view = self.view.borrow_mut();
         let view = Rc::make_mut(&mut view);
-        view.hosts.retain(|id, _| matches!(plan.clusters.get(id.0 as usize), Some(Some(_))));
-        view.plan = plan;
+        for gone in change.removed_clusters() {
+            view.hosts.remove(&gone);
+        }
+        view.plan.apply(change);
+        view.hosts.extend(change.hosts.iter().cloned());
     }
 
     /// A cluster has other hosts.

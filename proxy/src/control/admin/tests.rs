@@ -14,6 +14,7 @@ use crate::plan::cluster::{
     Discovery, EdsHealth, Host, HostTemplate, Lb, Thresholds, UpstreamHttp,
 };
 use crate::plan::http::HeaderCase;
+use crate::plan::{ClusterName, Plan};
 
 fn host(port: u16, hostname: &str, health: EdsHealth) -> Arc<Host> {
     let info = HostTemplate {
@@ -45,6 +46,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
     let circuit_breakers = [thresholds; 2];
     Arc::new(Cluster {
         id: ClusterId(id),
+        lease: Arc::new(ClusterName { id: ClusterId(id), name: name.into() }),
         name: name.into(),
         stat_name: name.into(),
         stats: ClusterStats::new(registry, name),
@@ -85,14 +87,14 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
     })
 }
 
-fn plan(clusters: Vec<Arc<Cluster>>) -> Arc<Plan> {
+fn plan(clusters: Vec<Arc<Cluster>>) -> Plan {
     let cluster_ids = clusters.iter().map(|c| (c.name.clone(), c.id)).collect();
-    Arc::new(Plan {
+    Plan {
         version: 1,
-        listeners: Vec::new(),
         clusters: clusters.into_iter().map(Some).collect(),
         cluster_ids,
-    })
+        ..Plan::default()
+    }
 }
 
 type Commands = Rc<RefCell<Vec<AdminCommand>>>;

@@ -63,7 +63,7 @@ async fn flush(admin: Rc<Admin>, interval: Duration) {
 async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
     loop {
         match mailbox.recv().await {
-            Message::Install(plan) => admin.install(plan),
+            Message::Install(change) => admin.install(&change),
             Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
             Message::ReopenLogs => admin.reopen_logs(),
             Message::Shutdown => return,

@@ -14,6 +14,7 @@ use crate::filters::{Call, Entry, Phases, Step, StreamCx};
 use crate::http::conn::{Conn, Work};
 use crate::http::manager::Manager;
 use crate::http::reply::LocalReply;
+use crate::plan::route::RouteTable;
 
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,9 @@ pub(super) fn walk(
         data: std::mem::take(&mut flow.data),
         end: flow.ended,
     };
-    let mut step = Walk { conn, work, manager: &manager, way, waits: false };
+    let held = work.routes.clone();
+    let table = held.as_deref().map(|table| &**table);
+    let mut step = Walk { conn, work, manager: &manager, table, way, waits: false };
     let count = slots.len();
     let mut outcome = Ok(());
     for index in 0..count {
@@ -131,6 +134,7 @@ struct Walk<'a> {
     conn: &'a mut Conn,
     work: &'a mut Work,
     manager: &'a Manager,
+    table: Option<&'a RouteTable>,
     way: Way,
     /// A filter waits.
     waits: bool,
@@ -247,6 +251,7 @@ impl Walk<'_> {
             conn: &mut *self.conn,
             work: &mut *self.work,
             manager: self.manager,
+            table: self.table,
             entry,
             wants: &mut slot.wants,
         };

@@ -39,8 +39,8 @@ pub(crate) fn finish_request(conn: &Conn, work: &mut Work, matched: &Matched<'_>
 
 /// Rules on the response, whoever made it. Nothing where no route was found.
 pub(crate) fn finish_response(conn: &Conn, work: &mut Work) {
-    let manager = std::rc::Rc::clone(&conn.manager);
-    let table = &*manager.plan.routes;
+    let Some(held) = work.routes.clone() else { return };
+    let table = &**held;
     let Some((host, route)) = work.route.and_then(|id| table.route(id)) else { return };
     let matched = Matched { table, host, route };
     let weighted = weighted_rules(work, &matched, |w| &w.response_headers);
@@ -69,8 +69,8 @@ pub(crate) fn finish_response(conn: &Conn, work: &mut Work) {
 }
 
 /// `include_attempt_count_in_response`.
-pub(crate) fn count_attempts(conn: &Conn, work: &mut Work) {
-    let table = &conn.manager.plan.routes;
+pub(crate) fn count_attempts(work: &mut Work) {
+    let Some(table) = &work.routes else { return };
     let Some((host, _)) = work.route.and_then(|id| table.route(id)) else { return };
     if host.attempt_count_in_response && work.info.attempts > 0 {
         let count = Decimal::new(u64::from(work.info.attempts));

@@ -4,6 +4,7 @@
 mod domains;
 mod index;
 mod matcher;
+mod scoped;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,9 @@ use crate::observe::format::Format;
 pub use domains::{DomainError, without_port};
 pub use index::{PathMatch, without_query};
 pub use matcher::{Conditions, Fraction, QueryMatch, QueryMatcher, RouteRequest};
+pub use scoped::{
+    Element, FoundKey, FragmentBuilder, Scope, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
+};
 pub use table::{Lookup, RequireTls, Route, RouteId, RouteTable, VirtualHost};
 
 /// What a matched route does.

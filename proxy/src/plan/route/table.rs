@@ -7,6 +7,7 @@ use super::index::{PathIndex, PathMatch, without_query};
 use super::matcher::{Conditions, RouteRequest};
 use super::{Action, HeaderRules};
 use crate::filters::Overrides;
+use crate::plan::names::ClusterName;
 
 /// A compiled `RouteConfiguration`.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct RouteTable {
     pub ignore_port: bool,
     /// `ignore_path_parameters_in_path_matching`: what follows a `;` does not count.
     pub ignore_path_parameters: bool,
+    /// Every cluster it names, by id: they keep their ids while this lives.
+    pub clusters: Box<[Arc<ClusterName>]>,
     hosts: Vec<VirtualHost>,
     domains: Domains,
 }

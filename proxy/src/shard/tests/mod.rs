@@ -24,7 +24,7 @@ use super::{Links, Loads, LocalInfo, Shard};
 use crate::config::load_text;
 use crate::http::conn::Conn;
 use crate::observe::stats::Registry;
-use crate::plan::Plan;
+use crate::plan::{Change, Plan};
 
 /// Virtual time a run may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -107,7 +107,7 @@ fn shard(plan: Plan, registry: &mut Registry) -> Rc<Shard> {
         node: String::new(),
     };
     let shard = Shard::new(0, 1, stats, links, local, ShardLogs::new(Default::default()));
-    shard.install(Arc::new(plan));
+    shard.install(&Change::all(&plan));
     for listener in &*shard.listeners.borrow() {
         for address in listener.plan.addresses.iter().filter(|_| listener.plan.bind_to_port) {
             let address = crate::control::bind::sock_addr(address);

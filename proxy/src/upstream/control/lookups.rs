@@ -20,7 +20,7 @@ enum Names {
 /// Starts the tasks of a cluster.
 pub(super) fn start(managed: &Rc<Managed>) -> Vec<runtime::Join<()>> {
     let (dns, names) = match &managed.plan.discovery {
-        Discovery::Static | Discovery::OriginalDst(_) => return Vec::new(),
+        Discovery::Static | Discovery::OriginalDst(_) | Discovery::Eds(_) => return Vec::new(),
         Discovery::StrictDns(dns) => {
             (dns, Names::Strict(dns.targets.iter().map(|_| StrictHosts::default()).collect()))
         }
@@ -57,7 +57,7 @@ async fn refresh(managed: Weak<Managed>, names: Rc<RefCell<Names>>, index: usize
 
 fn settings(managed: &Managed, index: usize) -> Option<(&Dns, &DnsTarget)> {
     match &managed.plan.discovery {
-        Discovery::Static | Discovery::OriginalDst(_) => None,
+        Discovery::Static | Discovery::OriginalDst(_) | Discovery::Eds(_) => None,
         Discovery::StrictDns(dns) | Discovery::LogicalDns(dns) => {
             Some((dns, dns.targets.get(index)?))
         }

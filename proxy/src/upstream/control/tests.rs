@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::observe::stats::blocks::{ClusterStats, OutlierDetectionStats};
 use crate::observe::stats::{Gauge, Registry};
-use crate::plan::Address;
 use crate::plan::cluster::{Dns, DnsFamily, DnsTarget};
-use crate::upstream::testing::{cluster, host, plan, run, template, until};
+use crate::plan::{Address, Change};
+use crate::upstream::testing::{change, cluster, host, run, template, until};
 
 #[derive(Default)]
 struct News {
@@ -45,7 +45,7 @@ impl Desk {
         let news: Rc<News> = Rc::default();
         let files = Resolver::with_files("/nonexistent", "/nonexistent");
         let control = ClusterControl::new(stats.clone(), news.clone(), files);
-        control.install(&plan(std::slice::from_ref(&cluster)));
+        control.install(&change(std::slice::from_ref(&cluster)));
         Self { control, news, stats, plan: cluster }
     }
 
@@ -82,7 +82,7 @@ fn a_static_cluster_is_ready_at_once() {
         assert_eq!(desk.gauge(ClusterStats::membership_healthy), 1);
         assert_eq!(desk.gauge(ClusterStats::membership_degraded), 1);
         assert_eq!(desk.stats.counter_value(desk.plan.stats.membership_change()), 1);
-        desk.control.install(&plan(std::slice::from_ref(&desk.plan)));
+        desk.control.install(&change(std::slice::from_ref(&desk.plan)));
         assert_eq!(desk.news.initialized.get(), 1, "the same cluster goes on");
     });
 }
@@ -160,7 +160,7 @@ fn a_name_that_fails_holds_up_nobody() {
         assert_eq!(desk.stats.counter_value(desk.plan.stats.update_success()), 0);
         assert!(desk.news.hosts.borrow().is_empty());
         // Without the cluster its look-ups end.
-        desk.control.install(&plan(&[]));
+        desk.control.install(&Change { clusters: vec![(ClusterId(0), None)], ..Change::default() });
         let attempts = desk.stats.counter_value(desk.plan.stats.update_attempt());
         runtime::sleep(Duration::from_millis(30)).await;
         assert_eq!(desk.stats.counter_value(desk.plan.stats.update_attempt()), attempts);

@@ -353,11 +353,10 @@ fn other_shards_do_not_check() {
         // Of one shard, it owns every cluster; of two, cluster 1 belongs to shard 1.
         let told: Rc<crate::upstream::testing::Told> = Rc::default();
         let other = crate::upstream::Upstreams::new(0, 2, bench.stats.clone(), told.clone());
-        let mut plan = crate::upstream::testing::plan(std::slice::from_ref(&bench.plan));
-        plan.clusters.insert(0, None);
+        let change = crate::upstream::testing::change(std::slice::from_ref(&bench.plan));
         bench.upstreams.drain();
         let accepted = server.accepted.get();
-        other.install(&plan);
+        other.install(&change);
         runtime::sleep(Duration::from_millis(50)).await;
         assert!(server.accepted.get() <= accepted + 1);
         assert!(told.verdicts.borrow().is_empty());

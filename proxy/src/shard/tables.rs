@@ -1,0 +1,137 @@
+//! Route tables of one shard that are not part of a listener.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ringway_wire::{Name, RequestHead};
+
+use crate::plan::http::Routes;
+use crate::plan::route::{
+    FoundKey, RouteTable, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
+};
+use crate::plan::{Change, RouteSlot};
+
+/// A route table on one shard. Streams hold it without touching the count all shards share.
+pub(crate) type Table = Rc<Arc<RouteTable>>;
+
+/// Tables by RDS and scopes by SRDS, as of the last change.
+#[derive(Default)]
+pub(crate) struct Tables {
+    routes: RefCell<Vec<Option<Table>>>,
+    scopes: RefCell<Vec<Option<Rc<ShardScopes>>>>,
+}
+
+/// A set of scopes on one shard.
+struct ShardScopes(HashMap<ScopeKey, ShardScope, RandomState>);
+
+enum ShardScope {
+    Inline(Table),
+    Rds(RouteSlot),
+}
+
+/// Where a connection manager of this shard finds its route tables.
+pub(crate) enum ShardRoutes {
+    /// In the listener.
+    Inline(Table),
+    /// In [`Tables`].
+    Rds(RouteSlot),
+    /// By the request's scope; the scopes are here, or in [`Tables`].
+    Scoped(Arc<ScopedRoutes>, Option<Box<Inlined>>),
+}
+
+/// Scopes that are part of a listener.
+pub(crate) struct Inlined(ShardScopes);
+
+impl Tables {
+    /// Takes a step.
+    pub(super) fn install(&self, change: &Change) {
+        for (slot, table) in &change.routes {
+            put(&mut self.routes.borrow_mut(), slot.0, table.clone().map(Rc::new));
+        }
+        for (slot, set) in &change.scopes {
+            let set = set.as_deref().map(|set| Rc::new(ShardScopes::new(set)));
+            put(&mut self.scopes.borrow_mut(), slot.0, set);
+        }
+    }
+
+    /// The table of a slot, if it has come.
+    fn table(&self, slot: RouteSlot) -> Option<Table> {
+        self.routes.borrow().get(slot.0 as usize)?.clone()
+    }
+}
+
+impl ShardScopes {
+    fn new(set: &ScopeSet) -> Self {
+        let scope = |table: &ScopeTable| match table {
+            ScopeTable::Inline(table) => ShardScope::Inline(Rc::new(table.clone())),
+            ScopeTable::Rds(name) => ShardScope::Rds(name.slot),
+        };
+        Self(set.scopes.iter().map(|(key, found)| (key.clone(), scope(&found.table))).collect())
+    }
+
+    fn find(&self, key: &FoundKey<'_>, tables: &Tables) -> Option<Table> {
+        match self.0.get(key)? {
+            ShardScope::Inline(table) => Some(Rc::clone(table)),
+            ShardScope::Rds(slot) => tables.table(*slot),
+        }
+    }
+}
+
+impl ShardRoutes {
+    /// Ready for use on this shard.
+    pub(crate) fn new(routes: &Routes) -> Self {
+        match routes {
+            Routes::Inline(table) => Self::Inline(Rc::new(Arc::clone(table))),
+            Routes::Rds(name) => Self::Rds(name.slot),
+            Routes::Scoped(scoped) => {
+                let inline = match &scoped.scopes {
+                    Scopes::Inline(set) => Some(Box::new(Inlined(ShardScopes::new(set)))),
+                    Scopes::Srds(_) => None,
+                };
+                Self::Scoped(Arc::clone(scoped), inline)
+            }
+        }
+    }
+
+    /// The table a request begins with; `None` where there is none (yet), or no scope takes it.
+    pub(crate) fn table(&self, tables: &Tables, request: &RequestHead) -> Option<Table> {
+        match self {
+            Self::Inline(table) => Some(Rc::clone(table)),
+            Self::Rds(slot) => tables.table(*slot),
+            Self::Scoped(scoped, inline) => {
+                let key = scoped.key(|name| request.headers.get(Name::from(name)))?;
+                match (inline, &scoped.scopes) {
+                    (Some(inline), _) => inline.0.find(&key, tables),
+                    (None, Scopes::Srds(name)) => {
+                        let set = tables.scopes.borrow().get(name.slot.0 as usize)?.clone()?;
+                        set.find(&key, tables)
+                    }
+                    (None, Scopes::Inline(_)) => None,
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for ShardRoutes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inline(_) => "Inline",
+            Self::Rds(_) => "Rds",
+            Self::Scoped(..) => "Scoped",
+        })
+    }
+}
+
+fn put<T>(list: &mut Vec<Option<T>>, at: u32, value: Option<T>) {
+    let at = at as usize;
+    if at >= list.len() {
+        list.resize_with(at + 1, || None);
+    }
+    if let Some(place) = list.get_mut(at) {
+        *place = value;
+    }
+}
