@@ -148,6 +148,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.service.ratelimit.v3.*",
     "envoy.service.runtime.v3.Runtime",
     "envoy.service.secret.v3.*",
+    "envoy.service.status.v3.*",
     "envoy.tcp.metadataexchange.config.MetadataExchange",
     "envoy.type.*",
     "google.rpc.Status",

@@ -16,6 +16,7 @@
 //! ```
 //!
 //! [`schema`] is the one table all of it goes by; [`rules`] checks messages that came as bytes.
+//! [`client`] is the protocol by which configuration comes, as a state machine without I/O.
 
 /// Envoy's messages as prost types, one module per package, as in
 /// `api::envoy::config::cluster::v3::Cluster`.
@@ -27,14 +28,17 @@ pub mod api {
     include!(concat!(env!("OUT_DIR"), "/api.rs"));
 }
 
+pub mod client;
 mod diagnostic;
 mod document;
+pub mod names;
 mod path;
 pub mod print;
 pub mod rules;
 pub mod schema;
 mod transcode;
 mod tree;
+pub mod types;
 mod wire;
 
 pub use diagnostic::{Diagnostic, Severity, Snippet};
