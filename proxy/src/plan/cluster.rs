@@ -432,7 +432,23 @@ pub enum EdsHealth {
     Degraded,
 }
 
-/// One upstream host, shared by every shard. Only the atomics change; they are written rarely.
+impl EdsHealth {
+    /// Its bits in [`HostState`].
+    fn bits(self) -> u32 {
+        match self {
+            Self::Healthy => 0,
+            Self::Unhealthy => HostState::FAILED_EDS,
+            Self::Draining => HostState::EDS_DRAINING,
+            Self::Degraded => HostState::DEGRADED_EDS,
+        }
+    }
+}
+
+/// One upstream host as one configuration tells of it, shared by every shard.
+///
+/// What a discovery service may change while the host stays the same host (weight, health status,
+/// metadata, priority) makes another `Host` with the same [`HostShared`]: pools, counters, health
+/// and outlier state go on ([`Host::renewed`], [`Host::is_same`]).
 #[derive(Debug)]
 pub struct Host {
     /// Where it is.
@@ -441,6 +457,22 @@ pub struct Host {
     pub additional: Vec<Address>,
     /// The rest.
     pub info: HostTemplate,
+    /// What outlives a change of the rest; [`Host`] dereferences to it.
+    pub shared: Arc<HostShared>,
+}
+
+impl std::ops::Deref for Host {
+    type Target = HostShared;
+
+    fn deref(&self) -> &HostShared {
+        &self.shared
+    }
+}
+
+/// What a host is for as long as it is the same host. Only the atomics change; they are written
+/// rarely.
+#[derive(Debug, Default)]
+pub struct HostShared {
     /// Health bits, on a cache line of their own.
     pub state: HostState,
     /// What `/clusters` tells about it, by shard.
@@ -463,24 +495,41 @@ impl Host {
     /// A host nobody has seen yet. Its health bits are set from `info.eds_health`; where the
     /// cluster has active health checks (`checked`) it fails them until its first pass.
     pub fn new(address: Address, info: HostTemplate, checked: bool) -> Self {
-        let state = HostState::default();
-        state.set(match info.eds_health {
-            EdsHealth::Healthy => 0,
-            EdsHealth::Unhealthy => HostState::FAILED_EDS,
-            EdsHealth::Draining => HostState::EDS_DRAINING,
-            EdsHealth::Degraded => HostState::DEGRADED_EDS,
-        });
+        let shared = Arc::<HostShared>::default();
+        shared.state.set(info.eds_health.bits());
         if checked && !info.no_active_check {
-            state.set(HostState::FAILED_ACTIVE_HC);
+            shared.state.set(HostState::FAILED_ACTIVE_HC);
         }
-        Self {
-            address,
-            additional: Vec::new(),
-            info,
-            state,
-            pages: HostPages::default(),
-            moved: ArcSwapOption::empty(),
-        }
+        Self { address, additional: Vec::new(), info, shared }
+    }
+
+    /// The same host with another `info`. Its address, its names and where and how it is checked
+    /// must be the same: connections and health checks that are up go on. Whoever makes it known
+    /// calls [`Host::apply_eds_health`].
+    pub fn renewed(&self, info: HostTemplate) -> Self {
+        let (address, additional) = (self.address.clone(), self.additional.clone());
+        Self { address, additional, info, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether it is the same host, whatever else has changed about it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// A key for what is kept of a host: equal exactly where [`Host::is_same`] says so, for as
+    /// long as one of them lives.
+    pub fn identity(&self) -> *const HostShared {
+        Arc::as_ptr(&self.shared)
+    }
+
+    /// Sets the health bits that come from `eds_health` to what this `info` says. True if they
+    /// were others.
+    pub fn apply_eds_health(&self) -> bool {
+        const ALL: u32 = HostState::FAILED_EDS | HostState::EDS_DRAINING | HostState::DEGRADED_EDS;
+        let (now, before) = (self.info.eds_health.bits(), self.state.flags() & ALL);
+        self.state.clear(before & !now);
+        self.state.set(now & !before);
+        now != before
     }
 
     /// Where it is now.

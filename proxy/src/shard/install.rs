@@ -25,9 +25,6 @@ impl Shard {
     /// others start or stop. Streams under way keep what they began with.
     pub(super) fn install(self: &Rc<Self>, change: &Change) {
         self.upstreams.set_clusters(change);
-        for (cluster, hosts) in &change.hosts {
-            self.upstreams.set_hosts(*cluster, hosts.clone());
-        }
         self.tables.install(change);
         let mut sockets = std::mem::take(&mut *self.sockets.borrow_mut());
         let mut listeners = std::mem::take(&mut *self.listeners.borrow_mut());

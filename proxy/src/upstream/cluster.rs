@@ -16,14 +16,14 @@ use super::original_dst::OnDemand;
 use super::outlier::{Outcome, report};
 use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
 use crate::observe::stats::{Gauge, Variant};
-use crate::plan::cluster::{HostState, Lb};
+use crate::plan::cluster::{HostShared, HostState, Lb};
 use crate::plan::{Cluster, Host, HostSet};
 
 /// A cluster of the plan with the state this shard keeps for it.
 ///
-/// LIFECYCLE: made by the first plan that has it → hosts and health change in place → a plan with
-/// another `Arc` of the cluster, or without it: a new object takes its name, this one is retired
-/// (idle connections closed, none kept any more) and goes when the last request on it does.
+/// LIFECYCLE: made on first use → hosts and health change in place → the configuration has another
+/// `Arc` of the cluster, or none: this one is retired (idle connections closed, none kept any more,
+/// who waits is served) and goes when the last request on it does.
 pub struct ShardCluster {
     shared: Rc<Shared>,
     hosts: RefCell<Hosts>,
@@ -32,6 +32,9 @@ pub struct ShardCluster {
     /// Hosts of an ORIGINAL_DST cluster.
     on_demand: OnDemand,
 }
+
+/// Hosts by their identity.
+type Known = hashbrown::HashMap<*const HostShared, Rc<ShardHost>, foldhash::fast::RandomState>;
 
 struct Hosts {
     set: Arc<HostSet>,
@@ -56,9 +59,18 @@ pub(super) struct Shared {
 impl ShardCluster {
     /// With the hosts of the plan.
     pub(super) fn new(plan: Arc<Cluster>, shard: Rc<ShardCx>) -> Rc<Self> {
+        let hosts = plan.hosts.clone();
+        Self::with_hosts(plan, hosts, shard)
+    }
+
+    /// With the hosts it has by now.
+    pub(super) fn with_hosts(
+        plan: Arc<Cluster>,
+        set: Arc<HostSet>,
+        shard: Rc<ShardCx>,
+    ) -> Rc<Self> {
         let limits = ShardLimits::new(plan.limits.clone(), shard.shards);
         let lb = LoadBalancer::new(plan.lb, runtime::rand_u64());
-        let set = plan.hosts.clone();
         let shared = Rc::new(Shared {
             connect: connect_options(&plan),
             limits,
@@ -179,17 +191,14 @@ impl ShardCluster {
         let mut hosts = self.hosts.borrow_mut();
         let old = std::mem::take(&mut hosts.list);
         let on_demand = self.on_demand.hosts();
-        let mut known: hashbrown::HashMap<*const Host, Rc<ShardHost>, foldhash::fast::RandomState> =
-            old.into_iter().chain(on_demand).map(|h| (Arc::as_ptr(h.plan()), h)).collect();
-        hosts.list = set
-            .hosts
-            .iter()
-            .map(|host| {
-                known
-                    .remove(&Arc::as_ptr(host))
-                    .unwrap_or_else(|| Rc::new(ShardHost::new(host.clone(), self.shared.clone())))
-            })
-            .collect();
+        let mut known: Known =
+            old.into_iter().chain(on_demand).map(|h| (h.plan().identity(), h)).collect();
+        let take = |host: &Arc<Host>| match known.remove(&host.identity()) {
+            Some(same) if Arc::ptr_eq(same.plan(), host) => same,
+            Some(before) => Rc::new(before.renewed(host.clone())),
+            None => Rc::new(ShardHost::new(host.clone(), self.shared.clone())),
+        };
+        hosts.list = set.hosts.iter().map(take).collect();
         hosts.set = set;
         self.rebuild(&hosts);
         let mut gone: Vec<_> = known.into_values().collect();

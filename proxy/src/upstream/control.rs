@@ -21,7 +21,7 @@ use super::slots::Slots;
 use crate::control::log::log;
 use crate::control::message::EjectReason;
 use crate::observe::stats::ShardStats;
-use crate::plan::cluster::{Discovery, HostState};
+use crate::plan::cluster::{Discovery, HostShared, HostState};
 use crate::plan::{Change, Cluster, ClusterId, Host, HostSet};
 
 /// Look-ups under way at once: each has a socket.
@@ -137,7 +137,7 @@ impl ClusterControl {
             managed.detect(|detector, observer| detector.health_check_passed(host, observer));
         }
         managed.health_changed();
-        managed.unchecked.borrow_mut().retain(|waiting| !Arc::ptr_eq(waiting, host));
+        managed.unchecked.borrow_mut().retain(|waiting| !waiting.is_same(host));
         managed.check_initialized();
     }
 
@@ -221,6 +221,7 @@ impl Managed {
     /// These are the hosts from now on. The shards have them already, or are told by the caller.
     fn adopt(&self, set: Arc<HostSet>) {
         let old = self.hosts.replace(set.clone());
+        set.hosts.iter().for_each(|host| _ = host.apply_eds_health());
         let (new, gone) = (not_in(&set, &old), not_in(&old, &set));
         // Each priority changes by itself.
         let mut levels: Vec<u32> = new.iter().chain(&gone).map(|h| h.info.priority).collect();
@@ -231,7 +232,7 @@ impl Managed {
         }
         if !self.plan.health_checks.is_empty() && !self.initialized.get() {
             let mut unchecked = self.unchecked.borrow_mut();
-            unchecked.retain(|w| set.hosts.iter().any(|host| Arc::ptr_eq(w, host)));
+            unchecked.retain(|w| set.hosts.iter().any(|host| w.is_same(host)));
             unchecked.extend(new.into_iter().filter(|host| !host.info.no_active_check));
         }
         self.detect(|detector, observer| {
@@ -292,9 +293,9 @@ impl Managed {
 
 /// The hosts of a set that another does not have.
 fn not_in(set: &HostSet, other: &HostSet) -> Vec<Arc<Host>> {
-    let known: hashbrown::HashSet<*const Host, foldhash::fast::RandomState> =
-        other.hosts.iter().map(Arc::as_ptr).collect();
-    set.hosts.iter().filter(|host| !known.contains(&Arc::as_ptr(host))).cloned().collect()
+    let known: hashbrown::HashSet<*const HostShared, foldhash::fast::RandomState> =
+        other.hosts.iter().map(|host| host.identity()).collect();
+    set.hosts.iter().filter(|host| !known.contains(&host.identity())).cloned().collect()
 }
 
 /// Ends the wait for DNS: a server that does not answer must not keep traffic waiting that needs

@@ -15,10 +15,15 @@ use super::tcp::Watchers;
 use crate::plan::Host;
 use crate::plan::host_page::HostPage;
 
-/// One host of a cluster on one shard. It stays the same object for as long as the shared host
-/// stays in the cluster, so pointers can be compared (`previous_hosts`).
+/// One host of a cluster on one shard. Where the configuration tells something else of the same
+/// host it becomes another object with the same [`Own`]; [`ShardHost::is_same`] compares.
 pub struct ShardHost {
     host: Arc<Host>,
+    own: Rc<Own>,
+}
+
+/// What a shard has of a host for as long as it is in the cluster.
+struct Own {
     page: Arc<HostPage>,
     cluster: Rc<Shared>,
     /// Made when first used; see [`PoolPlace`].
@@ -41,14 +46,25 @@ pub(super) struct PoolPlace {
 impl ShardHost {
     pub(super) fn new(host: Arc<Host>, cluster: Rc<Shared>) -> Self {
         let page = host.pages.of_shard(cluster.shard.index);
-        Self {
-            host,
+        let own = Own {
             page,
             cluster,
             pools: Default::default(),
             keyed: RefCell::default(),
             watchers: Watchers::default(),
-        }
+        };
+        Self { host, own: Rc::new(own) }
+    }
+
+    /// The same host with what is told of it now: pools, counts and watchers go on.
+    pub(super) fn renewed(&self, host: Arc<Host>) -> Self {
+        self.pools().iter().for_each(|pool| pool.set_host(&host));
+        Self { host, own: Rc::clone(&self.own) }
+    }
+
+    /// Whether it is the same host, whatever else is told of it now.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.own, &other.own)
     }
 
     /// The host of the plan: address, names, health.
@@ -58,7 +74,7 @@ impl ShardHost {
 
     /// This shard's counts of the host, as `/clusters` shows them.
     pub fn page(&self) -> &Arc<HostPage> {
-        &self.page
+        &self.own.page
     }
 
     /// Priority of its locality; what the plan cannot have (above 128) counts as 128.
@@ -74,20 +90,20 @@ impl ShardHost {
     /// Requests this shard has open on it.
     #[inline]
     pub fn active(&self) -> u64 {
-        self.page.rq_active.get()
+        self.own.page.rq_active.get()
     }
 
     /// The pool of a place and, where connections are for somebody, of who that is.
     pub(super) fn pool(&self, place: PoolPlace, key: &PoolKey) -> Option<Rc<Pool>> {
         if !key.is_empty() {
-            let keyed = self.keyed.borrow();
+            let keyed = self.own.keyed.borrow();
             return keyed.as_ref()?.pools.get(&(place, key.clone())).cloned();
         }
         self.cell(place).get().cloned()
     }
 
     fn cell(&self, place: PoolPlace) -> &OnceCell<Rc<Pool>> {
-        let [default, high, default_http2, high_http2] = &self.pools;
+        let [default, high, default_http2, high_http2] = &self.own.pools;
         match (place.priority, place.http2) {
             (0, false) => default,
             (0, true) => default_http2,
@@ -103,9 +119,9 @@ impl ShardHost {
         key: PoolKey,
         init: impl FnOnce(&Rc<Shared>) -> Rc<Pool>,
     ) -> Rc<Pool> {
-        let pool = init(&self.cluster);
+        let pool = init(&self.own.cluster);
         if !key.is_empty() {
-            let mut keyed = self.keyed.borrow_mut();
+            let mut keyed = self.own.keyed.borrow_mut();
             keyed.get_or_insert_default().insert((place, key), pool.clone());
             return pool;
         }
@@ -113,14 +129,14 @@ impl ShardHost {
     }
 
     pub(super) fn watchers(&self) -> &Watchers {
-        &self.watchers
+        &self.own.watchers
     }
 
     /// All its pools.
     pub(super) fn pools(&self) -> SmallVec<[Rc<Pool>; 2]> {
-        let keyed = self.keyed.borrow();
+        let keyed = self.own.keyed.borrow();
         let keyed = keyed.iter().flat_map(|keyed| keyed.pools.values());
-        self.pools.iter().filter_map(OnceCell::get).chain(keyed).cloned().collect()
+        self.own.pools.iter().filter_map(OnceCell::get).chain(keyed).cloned().collect()
     }
 }
 

@@ -25,6 +25,7 @@ pub mod pool;
 pub(crate) mod proxy_header;
 mod server_name;
 mod slots;
+mod table;
 pub(crate) mod tcp;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use crate::control::message::EjectReason;
 use crate::http2::Heads;
 use crate::observe::stats::ShardStats;
 use crate::plan::{Change, Cluster, ClusterId, Host, HostSet};
+use table::{Clusters, Slot};
 
 /// How a shard's upstream side reaches the control thread. Called from within the shard's tasks;
 /// must not call back.
@@ -90,11 +92,8 @@ impl ShardCx {
 /// All clusters of one shard.
 pub struct Upstreams {
     shard: Rc<ShardCx>,
-    clusters: RefCell<Vec<Option<Rc<ShardCluster>>>>,
-    names: RefCell<Names>,
+    clusters: RefCell<Clusters>,
 }
-
-type Names = hashbrown::HashMap<Arc<str>, ClusterId, foldhash::fast::RandomState>;
 
 impl Upstreams {
     /// Without clusters, for shard `index` of `shards`.
@@ -108,7 +107,7 @@ impl Upstreams {
             gate: Default::default(),
             heads: Rc::default(),
         });
-        Self { shard, clusters: RefCell::default(), names: RefCell::default() }
+        Self { shard, clusters: RefCell::default() }
     }
 
     /// Turns of TLS handshakes on this shard, for those with clients as well.
@@ -122,85 +121,105 @@ impl Upstreams {
         self.remove_clusters(change);
     }
 
-    /// Takes over the clusters that come or change: those whose `Arc` is the same go on untouched,
-    /// others are made new, and what a new one replaces is retired.
+    /// Takes over the clusters that come or change, and hosts of others.
     pub fn set_clusters(&self, change: &Change) {
-        change.set_clusters().for_each(|cluster| self.put(cluster.id, Some(cluster)));
+        change.set_clusters().for_each(|cluster| self.set(cluster.id, Some(cluster)));
+        for (cluster, hosts) in &change.hosts {
+            self.set_hosts(*cluster, hosts.clone());
+        }
     }
 
     /// Retires the clusters that go.
     pub fn remove_clusters(&self, change: &Change) {
-        change.removed_clusters().for_each(|id| self.put(id, None));
+        change.removed_clusters().for_each(|id| self.set(id, None));
     }
 
-    fn put(&self, id: ClusterId, wanted: Option<&Arc<Cluster>>) {
-        let mut clusters = self.clusters.borrow_mut();
-        let at = id.0 as usize;
-        if at >= clusters.len() {
-            clusters.resize(at + 1, None);
-        }
-        if let Some(slot) = clusters.get_mut(at) {
-            self.install_one(slot, wanted, &mut self.names.borrow_mut());
-        }
-    }
-
-    fn install_one(
-        &self,
-        slot: &mut Option<Rc<ShardCluster>>,
-        wanted: Option<&Arc<Cluster>>,
-        names: &mut Names,
-    ) {
-        if let (Some(have), Some(wanted)) = (&slot, wanted)
-            && Arc::ptr_eq(have.plan(), wanted)
-        {
+    /// This is the cluster of a slot from now on; `None`: there is none. The same `Arc` as before
+    /// changes nothing. What is replaced is retired: requests it has, and those that wait, end on
+    /// it. Costs the same however many other clusters there are.
+    pub fn set(&self, id: ClusterId, wanted: Option<&Arc<Cluster>>) {
+        let same = match (self.clusters.borrow().plan(id), wanted) {
+            (Some(have), Some(wanted)) => Arc::ptr_eq(have, wanted),
+            (have, wanted) => have.is_none() && wanted.is_none(),
+        };
+        if same {
             return;
         }
-        if let Some(old) = slot.take() {
-            if names.get(&old.plan().name) == Some(&old.plan().id) {
-                names.remove(&old.plan().name);
-            }
+        let made = wanted.filter(|plan| self.is_made_at_once(plan));
+        let made = made.map(|plan| ShardCluster::new(plan.clone(), self.shard.clone()));
+        let old = match (made, wanted) {
+            (Some(made), _) => self.clusters.borrow_mut().set(id, Slot::Made(made)),
+            (None, Some(plan)) => self.clusters.borrow_mut().set(id, Slot::known(plan)),
+            (None, None) => self.clusters.borrow_mut().set(id, Slot::Empty),
+        };
+        if let Slot::Made(old) = old {
             old.retire();
         }
-        *slot = wanted.map(|plan| {
-            names.insert(plan.name.clone(), plan.id);
-            ShardCluster::new(plan.clone(), self.shard.clone())
-        });
+    }
+
+    /// A cluster that this shard does something for without being asked: its health checks, and
+    /// the part of `remaining_*` that is there once.
+    fn is_made_at_once(&self, plan: &Cluster) -> bool {
+        let busy = !plan.health_checks.is_empty() || plan.remaining.iter().any(Option::is_some);
+        busy && self.shard.owns(plan.id)
     }
 
     /// Other hosts for a cluster (DNS or EDS answered). Ignored if the cluster is gone by now.
     pub fn set_hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>) {
-        if let Some(cluster) = self.get(cluster) {
-            cluster.set_hosts(hosts);
-        }
+        let made = match self.clusters.borrow_mut().slot(cluster) {
+            Some(Slot::Made(made)) => Rc::clone(made),
+            Some(Slot::Known { hosts: had, .. }) => return *had = hosts,
+            Some(Slot::Empty) | None => return,
+        };
+        made.set_hosts(hosts);
     }
 
     /// Health bits of a host of this cluster changed.
     pub fn health_changed(&self, cluster: ClusterId) {
-        if let Some(cluster) = self.get(cluster) {
-            cluster.health_changed();
-        }
+        let made = match self.clusters.borrow_mut().slot(cluster) {
+            Some(Slot::Made(made)) => Rc::clone(made),
+            // It sees the bits when it is made.
+            _ => return,
+        };
+        made.health_changed();
     }
 
-    /// A cluster by its id.
+    /// A cluster by its id; made when somebody asks for it first.
+    #[inline]
     pub fn get(&self, cluster: ClusterId) -> Option<Rc<ShardCluster>> {
-        self.clusters.borrow().get(cluster.0 as usize)?.clone()
+        match self.clusters.borrow().slots.get(cluster.0 as usize)? {
+            Slot::Made(made) => return Some(Rc::clone(made)),
+            Slot::Empty => return None,
+            Slot::Known { .. } => {}
+        }
+        self.make(cluster)
+    }
+
+    #[cold]
+    fn make(&self, cluster: ClusterId) -> Option<Rc<ShardCluster>> {
+        let mut clusters = self.clusters.borrow_mut();
+        let slot = clusters.slot(cluster)?;
+        let Slot::Known { plan, hosts } = slot else { return None };
+        let made = ShardCluster::with_hosts(plan.clone(), hosts.clone(), self.shard.clone());
+        *slot = Slot::Made(Rc::clone(&made));
+        Some(made)
     }
 
     /// A cluster by its name (`cluster_header`).
     pub fn by_name(&self, name: &[u8]) -> Option<Rc<ShardCluster>> {
         let name = std::str::from_utf8(name).ok()?;
-        let id = *self.names.borrow().get(name)?;
+        let id = self.clusters.borrow().by_name(name)?;
         self.get(id)
     }
 
     /// Closes all idle connections and keeps none from now on; requests in flight finish.
     pub fn drain(&self) {
-        self.clusters.borrow().iter().flatten().for_each(|cluster| cluster.retire());
+        self.clusters.borrow().made().for_each(|cluster| cluster.retire());
     }
 
     /// Closes all idle connections.
     pub fn close_idle(&self) {
-        self.clusters.borrow().iter().flatten().for_each(|cluster| cluster.close_idle());
+        self.clusters.borrow().made().for_each(|cluster| cluster.close_idle());
     }
 
     /// Whether all pools are consistent; with `at_rest` (no request anywhere) also whether no
@@ -209,7 +228,7 @@ impl Upstreams {
     /// # Errors
     /// What is wrong, for a person.
     pub fn check_invariants(&self, at_rest: bool) -> Result<(), String> {
-        self.clusters.borrow().iter().flatten().try_for_each(|c| c.check_invariants(at_rest))
+        self.clusters.borrow().made().try_for_each(|c| c.check_invariants(at_rest))
     }
 }
 
@@ -217,7 +236,7 @@ impl fmt::Debug for Upstreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstreams")
             .field("shard", &self.shard.index)
-            .field("clusters", &self.clusters.borrow().iter().flatten().count())
+            .field("clusters_in_use", &self.clusters.borrow().made().count())
             .finish_non_exhaustive()
     }
 }

@@ -172,7 +172,7 @@ impl Bench {
         let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
         let told = Rc::new(Told::default());
         let upstreams = Upstreams::new(0, 1, stats.clone(), told.clone());
-        upstreams.install(&change(std::slice::from_ref(&plan)));
+        upstreams.set(ClusterId(0), Some(&plan));
         Self { upstreams, stats, told, plan, _registry: registry }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringway_runtime as runtime;
 
 use super::Managed;
-use crate::plan::cluster::Discovery;
+use crate::plan::cluster::{Discovery, HostShared};
 use crate::plan::{Address, Host};
 
 /// New hosts of so long a time become one change of the set: each change goes to every shard.
@@ -49,7 +49,7 @@ pub(super) fn start(managed: &Rc<Managed>) -> Option<runtime::Join<()>> {
 }
 
 /// What a host had been used for when it was last looked at.
-type Seen = hashbrown::HashMap<*const Host, u64, foldhash::fast::RandomState>;
+type Seen = hashbrown::HashMap<*const HostShared, u64, foldhash::fast::RandomState>;
 
 async fn sweep(managed: Weak<Managed>, interval: Duration) {
     let mut seen = Seen::default();
@@ -64,8 +64,8 @@ async fn sweep(managed: Weak<Managed>, interval: Duration) {
                 let totals = host.pages.totals();
                 let uses = totals.cx_total + totals.rq_total;
                 let busy = totals.cx_active + totals.rq_active + totals.rq_pending_active > 0;
-                let used = busy || seen.get(&Arc::as_ptr(host)) != Some(&uses);
-                now.insert(Arc::as_ptr(host), uses);
+                let used = busy || seen.get(&host.identity()) != Some(&uses);
+                now.insert(host.identity(), uses);
                 used
             })
             .cloned()

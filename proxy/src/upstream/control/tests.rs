@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::observe::stats::blocks::{ClusterStats, OutlierDetectionStats};
 use crate::observe::stats::{Gauge, Registry};
-use crate::plan::cluster::{Dns, DnsFamily, DnsTarget};
+use crate::plan::cluster::{Dns, DnsFamily, DnsTarget, EdsHealth};
 use crate::plan::{Address, Change};
-use crate::upstream::testing::{change, cluster, host, run, template, until};
+use crate::upstream::testing::{change, cluster, host, host_with, run, template, until};
 
 #[derive(Default)]
 struct News {
@@ -71,9 +71,11 @@ fn dns(names: &[&str]) -> Dns {
 #[test]
 fn a_static_cluster_is_ready_at_once() {
     run(async {
-        let hosts: Vec<_> = (1..4).map(|i| host(([10, 0, 0, i], 80).into())).collect();
-        hosts[0].state.set(HostState::FAILED_EDS);
-        hosts[1].state.set(HostState::DEGRADED_EDS);
+        let health = [EdsHealth::Unhealthy, EdsHealth::Degraded, EdsHealth::Healthy];
+        let hosts = (1..).zip(health).map(|(i, health)| {
+            host_with(([10, 0, 0, i], 80).into(), |info| info.eds_health = health)
+        });
+        let hosts: Vec<_> = hosts.collect();
         let desk = Desk::new(|registry| cluster(registry, hosts, |_| {}));
         assert_eq!(desk.news.initialized.get(), 1);
         assert!(desk.control.all_initialized());

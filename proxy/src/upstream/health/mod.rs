@@ -24,7 +24,7 @@ use ringway_runtime as runtime;
 use super::cluster::Shared;
 use crate::observe::stats::Gauge;
 use crate::plan::Host;
-use crate::plan::cluster::HostState;
+use crate::plan::cluster::{HostShared, HostState};
 
 /// The checks of one cluster.
 pub(super) struct HealthChecker {
@@ -32,7 +32,7 @@ pub(super) struct HealthChecker {
     sessions: RefCell<Sessions>,
 }
 
-type Sessions = hashbrown::HashMap<*const Host, Running, foldhash::fast::RandomState>;
+type Sessions = hashbrown::HashMap<*const HostShared, Running, foldhash::fast::RandomState>;
 
 /// A session at work; dropping it ends it and takes the host out of the gauges.
 struct Running {
@@ -54,7 +54,7 @@ impl HealthChecker {
         let mut new = Sessions::default();
         for host in hosts {
             // Envoy checks a host of several health checks by the first; the compiler allows one.
-            let key = Arc::as_ptr(host);
+            let key = host.identity();
             if host.info.no_active_check || new.contains_key(&key) {
                 continue;
             }

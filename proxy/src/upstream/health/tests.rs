@@ -353,10 +353,9 @@ fn other_shards_do_not_check() {
         // Of one shard, it owns every cluster; of two, cluster 1 belongs to shard 1.
         let told: Rc<crate::upstream::testing::Told> = Rc::default();
         let other = crate::upstream::Upstreams::new(0, 2, bench.stats.clone(), told.clone());
-        let change = crate::upstream::testing::change(std::slice::from_ref(&bench.plan));
         bench.upstreams.drain();
         let accepted = server.accepted.get();
-        other.install(&change);
+        other.set(bench.plan.id, Some(&bench.plan));
         runtime::sleep(Duration::from_millis(50)).await;
         assert!(server.accepted.get() <= accepted + 1);
         assert!(told.verdicts.borrow().is_empty());

@@ -14,6 +14,15 @@ pub(super) struct Edf {
     until_rebase: u32,
 }
 
+/// How far a host is from being picked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// Until its deadline, in the schedule's time.
+    pub(super) wait: f64,
+    /// Its place among equals: the least is picked first.
+    pub(super) order: u32,
+}
+
 /// From the highest bit: the deadline (the bits of a float that is not negative sort as it does),
 /// when it was entered, the index of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +46,28 @@ impl Edf {
             edf.pick(|i| weights.get(i).copied().unwrap_or(1.0));
         }
         edf
+    }
+
+    /// Goes on where another schedule had come to: for each host how long it has to wait yet, and
+    /// its place among equals.
+    pub(super) fn resume(turns: impl Iterator<Item = Turn>) -> Self {
+        let entry = |(i, turn): (usize, Turn)| Entry::new(turn.wait, turn.order, i as u32);
+        let mut heap: Vec<Entry> = turns.enumerate().map(entry).collect();
+        // What is sorted is a heap.
+        heap.sort_unstable();
+        for (order, entry) in heap.iter_mut().enumerate() {
+            *entry = Entry::new(entry.deadline(), order as u32, entry.index());
+        }
+        let order = heap.len() as u32;
+        Self { heap, now: 0.0, order, until_rebase: REBASE_AFTER }
+    }
+
+    /// Each host by its index, with what [`Edf::resume`] wants to know of it.
+    pub(super) fn turns(&self) -> impl Iterator<Item = (usize, Turn)> {
+        self.heap.iter().map(|entry| {
+            let wait = (entry.deadline() - self.now).max(0.0);
+            (entry.index() as usize, Turn { wait, order: entry.order() })
+        })
     }
 
     /// The next host; `weight` tells what it weighs from now on. `None` if there are no hosts.
@@ -107,6 +138,10 @@ impl Entry {
     #[inline]
     fn deadline(self) -> f64 {
         f64::from_bits((self.0 >> 64) as u64)
+    }
+
+    fn order(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     #[inline]

@@ -83,15 +83,13 @@ impl LoadBalancer {
         let mut old = std::mem::take(&mut self.priorities).into_iter();
         for (lists, load) in lists.into_iter().zip(loads) {
             let before = old.next();
-            let cursor = |list: fn(&PriorityTable) -> &Source| {
-                before.as_ref().map_or(self.seed, |table| list(table).cursor())
-            };
-            let source = |hosts, cursor| Source::new(hosts, self.lb, cursor, self.seed);
+            let before = before.as_ref();
+            let source = |hosts, before| Source::new(hosts, self.lb, before, self.seed);
             self.priorities.push(PriorityTable {
                 load,
-                all: source(lists.all, cursor(|t| &t.all)),
-                healthy: source(lists.healthy, cursor(|t| &t.healthy)),
-                degraded: source(lists.degraded, cursor(|t| &t.degraded)),
+                all: source(lists.all, before.map(|t| &t.all)),
+                healthy: source(lists.healthy, before.map(|t| &t.healthy)),
+                degraded: source(lists.degraded, before.map(|t| &t.degraded)),
             });
         }
     }
@@ -104,7 +102,7 @@ impl LoadBalancer {
         loop {
             let (host, panic) = self.pick_once();
             panics += u32::from(panic);
-            let again = |host: &Rc<ShardHost>| cx.avoid.iter().any(|a| Rc::ptr_eq(a, host));
+            let again = |host: &Rc<ShardHost>| cx.avoid.iter().any(|a| a.is_same(host));
             if left > 0 && host.is_some_and(again) {
                 left -= 1;
                 continue;

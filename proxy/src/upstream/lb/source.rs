@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use super::Rng;
-use super::edf::Edf;
-use crate::plan::cluster::Lb;
+use super::edf::{Edf, Turn};
+use crate::plan::cluster::{HostShared, Lb};
 use crate::upstream::host::ShardHost;
 
 /// A list of hosts with what its policy needs to choose from it.
@@ -19,22 +22,34 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// For `hosts`; `cursor` is where the list that is replaced had come to.
-    pub(super) fn new(hosts: Vec<Rc<ShardHost>>, lb: Lb, cursor: u64, seed: u64) -> Self {
+    /// For `hosts`, in place of `before`: it goes on where that had come to, so that a change of
+    /// one host makes the others neither wait longer nor come twice.
+    pub(super) fn new(hosts: Vec<Rc<ShardHost>>, lb: Lb, before: Option<&Self>, seed: u64) -> Self {
+        let cursor = before.map_or(seed, |before| before.cursor.get());
         let weighted = match lb {
             Lb::RoundRobin | Lb::LeastRequest { .. } => weights_differ(&hosts),
             Lb::Random | Lb::ClusterProvided => false,
         };
         let edf = weighted.then(|| {
-            let weights: Vec<f64> = hosts.iter().map(|host| weight(host, lb)).collect();
-            let ahead = seed % (2 * weights.len() as u64).max(1);
-            RefCell::new(Edf::new(&weights, ahead))
+            RefCell::new(match before.and_then(Self::turns) {
+                Some(turns) => Edf::resume(hosts.iter().map(|host| turns.of(host, lb))),
+                None => {
+                    let weights: Vec<f64> = hosts.iter().map(|host| weight(host, lb)).collect();
+                    let ahead = seed % (2 * weights.len() as u64).max(1);
+                    Edf::new(&weights, ahead)
+                }
+            })
         });
         Self { hosts, cursor: Cell::new(cursor), edf }
     }
 
-    pub(super) fn cursor(&self) -> u64 {
-        self.cursor.get()
+    fn turns(&self) -> Option<Turns> {
+        let edf = self.edf.as_ref()?.borrow();
+        let known = edf.turns().filter_map(|(index, turn)| {
+            let host = self.hosts.get(index)?;
+            Some((host.plan().identity(), (turn, host.weight())))
+        });
+        Some(Turns(known.collect()))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,6 +93,24 @@ impl Source {
             }
         }
         Some(best)
+    }
+}
+
+/// How far each host was from being picked, and what it weighed.
+struct Turns(HashMap<*const HostShared, (Turn, u32), RandomState>);
+
+impl Turns {
+    /// A host waits as long as it did; where its weight is another now, in proportion. One that
+    /// is new waits a whole turn, behind its equals.
+    fn of(&self, host: &ShardHost, lb: Lb) -> Turn {
+        match self.0.get(&host.plan().identity()) {
+            Some((turn, before)) if *before == host.weight() => *turn,
+            Some((turn, before)) => {
+                let by = f64::from((*before).max(1)) / f64::from(host.weight().max(1));
+                Turn { wait: turn.wait * by, ..*turn }
+            }
+            None => Turn { wait: 1.0 / weight(host, lb), order: u32::MAX },
+        }
     }
 }
 

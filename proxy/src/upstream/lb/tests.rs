@@ -17,8 +17,7 @@ fn hosts(weights: &[u32], priority: impl Fn(usize) -> u32) -> Vec<Rc<ShardHost>>
             info.priority = priority(i);
         })
     });
-    let bench = run(async { Bench::new(hosts.collect(), |_| {}) });
-    bench.cluster().hosts_for_tests()
+    run(async { Bench::new(hosts.collect(), |_| {}).cluster().hosts_for_tests() })
 }
 
 fn balancer(lb: Lb, hosts: &[Rc<ShardHost>], seed: u64) -> LoadBalancer {
@@ -261,4 +260,30 @@ fn a_pick_among_a_thousand_is_quick() {
         );
         assert!(best < 5_000, "{lb:?}: {best} ns a pick");
     }
+}
+
+/// What `balancer` picks after a change of one weight, against the same without a change.
+#[test]
+fn weighted_round_robin_goes_on_after_a_rebuild() {
+    // Powers of two, so that no deadline is rounded.
+    let hosts = hosts(&[8, 4, 2, 1], |_| 0);
+    for ahead in 0..22 {
+        let (mut rebuilt, untouched) =
+            (balancer(Lb::RoundRobin, &hosts, 0), balancer(Lb::RoundRobin, &hosts, 0));
+        assert_eq!(picks(&rebuilt, &hosts, ahead), picks(&untouched, &hosts, ahead));
+        rebuilt.rebuild(&hosts, 140, 50.0);
+        assert_eq!(picks(&rebuilt, &hosts, 40), picks(&untouched, &hosts, 40), "after {ahead}");
+    }
+}
+
+#[test]
+fn rebuilds_do_not_starve_the_light() {
+    let hosts = hosts(&[100, 1], |_| 0);
+    let mut balancer = balancer(Lb::RoundRobin, &hosts, 0);
+    let mut light = 0;
+    for _ in 0..1010 {
+        light += picks(&balancer, &hosts, 1)[0];
+        balancer.rebuild(&hosts, 140, 50.0);
+    }
+    assert_eq!(light, 10);
 }

@@ -11,7 +11,7 @@ use crate::control::message::EjectReason;
 use crate::observe::stats::blocks::OutlierDetectionStats;
 use crate::observe::stats::{Counter, ShardStats};
 use crate::plan::Host;
-use crate::plan::cluster::{HostState, Outlier};
+use crate::plan::cluster::{HostShared, HostState, Outlier};
 
 /// Outlier detection of one cluster. It has no clock, no timer and no random numbers of its own:
 /// the caller gives the time, calls [`Detector::sweep`] every `interval`, and draws.
@@ -66,10 +66,11 @@ impl Detector {
     /// Takes over a set of hosts; those that stay keep their history.
     pub fn set_hosts(&mut self, hosts: &[Arc<Host>], o: &mut Observer<'_>) {
         let old = std::mem::take(&mut self.hosts);
-        let mut old: hashbrown::HashMap<*const Host, Monitored, foldhash::fast::RandomState> =
-            old.into_iter().map(|m| (Arc::as_ptr(&m.host), m)).collect();
+        let mut old: hashbrown::HashMap<*const HostShared, Monitored, foldhash::fast::RandomState> =
+            old.into_iter().map(|m| (m.host.identity(), m)).collect();
         for host in hosts {
-            let known = old.remove(&Arc::as_ptr(host));
+            let known = old.remove(&host.identity());
+            let known = known.map(|known| Monitored { host: host.clone(), ..known });
             self.hosts.push(known.unwrap_or_else(|| Monitored::new(host)));
         }
         for gone in old.values() {
@@ -81,7 +82,7 @@ impl Detector {
 
     /// A shard saw a host break a rule. True if the host was ejected.
     pub fn eject(&mut self, host: &Arc<Host>, reason: EjectReason, o: &mut Observer<'_>) -> bool {
-        let Some(at) = self.hosts.iter().position(|m| Arc::ptr_eq(&m.host, host)) else {
+        let Some(at) = self.hosts.iter().position(|m| m.host.is_same(host)) else {
             return false;
         };
         if self.hosts.get(at).is_none_or(Monitored::is_ejected) {
@@ -110,7 +111,7 @@ impl Detector {
         {
             return false;
         }
-        let found = self.hosts.iter_mut().find(|m| Arc::ptr_eq(&m.host, host));
+        let found = self.hosts.iter_mut().find(|m| m.host.is_same(host));
         let Some(monitored) = found.filter(|m| m.is_ejected()) else { return false };
         monitored.come_back(o.now);
         self.count_return(o);

@@ -73,12 +73,9 @@ impl Pool {
             let name = pool.key.server_name.as_deref();
             let hints = server_name::hints(&plan.transport, name);
             let hints = ConnectHints { alpn: pool.kind.alpn(), ..hints };
-            let connect = pin!(connect_transport(
-                &pool.shared,
-                &pool.host,
-                pool.key.header.as_deref(),
-                &hints,
-            ));
+            let host = pool.host.borrow().clone();
+            let connect =
+                pin!(connect_transport(&pool.shared, &host, pool.key.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
                 Ok(Ok(stream)) => pool.connected(stream, born, generation),
                 Ok(Err(error)) => pool.connect_failed(born, &error),

@@ -46,7 +46,8 @@ use waiters::{WaiterKey, Waiters};
 /// Connections of a pool and who waits for one.
 pub(super) struct Pool {
     shared: Rc<Shared>,
-    host: Arc<Host>,
+    /// As the configuration tells of it by now.
+    host: RefCell<Arc<Host>>,
     page: Arc<HostPage>,
     priority: Priority,
     /// Whom its connections are for.
@@ -120,7 +121,7 @@ impl Pool {
             kind,
             key,
             shared: shared.clone(),
-            host: host.clone(),
+            host: RefCell::new(host.clone()),
             page: page.clone(),
             priority,
             state: RefCell::default(),
@@ -128,6 +129,12 @@ impl Pool {
             generation: Cell::new(0),
             watched: Cell::new(false),
         })
+    }
+
+    /// The same host, of which something else is told by now: for connections to come.
+    pub(super) fn set_host(&self, host: &Arc<Host>) {
+        debug_assert!(self.host.borrow().is_same(host));
+        self.host.replace(host.clone());
     }
 
     /// Closes idle connections now, busy ones after their requests; new ones are kept again.
@@ -195,7 +202,7 @@ impl Pool {
         self.page.rq_active.inc();
         stats.inc(names.upstream_rq_total());
         stats.gauge_add(names.upstream_rq_active(), 1);
-        super::outlier::connected(&self.shared, &self.page, &self.host);
+        super::outlier::connected(&self.shared, &self.page, &self.host.borrow());
         Ok(())
     }
 
