@@ -72,7 +72,10 @@ impl Iterator for Pieces {
         let mut out = Vec::new();
         self.done = !self.page.next(&mut out);
         // Names come from configurations and are UTF-8; a piece may still be empty.
-        Some(String::from_utf8_lossy(&out).into_owned())
+        Some(
+            String::from_utf8(out)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        )
     }
 }
 

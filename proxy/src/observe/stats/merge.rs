@@ -61,7 +61,7 @@ impl Merger {
     pub fn flush(&mut self) {
         let view = self.view();
         let mut next = Map::with_capacity_and_hasher(self.histograms.len(), FixedState::default());
-        for scope in view.names.scopes() {
+        for scope in view.names.scopes().filter(|scope| view.has_histograms(scope)) {
             for (i, stat) in scope.def.stats.iter().enumerate() {
                 if stat.kind != Kind::Histogram {
                     continue;
@@ -170,6 +170,12 @@ impl View {
             }
             Source::Sparse(_) | Source::SparseSum(..) => (0, false),
         }
+    }
+
+    /// Whether any thread has room for samples of a scope, as it has since its first one.
+    fn has_histograms(&self, scope: &Scope) -> bool {
+        let slots = scope.sparse..scope.sparse + u32::from(scope.def.sparse);
+        !slots.is_empty() && self.pages.all.iter().any(|page| page.has_sparse(slots.clone()))
     }
 
     /// Whether a cell of a scope was ever written.

@@ -47,6 +47,13 @@ impl Page {
         self.sparse.get(slot)?.get().map(Box::as_ref)
     }
 
+    /// Whether there is a chunk for one of these histogram or code slots.
+    pub(super) fn has_sparse(&self, slots: std::ops::Range<u32>) -> bool {
+        let last = slots.end.saturating_sub(1);
+        let mut each = slots.step_by(SPARSE_CHUNK).chain([last]);
+        each.any(|slot| self.sparse.get(slot).is_some())
+    }
+
     /// Writer side: the cell, allocated with its chunk if this is the first write to it.
     #[inline]
     pub(super) fn dense_mut(&self, slot: u32) -> Option<&AtomicU64> {

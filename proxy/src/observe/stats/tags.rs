@@ -3,10 +3,14 @@
 //! The rules are what `envoy.config.metrics.v3.StatsConfig` documents as the built-in tags;
 //! `stats_tags` of the bootstrap may replace them or add to them.
 
+mod shape;
+
 use std::ops::Range;
 
 use regex::Regex;
 use smallvec::SmallVec;
+
+pub(super) use shape::OWNER;
 
 /// A tag of `stats_tags`.
 #[derive(Debug, Clone)]

@@ -65,15 +65,17 @@ pub(super) fn of_scope(view: &View, scope: &Scope, histograms: bool) -> Vec<Entr
             entries.push(Entry { suffix, kind: stat.kind, value });
         }
     }
-    if !histograms && add_codes(view, scope, &mut entries) {
+    let codes = if histograms { Vec::new() } else { codes_of(view, scope) };
+    if !codes.is_empty() {
+        entries.extend(codes);
         entries.sort_by(|a, b| a.suffix.cmp(&b.suffix));
     }
     entries
 }
 
-/// The response codes a scope has counted; whether there were any.
-fn add_codes(view: &View, scope: &Scope, entries: &mut Vec<Entry>) -> bool {
-    let Some(codes) = scope.def.codes else { return false };
+/// The response codes a scope has counted.
+pub(super) fn codes_of(view: &View, scope: &Scope) -> Vec<Entry> {
+    let Some(codes) = scope.def.codes else { return Vec::new() };
     let mut counts: BTreeMap<(&'static str, CodeName), u64> = BTreeMap::new();
     view.codes(scope, |key, n| {
         let (code, variant) = split_key(key);
@@ -95,14 +97,15 @@ fn add_codes(view: &View, scope: &Scope, entries: &mut Vec<Entry>) -> bool {
             names().for_each(|name| add(prefix, name));
         }
     });
-    for (&(prefix, name), &n) in &counts {
-        if prefix.is_empty() && name == CodeName::Completed && codes.completed_listed {
-            continue;
-        }
-        let suffix = Cow::Owned(format!("{prefix}upstream_rq_{}", name.text()));
-        entries.push(Entry { suffix, kind: Kind::Counter, value: ValueOf::Known(n) });
-    }
-    !counts.is_empty()
+    let listed = counts.into_iter().filter(|((prefix, name), _)| {
+        !(prefix.is_empty() && *name == CodeName::Completed && codes.completed_listed)
+    });
+    let entry = |((prefix, name), n): ((&str, CodeName), u64)| Entry {
+        suffix: Cow::Owned(format!("{prefix}upstream_rq_{}", name.text())),
+        kind: Kind::Counter,
+        value: ValueOf::Known(n),
+    };
+    listed.map(entry).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,8 @@
 //! `/stats` as JSON: a list of names and values; histograms together in its last element.
 
-use std::fmt::Write as _;
-
 use super::params::{BucketsMode, StatsParams};
 use super::text::{Phase, join, texts};
-use super::{PIECE, histogram};
+use super::{PIECE, histogram, number};
 use crate::observe::format::write::json_string;
 use crate::observe::stats::merge::View;
 
@@ -26,34 +24,35 @@ impl JsonPage {
 
     /// Appends a piece; false at the end.
     pub(super) fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        let mut text = String::new();
+        let end = out.len() + PIECE;
+        out.reserve(PIECE + (PIECE >> 4));
         let mut name = String::new();
         if !std::mem::replace(&mut self.begun, true) {
-            text.push_str("{\"stats\":[");
+            out.extend_from_slice(b"{\"stats\":[");
         }
-        while text.len() < PIECE && !matches!(self.phase, Phase::Done) {
-            if self.step(&mut name, &mut text) {
+        while out.len() < end && !matches!(self.phase, Phase::Done) {
+            if self.step(&mut name, out) {
                 continue;
             }
             let phase = std::mem::replace(&mut self.phase, Phase::Done);
             self.phase = phase.after(&self.view, &self.params);
             if matches!(self.phase, Phase::Done) {
-                self.end(&mut text);
+                self.end(out);
             }
         }
-        out.extend_from_slice(text.as_bytes());
         !matches!(self.phase, Phase::Done)
     }
 
     /// One statistic; false at the end of the phase.
-    fn step(&mut self, name: &mut String, text: &mut String) -> bool {
+    fn step(&mut self, name: &mut String, out: &mut Vec<u8>) -> bool {
         let (view, params) = (&self.view, &self.params);
         match &mut self.phase {
             Phase::Texts => {
                 texts(view, params, |name, value| {
-                    comma(&mut self.any, text);
-                    let (name, value) = (quoted(name), quoted(value));
-                    let _ = write!(text, "{{\"name\":{name},\"value\":{value}}}");
+                    comma(&mut self.any, out);
+                    push_name(name, out);
+                    json_string(value.as_bytes(), out);
+                    out.push(b'}');
                 });
                 false
             }
@@ -63,8 +62,10 @@ impl JsonPage {
                 let (value, used) = entry.number(view, &scope);
                 let shown = used || !params.used_only;
                 if shown && params.wants_kind(entry.kind) && params.wants(name) {
-                    comma(&mut self.any, text);
-                    let _ = write!(text, "{{\"name\":{},\"value\":{value}}}", quoted(name));
+                    comma(&mut self.any, out);
+                    push_name(name, out);
+                    number::push(value, out);
+                    out.push(b'}');
                 }
                 true
             }
@@ -76,12 +77,14 @@ impl JsonPage {
                 if shown && params.wants(name) {
                     let mode = params.buckets.unwrap_or_default();
                     if std::mem::replace(&mut self.any_histogram, true) {
-                        text.push(',');
+                        out.push(b',');
                     } else {
-                        comma(&mut self.any, text);
-                        text.push_str(&histograms_begin(mode));
+                        comma(&mut self.any, out);
+                        out.extend_from_slice(histograms_begin(mode).as_bytes());
                     }
-                    histogram::json(&quoted(name), found, mode, text);
+                    let mut text = String::new();
+                    histogram::json(&quoted(name), found, mode, &mut text);
+                    out.extend_from_slice(text.as_bytes());
                 }
                 true
             }
@@ -89,13 +92,13 @@ impl JsonPage {
         }
     }
 
-    fn end(&self, text: &mut String) {
+    fn end(&self, out: &mut Vec<u8>) {
         if self.any_histogram {
             let mode = self.params.buckets.unwrap_or_default();
             let nested = matches!(mode, BucketsMode::Summary | BucketsMode::Detailed);
-            text.push_str(if nested { "]}}" } else { "]}" });
+            out.extend_from_slice(if nested { b"]}}" } else { b"]}" });
         }
-        text.push_str("]}");
+        out.extend_from_slice(b"]}");
     }
 }
 
@@ -112,10 +115,16 @@ fn histograms_begin(mode: BucketsMode) -> String {
     }
 }
 
-fn comma(any: &mut bool, text: &mut String) {
+fn comma(any: &mut bool, out: &mut Vec<u8>) {
     if std::mem::replace(any, true) {
-        text.push(',');
+        out.push(b',');
     }
+}
+
+fn push_name(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"name\":");
+    json_string(name.as_bytes(), out);
+    out.extend_from_slice(b",\"value\":");
 }
 
 fn quoted(text: &str) -> String {

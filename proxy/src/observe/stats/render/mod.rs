@@ -5,6 +5,7 @@ mod entries;
 mod float;
 mod histogram;
 mod json;
+mod number;
 mod params;
 mod prometheus;
 mod text;
@@ -48,7 +49,8 @@ impl StatsPage {
         }
     }
 
-    /// Appends the next piece (about 64 KB); false once the page is complete.
+    /// Appends the next piece (about 64 KB, or nothing while it is being prepared); false once the
+    /// page is complete.
     pub fn next(&mut self, out: &mut Vec<u8>) -> bool {
         match self {
             Self::Text(page) => page.next(out),

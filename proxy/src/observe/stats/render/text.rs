@@ -1,10 +1,8 @@
 //! `/stats` as text: text readouts, then counters and gauges, then histograms.
 
-use std::fmt::Write as _;
-
 use super::params::StatsParams;
 use super::walk::Walk;
-use super::{PIECE, histogram};
+use super::{PIECE, histogram, number};
 use crate::observe::stats::Kind;
 use crate::observe::stats::merge::View;
 
@@ -45,13 +43,16 @@ impl TextPage {
 
     /// Appends a piece; false at the end.
     pub(super) fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        let mut text = String::new();
+        let end = out.len() + PIECE;
+        out.reserve(PIECE + (PIECE >> 4));
         let mut name = String::new();
-        while text.len() < PIECE {
+        while out.len() < end {
             let more = match &mut self.phase {
                 Phase::Texts => {
                     texts(&self.view, &self.params, |name, value| {
-                        let _ = writeln!(text, "{name}: \"{value}\"");
+                        for piece in [name, ": \"", value, "\"\n"] {
+                            out.extend_from_slice(piece.as_bytes());
+                        }
                     });
                     false
                 }
@@ -60,7 +61,10 @@ impl TextPage {
                     join(&mut name, &scope.prefix, &entry.suffix);
                     let shown = used || !self.params.used_only;
                     if shown && self.params.wants_kind(entry.kind) && self.params.wants(&name) {
-                        let _ = writeln!(text, "{name}: {value}");
+                        out.extend_from_slice(name.as_bytes());
+                        out.extend_from_slice(b": ");
+                        number::push(value, out);
+                        out.push(b'\n');
                     }
                     true
                 }),
@@ -70,7 +74,9 @@ impl TextPage {
                     let shown = found.is_some() || !self.params.used_only;
                     if shown && self.params.wants(&name) {
                         let mode = self.params.buckets.unwrap_or_default();
+                        let mut text = String::new();
                         histogram::text(&name, found, mode, &mut text);
+                        out.extend_from_slice(text.as_bytes());
                     }
                     true
                 }),
@@ -81,7 +87,6 @@ impl TextPage {
                 self.phase = phase.after(&self.view, &self.params);
             }
         }
-        out.extend_from_slice(text.as_bytes());
         !matches!(self.phase, Phase::Done)
     }
 }
