@@ -23,6 +23,8 @@ pub enum Command {
     Upstream(UpstreamArgs),
     /// Send requests to a URL and measure latency and throughput.
     Load(LoadArgs),
+    /// Serve clusters, endpoints, a listener and routes over ADS, and change them.
+    Ads(AdsArgs),
     /// Run the same load through ringway, Envoy, HAProxy and nginx, and write a report.
     #[command(visible_alias = "bench")]
     Compare(CompareArgs),
@@ -84,6 +86,46 @@ pub struct UpstreamArgs {
     /// I/O level: auto, uring, uring-5.11, epoll.
     #[arg(long, value_name = "LEVEL", default_value = "auto")]
     pub io_backend: String,
+}
+
+/// `ringway-perf ads`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Clusters are named c00000, c00001, …; each endpoint has an address of its own in 127.0.0.0/8. The
+listener `in` sends /moved to the last cluster and everything else to the first.
+
+Examples:
+  ringway-perf upstream --listen 0.0.0.0:9001
+  ringway-perf ads --clusters 5000 --endpoints 2 --upstream 9001
+  ringway-perf ads --clusters 5000 --update-rate 200
+  ringway-perf ads --clusters 5000 --resend 1s
+
+Exit codes: 0 ended by SIGINT or SIGTERM; 1 could not listen; 2 wrong arguments")]
+pub struct AdsArgs {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:18000")]
+    pub listen: SocketAddr,
+    /// Number of EDS clusters.
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub clusters: usize,
+    /// Endpoints of each.
+    #[arg(long, value_name = "M", default_value_t = 2)]
+    pub endpoints: usize,
+    /// Port of all endpoints.
+    #[arg(long, value_name = "PORT", default_value_t = 9001)]
+    pub upstream: u16,
+    /// Address of the listener that clients get.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10000")]
+    pub proxy_listen: SocketAddr,
+    /// EDS updates per second, cluster after cluster.
+    #[arg(long, value_name = "R", value_parser = positive)]
+    pub update_rate: Option<f64>,
+    /// Send all clusters again, unchanged, in this interval.
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub resend: Option<Duration>,
+    /// Core to run on; any when not given.
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
 }
 
 /// `ringway-perf load`.

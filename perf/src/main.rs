@@ -7,6 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Upstream(args) => ringway_perf::upstream::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ads(args) => ringway_perf::ads::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Load(args) => ringway_perf::load::command(&args),
         Command::Compare(args) => ringway_perf::compare::command(&args),
     };

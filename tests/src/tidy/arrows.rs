@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ("ringway-wire", &[]),
     ("ringway-xds", &[]),
     ("ringway", &["ringway-runtime", "ringway-wire", "ringway-xds"]),
-    ("ringway-perf", &["ringway-runtime", "ringway-wire"]),
+    ("ringway-perf", &["ringway-runtime", "ringway-wire", "ringway-xds"]),
     (
         "ringway-tests",
         &["ringway-runtime", "ringway-wire", "ringway-xds", "ringway", "ringway-perf"],

@@ -1,0 +1,97 @@
+//! One client stream of the aggregated service, state of the world: what it asked for and what it
+//! gets.
+//!
+//! It does what a comparison needs and no more: it sends what was asked for when told to, even
+//! what the client has already, as many control planes do every few seconds.
+
+use super::world::{Kind, World};
+use prost::Message;
+use ringway_xds::api::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use std::collections::HashSet;
+use std::rc::Rc;
+
+/// What a stream has asked for, by kind of resource.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    asked: [Option<Asked>; Kind::ALL.len()],
+    /// Responses sent on the stream.
+    sent: u64,
+    pub(super) acks: u64,
+    /// What the client had against a response.
+    pub(super) refusals: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Empty: all there are.
+    names: HashSet<String>,
+    /// Of the last response.
+    nonce: String,
+}
+
+impl Session {
+    /// Takes a request; what to answer, if anything.
+    ///
+    /// # Errors
+    /// It is no request, or one for another kind of resource.
+    pub(super) fn request(
+        &mut self,
+        bytes: &[u8],
+        world: &World,
+    ) -> Result<Option<Vec<u8>>, String> {
+        let request = DiscoveryRequest::decode(bytes).map_err(|err| err.to_string())?;
+        // What this server does not have, nobody gets.
+        let Some(kind) = Kind::of(&request.type_url) else { return Ok(None) };
+        let known = self.asked[kind as usize].get_or_insert_default();
+        if !request.response_nonce.is_empty() && request.response_nonce != known.nonce {
+            return Ok(None);
+        }
+        if let Some(error) = request.error_detail {
+            self.refusals.push(error.message);
+        } else if !request.response_nonce.is_empty() {
+            self.acks += 1;
+        }
+        let first = known.nonce.is_empty();
+        let names: HashSet<String> = request.resource_names.into_iter().collect();
+        let news: Vec<String> = names.difference(&known.names).cloned().collect();
+        known.names = names;
+        Ok((first || !news.is_empty()).then(|| self.response(kind, world)))
+    }
+
+    /// The response after resources changed; `None` when the client did not ask for them. Those of
+    /// a kind that is sent whole come along.
+    pub(super) fn push(&mut self, kind: Kind, names: &[Rc<str>], world: &World) -> Option<Vec<u8>> {
+        let asked = self.asked[kind as usize].as_ref()?;
+        if kind.is_sent_whole() {
+            return Some(self.response(kind, world));
+        }
+        let wanted = names.iter().filter(|name| asked.names.contains(&***name));
+        let resources: Vec<_> = wanted.filter_map(|name| world.resource(kind, name)).collect();
+        (!resources.is_empty()).then(|| self.encode(kind, resources, world))
+    }
+
+    /// All that was asked for.
+    fn response(&mut self, kind: Kind, world: &World) -> Vec<u8> {
+        let all = match self.asked[kind as usize].as_ref() {
+            Some(asked) if !asked.names.is_empty() => {
+                asked.names.iter().filter_map(|name| world.resource(kind, name)).collect()
+            }
+            _ => world.all(kind),
+        };
+        self.encode(kind, all, world)
+    }
+
+    fn encode(&mut self, kind: Kind, resources: Vec<prost_types::Any>, world: &World) -> Vec<u8> {
+        self.sent += 1;
+        let nonce = self.sent.to_string();
+        self.asked[kind as usize].get_or_insert_default().nonce.clone_from(&nonce);
+        let response = DiscoveryResponse {
+            version_info: world.version().to_string(),
+            resources,
+            type_url: kind.type_url().to_owned(),
+            nonce,
+            ..DiscoveryResponse::default()
+        };
+        response.encode_to_vec()
+    }
+}
