@@ -8,7 +8,7 @@ use prost::Message;
 use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
 use ringway_xds::{Diagnostic, Document, Format, SourceMap};
 
-use super::compile::{Compiled, Invalid, Kind, compile};
+use super::compile::{Compiled, Invalid, Kind, SecretStore, compile};
 use super::{Admin, Node};
 use crate::cli::Options;
 use crate::observe::stats::Registry;
@@ -28,6 +28,8 @@ pub struct Loaded {
     pub node: Node,
     /// `stats_flush_interval`.
     pub stats_flush_interval: Duration,
+    /// Secrets, and who uses them.
+    pub secrets: SecretStore,
     /// Deprecated fields and the like.
     pub warnings: Diagnostics,
 }
@@ -86,12 +88,12 @@ fn load_document(
         warnings.retain(Diagnostic::is_error);
     }
     let warnings = Diagnostics(warnings);
-    let Some(Compiled { plan, admin, node, stats_flush_interval }) = compiled else {
+    let Some(Compiled { plan, admin, node, stats_flush_interval, secrets }) = compiled else {
         return Err(warnings);
     };
     let bootstrap = bytes.into_boxed_slice();
     let node = node_with_flags(node, options);
-    Ok(Loaded { bootstrap, plan, admin, node, stats_flush_interval, warnings })
+    Ok(Loaded { bootstrap, plan, admin, node, stats_flush_interval, secrets, warnings })
 }
 
 fn documents(options: &Options) -> Result<Document, Diagnostics> {

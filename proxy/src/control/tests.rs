@@ -73,6 +73,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
     Setup {
         names: Names::new(&mut registry, shards),
         plan: Plan { version: 1, ..Plan::default() },
+        secrets: Default::default(),
         registry,
         dump: ConfigDump::default(),
         facts: Facts::default(),

@@ -7,6 +7,7 @@ use super::cluster::{Cluster, ClusterId, HostSet};
 use super::listener::Listener;
 use super::names::{RouteName, RouteSlot, ScopeName, ScopeSlot};
 use super::route::{RouteTable, ScopeSet};
+use super::tls::SecretSlot;
 
 /// One step from one configuration to the next; the first one is a step from nothing.
 ///
@@ -44,13 +45,15 @@ pub struct Needs {
     pub routes: Vec<Arc<RouteName>>,
     /// Sets of scopes by SRDS.
     pub scopes: Vec<Arc<ScopeName>>,
+    /// Secrets by SDS.
+    pub secrets: Vec<Arc<SecretSlot>>,
 }
 
 impl Needs {
     /// Nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { routes, scopes } = self;
-        routes.is_empty() && scopes.is_empty()
+        let Self { routes, scopes, secrets } = self;
+        routes.is_empty() && scopes.is_empty() && secrets.is_empty()
     }
 }
 

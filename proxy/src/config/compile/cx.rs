@@ -11,6 +11,7 @@ use super::at::At;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
 use crate::plan::names::Names;
+use crate::plan::tls::SecretSlot;
 use crate::plan::{ClusterId, ClusterName};
 
 /// Why a configuration is not taken.
@@ -52,7 +53,9 @@ pub(crate) struct Cx<'a> {
     /// Resolvers of clusters that name none; empty means the system's.
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
     /// `static_resources.secrets`.
-    pub(crate) secrets: super::tls::Secrets,
+    pub(crate) secrets: super::tls::SecretStore,
+    /// Slots of secrets that come from elsewhere, as they were named by what is being compiled.
+    pub(crate) needs_secrets: Vec<Arc<SecretSlot>>,
     findings: Vec<Invalid>,
     names: Names<ClusterName>,
     /// Clusters there are, of those that have a name.
@@ -70,7 +73,8 @@ impl<'a> Cx<'a> {
             shards,
             http_prefix: String::new(),
             resolvers: Vec::new(),
-            secrets: Vec::new(),
+            secrets: super::tls::SecretStore::default(),
+            needs_secrets: Vec::new(),
             findings: Vec::new(),
             names: Names::default(),
             defined: HashSet::default(),
@@ -125,6 +129,16 @@ impl<'a> Cx<'a> {
         hint: Option<String>,
     ) {
         self.findings.push(Invalid { kind, path: at.to_string(), message, allowed, hint });
+    }
+
+    /// How many findings there are.
+    pub(crate) fn finding_count(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// Drops all findings but the first `count`.
+    pub(crate) fn forget_findings(&mut self, count: usize) {
+        self.findings.truncate(count);
     }
 
     /// Takes a result; an error is recorded here.

@@ -52,6 +52,7 @@ pub(crate) fn compile(
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
     let checked = listener.filter_chain_matcher.is_none() && !addresses.is_empty();
+    cx.needs_secrets.clear();
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
     let filters = listener_filters::compile(cx, at, listener);
@@ -91,7 +92,7 @@ pub(crate) fn compile(
         chains,
         matcher,
         access_logs,
-        needs: Needs::default(),
+        needs: Needs { secrets: std::mem::take(&mut cx.needs_secrets), ..Needs::default() },
         hash: xxh64(&listener.encode_to_vec(), 0),
     };
     (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))

@@ -58,15 +58,18 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
+use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3::Secret;
 
 pub(crate) use at::At;
 pub(crate) use cx::Cx;
 
 pub use cx::{Invalid, Kind};
+pub use tls::SecretStore;
 
 use super::runtime::Runtime;
 use super::{Admin, Node};
-use crate::observe::stats::Registry;
+use crate::observe::stats::{Registry, ShardStats};
+use crate::plan::source::ConfigSource;
 use crate::plan::{Address, Listener, Plan};
 
 /// A bootstrap, compiled.
@@ -80,6 +83,8 @@ pub struct Compiled {
     pub node: Node,
     /// `stats_flush_interval`, default 5 s.
     pub stats_flush_interval: Duration,
+    /// Secrets, and who uses them.
+    pub secrets: SecretStore,
 }
 
 /// Compiles a bootstrap for `shards` shards.
@@ -107,7 +112,7 @@ pub fn compile(
     let api::bootstrap::StaticResources { listeners, clusters, secrets } = resources;
     let root = At::root();
     let at = root.field("static_resources");
-    check_secrets(&mut cx, &at.field("secrets"), secrets);
+    define_secrets(&mut cx, &at.field("secrets"), secrets);
     let bind = bootstrap.cluster_manager.as_ref().and_then(|m| m.upstream_bind_config.as_ref());
     let mut compiled = Vec::with_capacity(clusters.len());
     let clusters_at = at.field("clusters");
@@ -123,6 +128,7 @@ pub fn compile(
     }
     let clusters = compiled;
     let listeners = listeners_of(&mut cx, &at.field("listeners"), listeners);
+    let secrets = std::mem::take(&mut cx.secrets);
     let (names, findings) = cx.finish();
     if findings.iter().any(|finding| finding.kind != Kind::Warning) {
         return (None, findings);
@@ -136,19 +142,64 @@ pub fn compile(
     let cluster_ids = names.iter().map(|name| (Arc::clone(&name.name), name.id)).collect();
     let plan = Plan { version: 1, listeners, clusters: placed, cluster_ids, ..Plan::default() };
     let bootstrap::Rest { node, admin, stats_flush_interval } = rest;
-    (Some(Compiled { plan, admin, node, stats_flush_interval }), findings)
+    (Some(Compiled { plan, admin, node, stats_flush_interval, secrets }), findings)
 }
 
 /// Secrets of the bootstrap are looked up by name; each is read where it is used.
-fn check_secrets(cx: &mut Cx<'_>, at: &At<'_>, secrets: &tls::Secrets) {
+fn define_secrets(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    secrets: &[Secret],
+) {
     for (index, secret) in secrets.iter().enumerate() {
-        if cx.secrets.iter().any(|other| other.name == secret.name) {
+        if !cx.secrets.define(secret) {
             let message = format!("Duplicate static secret name {}", secret.name);
             cx.invalid(&at.index(index).field("name"), message);
-        } else {
-            cx.secrets.push(secret.clone());
         }
     }
+}
+
+/// Looks at the files of secrets, and takes those that have changed. Answers what was read, in
+/// words, and what is wrong with the rest.
+pub(crate) fn look_at_secrets(
+    store: &mut SecretStore,
+    registry: &mut Registry,
+    stats: &ShardStats,
+) -> (Vec<String>, Vec<Invalid>) {
+    with_secrets(store, registry, |cx| tls::look(cx, stats))
+}
+
+/// Takes a secret that a source serves: fills every slot that waits for it there or has it. The
+/// contexts that use one make their part of it with their next handshake.
+///
+/// # Errors
+/// Why it is not taken; what was there before stays.
+pub fn take_secret(
+    store: &mut SecretStore,
+    registry: &mut Registry,
+    source: &ConfigSource,
+    secret: &Secret,
+    stats: &ShardStats,
+) -> Result<(), Vec<Invalid>> {
+    let accept = |cx: &mut Cx<'_>| tls::accept(cx, source, secret, stats);
+    let ((), findings) = with_secrets(store, registry, accept);
+    let taken = findings.iter().all(|finding| finding.kind == Kind::Warning);
+    if taken { Ok(()) } else { Err(findings) }
+}
+
+/// Compiles something about secrets alone.
+fn with_secrets<T>(
+    store: &mut SecretStore,
+    registry: &mut Registry,
+    work: impl FnOnce(&mut Cx<'_>) -> T,
+) -> (T, Vec<Invalid>) {
+    let runtime = Runtime::default();
+    let mut cx = Cx::new(&runtime, registry, 1);
+    cx.secrets = std::mem::take(store);
+    let done = work(&mut cx);
+    *store = std::mem::take(&mut cx.secrets);
+    let (_, findings) = cx.finish();
+    (done, findings)
 }
 
 fn listeners_of(
