@@ -86,8 +86,16 @@ fn setup(
     server: Arc<Server>,
     shards: usize,
 ) -> Setup {
-    let Loaded { bootstrap, plan, admin, node, stats_flush_interval, secrets, warnings: _ } =
-        loaded;
+    let Loaded {
+        bootstrap,
+        plan,
+        admin,
+        node,
+        stats_flush_interval,
+        dynamic,
+        compiler,
+        warnings: _,
+    } = loaded;
     let whole = facts::node(&bootstrap, &node);
     let facts = facts::facts(options, shards, whole.clone());
     let layers = facts::layers(&bootstrap);
@@ -99,7 +107,8 @@ fn setup(
     };
     Setup {
         plan,
-        secrets,
+        dynamic,
+        compiler,
         registry,
         names,
         dump: ConfigDump { bootstrap, node: whole, loaded: clock::unix_now() },

@@ -109,6 +109,10 @@ pub struct Options {
     #[arg(long)]
     pub hot_restart_version: bool,
 
+    /// Reject unknown fields of dynamic configuration
+    #[arg(long)]
+    pub reject_unknown_dynamic_fields: bool,
+
     /// Flags without effect.
     #[command(flatten)]
     pub inert: Inert,
@@ -126,11 +130,7 @@ pub struct Inert {
     #[arg(long, visible_alias = "allow-unknown-fields")]
     pub allow_unknown_static_fields: bool,
 
-    /// There is no dynamic configuration yet
-    #[arg(long)]
-    pub reject_unknown_dynamic_fields: bool,
-
-    /// There is no dynamic configuration yet
+    /// Unknown fields of dynamic configuration are let pass without a word
     #[arg(long)]
     pub ignore_unknown_dynamic_fields: bool,
 
@@ -323,7 +323,7 @@ impl Options {
             config_path: self.config_path.clone(),
             config_yaml: self.config_yaml.clone(),
             allow_unknown_static_fields: inert.allow_unknown_static_fields,
-            reject_unknown_dynamic_fields: inert.reject_unknown_dynamic_fields,
+            reject_unknown_dynamic_fields: self.reject_unknown_dynamic_fields,
             ignore_unknown_dynamic_fields: inert.ignore_unknown_dynamic_fields,
             skip_deprecated_logs: self.skip_deprecated_logs,
             admin_address_path: self.admin_address_path.clone(),

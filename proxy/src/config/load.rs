@@ -8,7 +8,7 @@ use prost::Message;
 use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
 use ringway_xds::{Diagnostic, Document, Format, SourceMap};
 
-use super::compile::{Compiled, Invalid, Kind, SecretStore, compile};
+use super::compile::{Compiled, Compiler, Dynamic, Invalid, Kind};
 use super::{Admin, Node};
 use crate::cli::Options;
 use crate::observe::stats::Registry;
@@ -28,8 +28,10 @@ pub struct Loaded {
     pub node: Node,
     /// `stats_flush_interval`.
     pub stats_flush_interval: Duration,
-    /// Secrets, and who uses them.
-    pub secrets: SecretStore,
+    /// What comes later, and from where.
+    pub dynamic: Dynamic,
+    /// Compiles what comes later.
+    pub compiler: Compiler,
     /// Deprecated fields and the like.
     pub warnings: Diagnostics,
 }
@@ -80,7 +82,8 @@ fn load_document(
     let bootstrap = Bootstrap::decode(bytes.as_slice()).map_err(|error| {
         Diagnostics(vec![Diagnostic::error("", format!("this is no {BOOTSTRAP}: {error}"))])
     })?;
-    let (compiled, findings) = compile(&bootstrap, registry, shards);
+    let compiler = Compiler::new(shards, options.reject_unknown_dynamic_fields);
+    let (compiled, findings) = compiler.bootstrap(&bootstrap, registry);
     drop(bootstrap);
     warnings.extend(findings.into_iter().map(|finding| diagnostic(&source_map, finding)));
     warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
@@ -88,12 +91,13 @@ fn load_document(
         warnings.retain(Diagnostic::is_error);
     }
     let warnings = Diagnostics(warnings);
-    let Some(Compiled { plan, admin, node, stats_flush_interval, secrets }) = compiled else {
+    let Some(compiled) = compiled else {
         return Err(warnings);
     };
+    let Compiled { plan, admin, node, stats_flush_interval, dynamic, compiler } = compiled;
     let bootstrap = bytes.into_boxed_slice();
     let node = node_with_flags(node, options);
-    Ok(Loaded { bootstrap, plan, admin, node, stats_flush_interval, secrets, warnings })
+    Ok(Loaded { bootstrap, plan, admin, node, stats_flush_interval, dynamic, compiler, warnings })
 }
 
 fn documents(options: &Options) -> Result<Document, Diagnostics> {

@@ -1,8 +1,9 @@
 //! Runtime values of `layered_runtime`, flattened.
 //!
-//! There is no runtime page that changes values yet, so what the static layers say holds for the
-//! whole life of a plan, and the compiler resolves every `runtime_key` once.
+//! The compiler resolves every `runtime_key` once; what asked is compiled again when a layer
+//! changes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -16,6 +17,8 @@ use crate::plan::route::Fraction;
 #[derive(Debug, Default)]
 pub struct Runtime {
     values: HashMap<Arc<str>, Entry, RandomState>,
+    /// Somebody wanted a value since [`Runtime::forget_asked`].
+    asked: Cell<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,9 +62,26 @@ impl Runtime {
         self.values.keys().map(AsRef::as_ref)
     }
 
+    /// Nobody has asked for a value yet.
+    pub fn forget_asked(&self) {
+        self.asked.set(false);
+    }
+
+    /// Somebody has asked for a value since [`Runtime::forget_asked`].
+    pub fn was_asked(&self) -> bool {
+        self.asked.get()
+    }
+
+    fn get(&self, key: &str) -> Option<&Entry> {
+        if !key.is_empty() {
+            self.asked.set(true);
+        }
+        self.values.get(key)
+    }
+
     /// `snapshot.getInteger`.
     pub fn integer(&self, key: &str, default: u64) -> u64 {
-        match self.values.get(key) {
+        match self.get(key) {
             Some(Entry::Number(number)) if *number >= 0.0 && number.fract() == 0.0 => {
                 // A float that is a whole number and not negative.
                 *number as u64
@@ -72,7 +92,7 @@ impl Runtime {
 
     /// `snapshot.getDouble`.
     pub fn double(&self, key: &str, default: f64) -> f64 {
-        match self.values.get(key) {
+        match self.get(key) {
             Some(Entry::Number(number)) => *number,
             _ => default,
         }
@@ -80,7 +100,7 @@ impl Runtime {
 
     /// `snapshot.getBoolean`.
     pub fn boolean(&self, key: &str, default: bool) -> bool {
-        match self.values.get(key) {
+        match self.get(key) {
             Some(Entry::Bool(value)) => *value,
             _ => default,
         }
@@ -89,7 +109,7 @@ impl Runtime {
     /// The share of a `RuntimeFractionalPercent`: the runtime's if there is one, a plain number
     /// meaning percent.
     pub fn fraction(&self, key: &str, default: Fraction) -> Fraction {
-        match self.values.get(key) {
+        match self.get(key) {
             Some(Entry::Fraction(fraction)) => *fraction,
             Some(Entry::Number(_)) => {
                 let percent = self.integer(key, u64::MAX);

@@ -18,7 +18,6 @@ use super::post::Post;
 use super::queue::Queue;
 use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
-use crate::config::compile::SecretStore;
 use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::cluster::Discovery;
 use crate::plan::{Change, Cluster, ClusterId, HostSet, Plan};
@@ -34,8 +33,6 @@ enum Event {
     Signal(i32),
     /// Statistics are due.
     Flush,
-    /// The files of secrets may have changed.
-    LookAtSecrets,
     /// A cluster has all it needs to be used.
     ClusterReady,
     /// The drain of this number has used up its time.
@@ -71,10 +68,8 @@ pub(super) struct Control {
     registry: Registry,
     gauges: Gauges,
     stats: Rc<ShardStats>,
-    /// Secrets, and who uses them.
-    secrets: SecretStore,
-    /// Says when to look at their files.
-    looking: Option<Join<()>>,
+    /// Looks after the files of certificates.
+    secrets: Option<Join<()>>,
     phase: Phase,
     /// Version every shard has installed, by shard.
     installed: Vec<u64>,
@@ -111,8 +106,7 @@ impl Control {
             registry,
             gauges,
             stats,
-            secrets: setup.secrets,
-            looking: None,
+            secrets: None,
             phase: Phase::Warming,
             installed: vec![0; shards],
             drained: vec![false; shards],
@@ -162,11 +156,9 @@ impl Control {
         for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             self.post.send(shard, Message::Sockets(sockets));
         }
-        self.secrets.write_gauges(&self.stats);
-        if self.looking.is_none() && self.secrets.watches_files() {
-            let events = self.events.clone();
-            let due = move || events.push(Event::LookAtSecrets);
-            self.looking = Some(spawn(super::secrets::tick(due)));
+        let watch = super::secrets::watch(self.plan.tls_contexts(), self.stats.clone());
+        if let Some(before) = self.secrets.replace(spawn(watch)) {
+            before.abort();
         }
         let change = Arc::new(Change::all(&self.plan));
         self.to_shards(|| Message::Install(change.clone()));
@@ -180,9 +172,6 @@ impl Control {
             Event::Flush => {
                 self.registry.publish();
                 self.gauges.update(&self.server);
-            }
-            Event::LookAtSecrets => {
-                super::secrets::look(&mut self.secrets, &mut self.registry, &self.stats);
             }
             Event::ClusterReady => self.start_when_warm(),
             Event::DrainOver(drain) if drain == self.drains => self.drain_over(),

@@ -25,7 +25,7 @@ use super::log::log;
 use super::message::{DrainStrategy, Message};
 use super::run::{self, Control};
 use super::state::Server;
-use crate::config::compile::SecretStore;
+use crate::config::compile::{Compiler, Dynamic};
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::route::StringMatch;
@@ -40,8 +40,10 @@ pub(super) const SIGNALS: [i32; 4] =
 pub struct Setup {
     /// The first plan.
     pub plan: Plan,
-    /// Secrets, and who uses them.
-    pub secrets: SecretStore,
+    /// What comes later, and from where.
+    pub dynamic: Dynamic,
+    /// Compiles what comes later.
+    pub compiler: Compiler,
     /// Names and slots of statistics; made with [`writers`] pages.
     pub registry: Registry,
     /// Names of the process that were made before the plan's.

@@ -17,6 +17,7 @@ use super::gauges::Names;
 use super::message::{DrainStrategy, Message};
 use super::start::{self, Options, Setup, ShardStart, StartError};
 use super::state::Server;
+use crate::config::compile::{Compiler, Dynamic};
 use crate::observe::stats::Registry;
 use crate::plan::{Address, Plan};
 
@@ -73,7 +74,8 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
     Setup {
         names: Names::new(&mut registry, shards),
         plan: Plan { version: 1, ..Plan::default() },
-        secrets: Default::default(),
+        dynamic: Dynamic::default(),
+        compiler: Compiler::new(shards, false),
         registry,
         dump: ConfigDump::default(),
         facts: Facts::default(),

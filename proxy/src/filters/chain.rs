@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use ringway_runtime::{Chain, Chunk, Instant};
 
-use super::{Phases, State, StreamCx, cx};
+use super::{Found, Phases, State, StreamCx, cx};
 use crate::filters::router::attempt::count_expired;
 use crate::filters::router::fail;
 use crate::filters::router::timeouts::{Expired, poll_limits};
@@ -27,6 +27,7 @@ use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
 use crate::http::respond;
 use crate::http::stream::Stop;
+use crate::observe::format::ResponseFlag;
 use stage::{Stage, Way};
 
 /// The filters of a stream. Reused from stream to stream; empty where there are none.
@@ -45,6 +46,8 @@ struct Slot {
     at: usize,
     /// What it still has to be called for.
     wants: Phases,
+    /// Its options, if they came by ECDS.
+    found: Option<Found>,
     state: State,
     request: Stage,
     response: Stage,
@@ -126,20 +129,30 @@ impl Active {
 }
 
 /// Sets up the filters that run for the stream, whose route (or the lack of one) is known.
-pub(crate) fn begin(conn: &Conn, work: &mut Work) {
+///
+/// # Errors
+/// The options of one have not come yet: as Envoy answers.
+pub(crate) fn begin(conn: &Conn, work: &mut Work) -> Result<(), LocalReply> {
     let entries = &conn.manager.plan.filters;
     if entries.is_empty() || !work.filters.slots.is_empty() {
-        return;
+        return Ok(());
     }
     let mut active = std::mem::take(&mut work.filters);
+    let mut missing = false;
     let held = work.routes.clone();
     let table = held.as_deref().map(|table| &**table);
     for (at, entry) in entries.iter().enumerate() {
         if cx::runs(table, work, entry) {
+            let found = conn.manager.extensions.found(at, &entry.options);
+            let Some(config) = entry.options.config(found.as_ref()) else {
+                missing = true;
+                continue;
+            };
             active.slots.push(Slot {
                 at,
-                wants: entry.config.phases(),
-                state: State::begin(&entry.config),
+                wants: config.phases(),
+                state: State::begin(config),
+                found,
                 request: Stage::default(),
                 response: Stage::default(),
             });
@@ -148,6 +161,10 @@ pub(crate) fn begin(conn: &Conn, work: &mut Work) {
     active.request.limit = conn.listener.plan.buffer_limit as usize;
     active.response.limit = active.request.limit;
     work.filters = active;
+    match missing {
+        true => Err(LocalReply::new(500, "", "").flag(ResponseFlag::NoFilterConfigFound)),
+        false => Ok(()),
+    }
 }
 
 /// Shows the request to the filters until its head has passed all of them.
@@ -367,7 +384,9 @@ pub(crate) fn ended(conn: &mut Conn, work: &mut Work) {
         if slot.wants.has(Phases::END) {
             let wants = &mut slot.wants;
             let mut s = StreamCx { conn, work, manager: &manager, table, entry, wants };
-            slot.state.end(&entry.config, &mut s);
+            if let Some(config) = entry.options.config(slot.found.as_ref()) {
+                slot.state.end(config, &mut s);
+            }
         }
     }
     work.filters.slots = slots;

@@ -23,6 +23,7 @@ use ringway_runtime::Chain;
 
 use crate::config::compile::{At, Cx};
 use crate::http::reply::LocalReply;
+use crate::plan::extension::{Extension, ExtensionSlot};
 
 pub(crate) use cx::StreamCx;
 pub(crate) use phases::Phases;
@@ -202,7 +203,29 @@ pub(crate) struct Entry {
     /// It rests unless a route wakes it (`HttpFilter.disabled`).
     pub disabled: bool,
     /// Its options.
-    pub config: Config,
+    pub options: Options,
+}
+
+/// Where the options of a filter are.
+#[derive(Debug)]
+pub(crate) enum Options {
+    /// In the listener.
+    Here(Config),
+    /// They come by ECDS.
+    Discovered(Arc<ExtensionSlot>),
+}
+
+/// Options that came by ECDS, as a stream holds them.
+pub(crate) type Found = std::rc::Rc<Arc<Extension>>;
+
+impl Options {
+    /// The options, if there are any: `found` is what the stream has found in the slot.
+    fn config<'a>(&'a self, found: Option<&'a Found>) -> Option<&'a Config> {
+        match self {
+            Self::Here(config) => Some(config),
+            Self::Discovered(_) => found?.http(),
+        }
+    }
 }
 
 /// `typed_per_filter_config` of one level.

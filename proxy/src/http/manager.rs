@@ -1,9 +1,12 @@
 //! A shard's view of one HTTP connection manager: the plan, and what the codec wants precomputed.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_wire::http1::{HeadLimits, HeaderKeyFormat, ParseOptions, UnderscoreAction};
 
+use crate::filters::{Found, Options};
 use crate::observe::stats::ListenerHttpStats;
 use crate::plan::cluster::UpstreamHttp;
 use crate::plan::http::{HeaderCase, HttpManager, Underscores};
@@ -14,6 +17,8 @@ use crate::shard::tables::ShardRoutes;
 pub(crate) struct Manager {
     /// The plan.
     pub plan: Arc<HttpManager>,
+    /// Options of its filters that come by ECDS.
+    pub extensions: Extensions,
     /// Where its route tables are.
     pub routes: ShardRoutes,
     /// `listener.<l>.http.<stat_prefix>.*`
@@ -87,7 +92,34 @@ impl Manager {
             headers_count_max: http1.max_headers_count as usize,
         };
         let routes = ShardRoutes::new(&plan.routes);
-        Self { options, limits, key_format, routes, plan, listener_stats }
+        let extensions = Extensions::default();
+        Self { options, limits, key_format, extensions, routes, plan, listener_stats }
+    }
+}
+
+/// What was found in the slots of a manager's filters: streams share it without touching the
+/// counts all shards share.
+#[derive(Debug, Default)]
+pub(crate) struct Extensions(RefCell<Vec<Option<(u64, Option<Found>)>>>);
+
+impl Extensions {
+    /// The options of the filter at this place, if they come by ECDS and are there.
+    pub(crate) fn found(&self, at: usize, options: &Options) -> Option<Found> {
+        let Options::Discovered(slot) = options else { return None };
+        let mut places = self.0.borrow_mut();
+        if places.len() <= at {
+            places.resize(at + 1, None);
+        }
+        let place = places.get_mut(at)?;
+        let version = slot.version();
+        match place {
+            Some((seen, found)) if *seen == version => found.clone(),
+            _ => {
+                let found = slot.current().map(Rc::new);
+                *place = Some((version, found.clone()));
+                found
+            }
+        }
     }
 }
 

@@ -145,7 +145,8 @@ fn append_all(work: &mut Work, headers: &[(Cow<'static, str>, Vec<u8>)]) {
 fn write(conn: &mut Conn, work: &mut Work, body: &[u8]) {
     if work.lookup.is_none() {
         // It never came to that, but filters see every response.
-        chain::begin(conn, work);
+        // One whose options have not come does not see it.
+        let _missing = chain::begin(conn, work);
     }
     if work.filters.is_empty() {
         return if body.is_empty() {

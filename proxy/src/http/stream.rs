@@ -206,7 +206,7 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
             None => work.close = true,
         }
     }
-    chain::begin(conn, work);
+    chain::begin(conn, work)?;
     if !work.filters.is_empty() {
         chain::request_headers(conn, work).await?;
         find_route(conn, work, &manager);

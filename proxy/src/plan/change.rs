@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::cluster::{Cluster, ClusterId, HostSet};
+use super::extension::ExtensionSlot;
 use super::listener::Listener;
 use super::names::{RouteName, RouteSlot, ScopeName, ScopeSlot};
 use super::route::{RouteTable, ScopeSet};
-use super::tls::SecretSlot;
 
 /// One step from one configuration to the next; the first one is a step from nothing.
 ///
@@ -45,15 +45,15 @@ pub struct Needs {
     pub routes: Vec<Arc<RouteName>>,
     /// Sets of scopes by SRDS.
     pub scopes: Vec<Arc<ScopeName>>,
-    /// Secrets by SDS.
-    pub secrets: Vec<Arc<SecretSlot>>,
+    /// Options of filters by ECDS.
+    pub extensions: Vec<Arc<ExtensionSlot>>,
 }
 
 impl Needs {
     /// Nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { routes, scopes, secrets } = self;
-        routes.is_empty() && scopes.is_empty() && secrets.is_empty()
+        let Self { routes, scopes, extensions } = self;
+        routes.is_empty() && scopes.is_empty() && extensions.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use super::change::Needs;
 use super::host_page::HostPages;
 use super::http2::Http2Options;
 use super::names::ClusterName;
@@ -79,6 +80,8 @@ pub struct Cluster {
     pub max_requests_per_connection: u32,
     /// Initial hosts: complete for STATIC, empty for DNS until the first answer.
     pub hosts: Arc<HostSet>,
+    /// What has to be there before it is used, besides its hosts.
+    pub needs: Option<Box<Needs>>,
     /// Content hash of the resource.
     pub hash: u64,
 }
@@ -394,7 +397,7 @@ pub struct UpstreamHttp {
 }
 
 /// What a host is besides its address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostTemplate {
     /// `endpoint.hostname`.
     pub hostname: Arc<str>,

@@ -1,9 +1,12 @@
 //! Listener filters, compiled: what looks at a connection before its filter chain is known.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::extension::ExtensionSlot;
 use crate::observe::stats::{
-    HttpInspectorStats, ProxyProtocolErrorStats, ProxyProtocolStats, TlsInspectorStats,
+    HttpInspectorStats, ListenerExtensionStats, ProxyProtocolErrorStats, ProxyProtocolStats,
+    TlsInspectorStats,
 };
 
 /// One listener filter.
@@ -26,6 +29,8 @@ pub enum FilterKind {
     TlsInspector(TlsInspector),
     /// `envoy.filters.listener.http_inspector`
     HttpInspector(HttpInspectorStats),
+    /// One whose options come by ECDS; connections are closed while they have not.
+    Discovered(Arc<ExtensionSlot>, ListenerExtensionStats),
 }
 
 /// `ListenerFilterChainMatchPredicate`

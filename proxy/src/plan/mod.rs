@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod chain_match;
 pub mod change;
 pub mod cluster;
+pub mod extension;
 pub mod host_page;
 pub mod http;
 pub mod http2;
@@ -54,16 +55,16 @@ pub struct Plan {
 
 impl Plan {
     /// Every TLS context, those of listeners first.
-    pub fn tls_contexts(&self) -> Vec<Arc<dyn tls::Context>> {
+    pub fn tls_contexts(&self) -> Vec<Arc<dyn tls::Reload>> {
         let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
         let servers = chains.filter_map(|chain| match &chain.transport {
             transport::Downstream::Raw => None,
-            transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
+            transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
         });
         let clients =
             self.clusters.iter().flatten().filter_map(|cluster| match &cluster.transport {
                 transport::Upstream::Raw => None,
-                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
+                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
             });
         servers.chain(clients).collect()
     }

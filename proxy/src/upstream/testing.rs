@@ -114,6 +114,7 @@ pub(crate) fn cluster(
         ignore_health_on_removal: false,
         max_requests_per_connection: 0,
         hosts: host_set(hosts),
+        needs: None,
         hash: 0,
     };
     change(&mut cluster);

@@ -11,7 +11,7 @@ mod text;
 pub(crate) mod values;
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use prost::Message;
 use regex::Regex;
@@ -61,24 +61,29 @@ pub enum FindingKind {
 
 /// Checks `bytes` as a message of the type `message`.
 pub fn check(message: MessageType, bytes: &[u8]) -> Vec<Finding> {
-    let mut checker = Checker::default();
-    checker.message(message, bytes);
-    checker.findings
+    Checker::default().check(message, bytes)
 }
 
+/// Checks messages one after the other, and keeps what it has read of the rules.
 #[derive(Default)]
-struct Checker {
+pub struct Checker {
     path: Path,
     findings: Vec<Finding>,
     depth: usize,
     /// Rules by where they lie in the table.
-    rules: HashMap<*const u8, Rc<FieldRules>>,
+    rules: HashMap<usize, Arc<FieldRules>>,
     patterns: HashMap<String, Option<Regex>>,
     /// The message whose fields are at hand.
     current: &'static str,
 }
 
 impl Checker {
+    /// Checks `bytes` as a message of the type `message`.
+    pub fn check(&mut self, message: MessageType, bytes: &[u8]) -> Vec<Finding> {
+        self.message(message, bytes);
+        std::mem::take(&mut self.findings)
+    }
+
     fn report(&mut self, kind: FindingKind, message: impl Into<String>) {
         if self.findings.len() < FINDINGS_MAX {
             let path = self.path.as_str().to_owned();
@@ -91,9 +96,9 @@ impl Checker {
         self.report(FindingKind::Rule, message);
     }
 
-    fn rules_of(&mut self, field: Field) -> Option<Rc<FieldRules>> {
+    fn rules_of(&mut self, field: Field) -> Option<Arc<FieldRules>> {
         let bytes = field.rules()?;
-        let decode = || Rc::new(FieldRules::decode(bytes).unwrap_or_default());
-        Some(Rc::clone(self.rules.entry(bytes.as_ptr()).or_insert_with(decode)))
+        let decode = || Arc::new(FieldRules::decode(bytes).unwrap_or_default());
+        Some(Arc::clone(self.rules.entry(bytes.as_ptr().addr()).or_insert_with(decode)))
     }
 }

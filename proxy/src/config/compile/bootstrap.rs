@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
+use ringway_xds::api::envoy::config::cluster::v3 as cluster_api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::metrics::v3 as metrics;
 
@@ -12,14 +13,64 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension, extensions, string_match, type_name};
 use super::set::refuse;
-use super::{access_log, discovery};
+use super::{access_log, discovery, source};
 use crate::config::{Admin, Node};
+use crate::plan::source::{ConfigSource, GrpcSource};
 
 /// What the bootstrap says besides listeners and clusters.
 pub(crate) struct Rest {
     pub(crate) node: Node,
     pub(crate) admin: Option<Admin>,
     pub(crate) stats_flush_interval: Duration,
+    pub(crate) dynamic: Dynamic,
+}
+
+/// What comes from management servers and files.
+#[derive(Debug, Default)]
+pub struct Dynamic {
+    /// `dynamic_resources.ads_config`.
+    pub ads: Option<Arc<GrpcSource>>,
+    /// `dynamic_resources.cds_config`.
+    pub cds: Option<ConfigSource>,
+    /// `dynamic_resources.lds_config`.
+    pub lds: Option<ConfigSource>,
+    /// Layers of the runtime that come by RTDS, the weakest first.
+    pub layers: Vec<RtdsLayer>,
+}
+
+/// `rtds_layer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RtdsLayer {
+    /// Name of the layer.
+    pub layer: String,
+    /// Name of the resource.
+    pub name: Arc<str>,
+    /// Where it comes from.
+    pub source: ConfigSource,
+}
+
+/// Clusters that configuration may come from: those that do not wait for any themselves, as those
+/// of EDS do unless it reads a file.
+pub(crate) fn primary_clusters(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
+    use cluster_api::cluster::{ClusterDiscoveryType, DiscoveryType};
+    use core::config_source::ConfigSourceSpecifier as Specifier;
+    let Some(resources) = &bootstrap.static_resources else { return };
+    for cluster in &resources.clusters {
+        let eds = match &cluster.cluster_discovery_type {
+            Some(ClusterDiscoveryType::Type(kind)) => *kind == DiscoveryType::Eds as i32,
+            Some(ClusterDiscoveryType::ClusterType(custom)) => custom.name == "envoy.cluster.eds",
+            None => false,
+        };
+        let config = cluster.eds_cluster_config.as_ref();
+        let source = config.and_then(|config| config.eds_config.as_ref());
+        let of_file = matches!(
+            source.and_then(|source| source.config_source_specifier.as_ref()),
+            Some(Specifier::Path(_) | Specifier::PathConfigSource(_))
+        );
+        if !eds || of_file {
+            cx.kept.primary.insert(Arc::from(cluster.name.as_str()));
+        }
+    }
 }
 
 /// Checks every field but `static_resources` and `layered_runtime`, which the caller reads.
@@ -52,12 +103,14 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     const MANAGER: &str = "envoy.config.listener.v3.ListenerManager";
     only(cx, &at.field("default_regex_engine"), default_regex_engine.as_ref(), RE2);
     only(cx, &at.field("listener_manager"), listener_manager.as_ref(), MANAGER);
-    dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
+    let mut dynamic = dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
+    dynamic.layers = rtds_layers(cx, bootstrap);
     cluster_manager_of(cx, &at, cluster_manager.as_ref());
     stats_config_of(cx, &at, stats_config.as_ref());
     default_resolvers(cx, &at, dns_resolution_config.as_ref(), typed_dns_resolver_config.as_ref());
     let flush_at = at.field("stats_flush_interval");
     Rest {
+        dynamic,
         node: node_of(node.as_ref()),
         admin: admin.as_ref().map(|admin| admin_of(cx, &at.field("admin"), admin)),
         stats_flush_interval: duration(
@@ -118,8 +171,9 @@ fn dynamic_resources_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     value: Option<&api::bootstrap::DynamicResources>,
-) {
-    let Some(value) = value else { return };
+) -> Dynamic {
+    let mut out = Dynamic::default();
+    let Some(value) = value else { return out };
     let api::bootstrap::DynamicResources {
         lds_config,
         lds_resources_locator,
@@ -128,8 +182,39 @@ fn dynamic_resources_of(
         ads_config,
     } = value;
     let at = at.field("dynamic_resources");
-    refuse!(cx, &at, lds_config, lds_resources_locator, cds_config, cds_resources_locator);
-    refuse!(cx, &at, ads_config);
+    refuse!(cx, &at, lds_resources_locator, cds_resources_locator);
+    let ads_at = at.field("ads_config");
+    out.ads = ads_config.as_ref().and_then(|config| source::ads(cx, &ads_at, config));
+    let mut of = |name, config: &Option<core::ConfigSource>| {
+        config.as_ref().and_then(|config| source::compile(cx, &at.field(name), Some(config)))
+    };
+    out.cds = of("cds_config", cds_config);
+    out.lds = of("lds_config", lds_config);
+    out
+}
+
+/// `rtds_layer` of each layer that has one.
+fn rtds_layers(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Vec<RtdsLayer> {
+    use api::runtime_layer::LayerSpecifier;
+    let Some(api::LayeredRuntime { layers }) = &bootstrap.layered_runtime else {
+        return Vec::new();
+    };
+    let root = At::root();
+    let at = root.field("layered_runtime");
+    let at = at.field("layers");
+    let mut out = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        let Some(LayerSpecifier::RtdsLayer(config)) = &layer.layer_specifier else { continue };
+        let at = at.index(index);
+        let at = at.field("rtds_layer");
+        let api::runtime_layer::RtdsLayer { name, rtds_config } = config;
+        let source_at = at.field("rtds_config");
+        if let Some(source) = source::compile(cx, &source_at, rtds_config.as_ref()) {
+            let layer = layer.name.clone();
+            out.push(RtdsLayer { layer, name: Arc::from(name.as_str()), source });
+        }
+    }
+    out
 }
 
 fn cluster_manager_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&api::ClusterManager>) {
@@ -192,7 +277,7 @@ fn default_resolvers(
         (None, Some(old)) => discovery::resolvers(cx, &at.field("dns_resolution_config"), old),
         (None, None) => Vec::new(),
     };
-    cx.resolvers = resolvers;
+    cx.kept.resolvers = resolvers;
 }
 
 fn node_of(node: Option<&core::Node>) -> Node {
@@ -256,9 +341,10 @@ pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
             // Empty until somebody fills it, and the page for that is not there yet.
             Some(LayerSpecifier::AdminLayer(api::runtime_layer::AdminLayer {})) => admin += 1,
             Some(LayerSpecifier::DiskLayer(_)) => cx.unsupported(&at.field("disk_layer")),
-            Some(LayerSpecifier::RtdsLayer(_)) => cx.unsupported(&at.field("rtds_layer")),
+            // Its source is read with the other ones.
+            Some(LayerSpecifier::RtdsLayer(_)) => {}
             None => {
-                let allowed = "static_layer, admin_layer";
+                let allowed = "static_layer, admin_layer, rtds_layer";
                 cx.invalid_allowed(&at, "a layer specifier is required", allowed);
             }
         }
@@ -272,7 +358,7 @@ pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
 
 /// Keys whose effect is known and not there yet are refused; other keys are only read by those
 /// who name them.
-fn check_layer(cx: &mut Cx<'_>, at: &At<'_>, layer: &prost_types::Struct) {
+pub(crate) fn check_layer(cx: &mut Cx<'_>, at: &At<'_>, layer: &prost_types::Struct) {
     use prost_types::value::Kind;
     const REFUSED: [&str; 2] = ["overload.global_downstream_max_connections", "upstream.use_http2"];
     let root = At::root();

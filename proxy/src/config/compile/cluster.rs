@@ -29,7 +29,6 @@ pub(crate) fn compile(
     at: &At<'_>,
     lease: Arc<ClusterName>,
     cluster: &api::Cluster,
-    common_bind: Option<&core::BindConfig>,
 ) -> Option<Arc<Cluster>> {
     check(cx, at, cluster);
     check_values(cx, at, cluster);
@@ -42,10 +41,12 @@ pub(crate) fn compile(
         ..
     } = cluster;
     let discovery = discovery::compile(cx, at, cluster);
-    if eds_cluster_config.is_some() && discovery.is_some() {
+    let is_eds = matches!(discovery, None | Some((Discovery::Eds(_), _)));
+    if eds_cluster_config.is_some() && !is_eds {
         cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
     }
-    let bind = upstream_bind_config.as_ref().or(common_bind);
+    let common_bind = cx.kept.bind.clone();
+    let bind = upstream_bind_config.as_ref().or(common_bind.as_ref());
     let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let stat_name = stat_name_of(name, alt_stat_name);
@@ -91,6 +92,7 @@ pub(crate) fn compile(
         tcp_keepalive,
         close_on_health_failure: *close_connections_on_host_health_failure,
         ignore_health_on_removal: *ignore_health_on_host_removal,
+        needs: (!cx.needs.is_empty()).then(|| Box::new(std::mem::take(&mut cx.needs))),
         hosts: Arc::new(hosts),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))

@@ -1,18 +1,20 @@
 //! What every part of the compiler shares: findings, names, the runtime's values.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use prost::{Message, Name};
 use prost_types::Any;
+use ringway_xds::api::envoy::config::core::v3 as core;
 
 use super::at::At;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
+use crate::plan::extension::ExtensionSlot;
 use crate::plan::names::Names;
-use crate::plan::tls::SecretSlot;
-use crate::plan::{ClusterId, ClusterName};
+use crate::plan::source::Origin;
+use crate::plan::{ClusterId, ClusterName, Needs, RouteName, ScopeName};
 
 /// Why a configuration is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,60 @@ pub struct Invalid {
     pub hint: Option<String>,
 }
 
+impl Invalid {
+    /// A finding without advice.
+    pub(crate) fn new(kind: Kind, path: String, message: String) -> Self {
+        Self { kind, path, message, allowed: None, hint: None }
+    }
+}
+
+/// What the compiler remembers from one resource to the next.
+pub(crate) struct Kept {
+    /// Names of clusters.
+    pub(crate) names: Names<ClusterName>,
+    /// Clusters there are, of those that have a name.
+    pub(crate) defined: HashSet<ClusterId, RandomState>,
+    /// Names of route tables that come by RDS.
+    pub(crate) routes: Names<RouteName>,
+    /// Sets of scopes that come by SRDS.
+    pub(crate) scopes: Names<ScopeName>,
+    /// Options of filters that come by ECDS.
+    pub(crate) extensions: Vec<Weak<ExtensionSlot>>,
+    /// Clusters configuration may come from: those of the bootstrap that do not wait for any.
+    pub(crate) primary: HashSet<Arc<str>, RandomState>,
+    /// `cluster_manager.upstream_bind_config`.
+    pub(crate) bind: Option<core::BindConfig>,
+    /// Resolvers of clusters that name none; empty means the system's.
+    pub(crate) resolvers: Vec<std::net::SocketAddr>,
+    /// The locality of the last endpoints: the next ones are often there, too.
+    pub(crate) locality: Arc<(String, String, String)>,
+    /// Text that is empty.
+    pub(crate) empty: Arc<str>,
+    /// Where the resource being compiled came from, which is what `self` means in it.
+    pub(crate) from: Origin,
+    /// It is a listener, whose route tables may name clusters there are only.
+    pub(crate) in_listener: bool,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            names: Names::default(),
+            defined: HashSet::default(),
+            routes: Names::default(),
+            scopes: Names::default(),
+            extensions: Vec::new(),
+            primary: HashSet::default(),
+            bind: None,
+            resolvers: Vec::new(),
+            locality: Arc::default(),
+            empty: Arc::from(""),
+            from: Origin::Ads,
+            in_listener: true,
+        }
+    }
+}
+
 /// State of one compilation.
 pub(crate) struct Cx<'a> {
     /// Values of the static runtime layers.
@@ -50,36 +106,29 @@ pub(crate) struct Cx<'a> {
     pub(crate) shards: usize,
     /// `http.<stat_prefix>.` of the connection manager being compiled, without its last dot.
     pub(crate) http_prefix: String,
-    /// Resolvers of clusters that name none; empty means the system's.
-    pub(crate) resolvers: Vec<std::net::SocketAddr>,
+    /// What one resource leaves for the next.
+    pub(crate) kept: Kept,
+    /// What the resource being compiled waits for.
+    pub(crate) needs: Needs,
     /// `static_resources.secrets`.
-    pub(crate) secrets: super::tls::SecretStore,
-    /// Slots of secrets that come from elsewhere, as they were named by what is being compiled.
-    pub(crate) needs_secrets: Vec<Arc<SecretSlot>>,
+    pub(crate) secrets: super::tls::Secrets,
     findings: Vec<Invalid>,
-    names: Names<ClusterName>,
-    /// Clusters there are, of those that have a name.
-    defined: HashSet<ClusterId, RandomState>,
     /// Clusters that were named since the last [`Cx::take_named`].
     named: Vec<Arc<ClusterName>>,
-    empty: Arc<str>,
 }
 
 impl<'a> Cx<'a> {
     pub(crate) fn new(runtime: &'a Runtime, registry: &'a mut Registry, shards: usize) -> Self {
         Self {
+            kept: Kept::default(),
+            needs: Needs::default(),
             runtime,
             registry,
             shards,
             http_prefix: String::new(),
-            resolvers: Vec::new(),
-            secrets: super::tls::SecretStore::default(),
-            needs_secrets: Vec::new(),
+            secrets: Vec::new(),
             findings: Vec::new(),
-            names: Names::default(),
-            defined: HashSet::default(),
             named: Vec::new(),
-            empty: Arc::from(""),
         }
     }
 
@@ -131,16 +180,6 @@ impl<'a> Cx<'a> {
         self.findings.push(Invalid { kind, path: at.to_string(), message, allowed, hint });
     }
 
-    /// How many findings there are.
-    pub(crate) fn finding_count(&self) -> usize {
-        self.findings.len()
-    }
-
-    /// Drops all findings but the first `count`.
-    pub(crate) fn forget_findings(&mut self, count: usize) {
-        self.findings.truncate(count);
-    }
-
     /// Takes a result; an error is recorded here.
     pub(crate) fn ok<T, E: std::fmt::Display>(
         &mut self,
@@ -161,23 +200,24 @@ impl<'a> Cx<'a> {
 
     /// Text of the plan; the empty one is shared.
     pub(crate) fn text(&self, text: &str) -> Arc<str> {
-        if text.is_empty() { Arc::clone(&self.empty) } else { Arc::from(text) }
+        if text.is_empty() { Arc::clone(&self.kept.empty) } else { Arc::from(text) }
     }
 
     /// Defines the next cluster; `None` where the name is taken.
     pub(crate) fn define_cluster(&mut self, name: &str) -> Option<Arc<ClusterName>> {
-        let lease = self.names.lease(&name);
-        self.defined.insert(lease.id).then_some(lease)
+        let lease = self.kept.names.lease(&name);
+        self.kept.defined.insert(lease.id).then_some(lease)
     }
 
     /// Slot of a cluster that must exist (`validate_clusters`).
     pub(crate) fn cluster(&mut self, at: &At<'_>, name: &str, what: &str) -> Option<ClusterId> {
-        let found = self.names.find(&name).filter(|lease| self.defined.contains(&lease.id));
+        let found =
+            self.kept.names.find(&name).filter(|lease| self.kept.defined.contains(&lease.id));
         if let Some(lease) = found {
             self.named.push(Arc::clone(lease));
             return Some(lease.id);
         }
-        let known = self.names.iter().filter(|lease| self.defined.contains(&lease.id));
+        let known = self.kept.names.iter().filter(|lease| self.kept.defined.contains(&lease.id));
         let known: Vec<&str> = known.map(|lease| &*lease.name).collect();
         let hint = nearest(name, &known).map(str::to_owned);
         self.find(Kind::Invalid, at, format!("{what} '{name}'"), None, hint);
@@ -186,7 +226,7 @@ impl<'a> Cx<'a> {
 
     /// Slot of a cluster that may be missing; requests to it get `cluster_not_found_response_code`.
     pub(crate) fn any_cluster(&mut self, name: &str) -> ClusterId {
-        let lease = self.names.lease(&name);
+        let lease = self.kept.names.lease(&name);
         let id = lease.id;
         self.named.push(lease);
         id
@@ -205,9 +245,9 @@ impl<'a> Cx<'a> {
         named
     }
 
-    /// Hands out the names and the findings.
-    pub(crate) fn finish(self) -> (Names<ClusterName>, Vec<Invalid>) {
-        (self.names, self.findings)
+    /// Hands out what is kept and the findings.
+    pub(crate) fn finish(self) -> (Kept, Vec<Invalid>) {
+        (self.kept, self.findings)
     }
 }
 

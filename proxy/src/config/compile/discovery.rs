@@ -15,12 +15,13 @@ use ringway_xds::api::envoy::extensions::network::dns_resolver::getaddrinfo;
 
 use super::at::At;
 use super::cx::Cx;
-use super::endpoints::{self, Endpoints};
+use super::endpoints;
 use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
+use super::source;
 use crate::plan::HostSet;
-use crate::plan::cluster::{Discovery, Dns, DnsFamily, OriginalDst};
+use crate::plan::cluster::{Discovery, Dns, DnsFamily, Eds, OriginalDst};
 
 const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
 const ORIGINAL_DST_CLUSTER: &str = "envoy.extensions.clusters.original_dst.v3.OriginalDstCluster";
@@ -42,21 +43,16 @@ pub(crate) fn compile(
         }
         None => DiscoveryType::Static,
     };
-    let type_at = at.field("type");
     match kind {
         DiscoveryType::Static => {
             let endpoints = endpoints::compile(cx, at, cluster, endpoints::Hosts::Addresses);
-            Some((Discovery::Static, endpoints?.hosts))
+            Some((Discovery::Static, endpoints?.host_set(!cluster.health_checks.is_empty())))
         }
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
             let dns = legacy_dns(cx, at, cluster);
             finish_dns(cx, at, cluster, dns, kind == DiscoveryType::LogicalDns)
         }
-        DiscoveryType::Eds => {
-            let allowed = "STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST";
-            cx.unsupported_allowed(&type_at, "EDS", allowed);
-            None
-        }
+        DiscoveryType::Eds => eds(cx, at, cluster),
         DiscoveryType::OriginalDst => original_dst(cx, at, cluster),
     }
 }
@@ -70,6 +66,10 @@ fn custom_type(
 ) -> Option<(Discovery, HostSet)> {
     let api::cluster::CustomClusterType { name, typed_config } = custom;
     let custom_at = at.field("cluster_type");
+    // It has no options of its own.
+    if name == "envoy.cluster.eds" {
+        return eds(cx, at, cluster);
+    }
     let Some(any) = typed_config else {
         missing_type(cx, &custom_at, name);
         return None;
@@ -127,10 +127,22 @@ fn custom_type(
     let resolver_at = config_at.field("typed_dns_resolver_config");
     let resolvers = match &typed_dns_resolver_config {
         Some(typed) => typed_resolvers(cx, &resolver_at, Some(typed)),
-        None => cx.resolvers.clone(),
+        None => cx.kept.resolvers.clone(),
     };
     let dns = dns_settings(cx, &config_at, &times, respect_dns_ttl, family, resolvers);
     finish_dns(cx, at, cluster, dns, all_addresses_in_single_endpoint)
+}
+
+/// An EDS cluster: its hosts come later.
+fn eds(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Option<(Discovery, HostSet)> {
+    let at = at.field("eds_cluster_config");
+    let empty = api::cluster::EdsClusterConfig::default();
+    let config = cluster.eds_cluster_config.as_ref().unwrap_or(&empty);
+    let api::cluster::EdsClusterConfig { eds_config, service_name } = config;
+    let source = source::compile(cx, &at.field("eds_config"), eds_config.as_ref())?;
+    let name = if service_name.is_empty() { &cluster.name } else { service_name };
+    let discovery = Discovery::Eds(Eds { source, name: Arc::from(name.as_str()) });
+    Some((discovery, HostSet { version: 0, hosts: Vec::new(), overprovisioning_percent: 140 }))
 }
 
 /// An ORIGINAL_DST cluster with the options of its `lb_config`.
@@ -194,8 +206,9 @@ fn finish_dns(
     logical: bool,
 ) -> Option<(Discovery, HostSet)> {
     let kind = if logical { endpoints::Hosts::OneName } else { endpoints::Hosts::Names };
-    let Endpoints { hosts, targets, .. } = endpoints::compile(cx, at, cluster, kind)?;
-    let dns = Dns { targets, ..dns };
+    let mut endpoints = endpoints::compile(cx, at, cluster, kind)?;
+    let dns = Dns { targets: std::mem::take(&mut endpoints.targets), ..dns };
+    let hosts = endpoints.host_set(false);
     let discovery = if logical { Discovery::LogicalDns(dns) } else { Discovery::StrictDns(dns) };
     Some((discovery, hosts))
 }
@@ -231,7 +244,7 @@ fn cluster_resolvers(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Ve
     let use_tcp_for_dns_lookups = cluster.use_tcp_for_dns_lookups;
     refuse!(cx, at, use_tcp_for_dns_lookups);
     if cluster.dns_resolvers.is_empty() {
-        return cx.resolvers.clone();
+        return cx.kept.resolvers.clone();
     }
     resolver_addresses(cx, &at.field("dns_resolvers"), &cluster.dns_resolvers)
 }

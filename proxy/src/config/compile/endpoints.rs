@@ -1,6 +1,8 @@
 //! `ClusterLoadAssignment`: hosts, or names to resolve.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_xds::api::envoy::config::cluster::v3::Cluster;
 use ringway_xds::api::envoy::config::core::v3 as core;
@@ -9,6 +11,7 @@ use ringway_xds::api::envoy::config::endpoint::v3 as api;
 use super::address::{address, host_and_port};
 use super::at::At;
 use super::cx::Cx;
+use super::scalar::optional_duration;
 use super::set::refuse;
 use crate::plan::cluster::{DnsTarget, EdsHealth, HostTemplate};
 use crate::plan::{Address, Host, HostSet};
@@ -25,13 +28,39 @@ pub(crate) enum Hosts {
 }
 
 /// What a load assignment comes to.
+#[derive(Default)]
 pub(crate) struct Endpoints {
     /// Hosts whose address is known.
-    pub(crate) hosts: HostSet,
+    pub(crate) hosts: Vec<Found>,
     /// Names to resolve.
     pub(crate) targets: Vec<DnsTarget>,
-    /// Hosts wait for their first active health check.
-    checked: bool,
+    /// `overprovisioning_factor`, default 140.
+    pub(crate) overprovisioning_percent: u32,
+    /// `endpoint_stale_after`, of an assignment that came by EDS.
+    pub(crate) stale_after: Option<Duration>,
+}
+
+/// A host to be.
+pub(crate) struct Found {
+    pub(crate) address: Address,
+    pub(crate) additional: Vec<Address>,
+    pub(crate) info: HostTemplate,
+}
+
+impl Endpoints {
+    /// The hosts as the first set of their cluster. Where it has active health checks (`checked`)
+    /// they wait for the first.
+    pub(crate) fn host_set(self, checked: bool) -> HostSet {
+        let host = |found: Found| {
+            let Found { address, additional, info } = found;
+            Arc::new(Host { additional, ..Host::new(address, info, checked) })
+        };
+        HostSet {
+            version: 1,
+            hosts: self.hosts.into_iter().map(host).collect(),
+            overprovisioning_percent: self.overprovisioning_percent,
+        }
+    }
 }
 
 /// Compiles the cluster's `load_assignment`; `None` after an error.
@@ -44,55 +73,74 @@ pub(crate) fn compile(
     let empty = api::ClusterLoadAssignment::default();
     let at = at.field("load_assignment");
     let assignment = cluster.load_assignment.as_ref().unwrap_or(&empty);
-    let api::ClusterLoadAssignment {
-        // Names the assignment for EDS; here it is part of its cluster.
-        cluster_name: _,
-        endpoints,
-        named_endpoints,
-        policy,
-    } = assignment;
-    refuse!(cx, &at, named_endpoints);
-    let overprovisioning_percent = policy_of(cx, &at, policy.as_ref());
+    let endpoints = &assignment.endpoints;
     let one = matches!(endpoints.as_slice(), [locality] if locality.lb_endpoints.len() == 1);
     if kind == Hosts::OneName && !one {
         let message = "LOGICAL_DNS clusters must have a single host";
         cx.invalid(&at.field("endpoints"), message);
         return None;
     }
-    let mut out = Endpoints {
-        hosts: HostSet { version: 1, hosts: Vec::new(), overprovisioning_percent },
-        targets: Vec::new(),
-        checked: !cluster.health_checks.is_empty(),
-    };
-    for (index, locality) in endpoints.iter().enumerate() {
-        let at = at.field("endpoints");
-        locality_endpoints(cx, &at.index(index), locality, kind, &mut out);
+    let out = assignment_of(cx, &at, assignment, kind);
+    if out.stale_after.is_some() {
+        // It would have to come again.
+        let at = at.field("policy");
+        cx.unsupported(&at.field("endpoint_stale_after"));
     }
     Some(out)
+}
+
+/// Compiles an assignment.
+pub(crate) fn assignment_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    assignment: &api::ClusterLoadAssignment,
+    kind: Hosts,
+) -> Endpoints {
+    let api::ClusterLoadAssignment {
+        // Names the assignment for EDS, which has looked at it.
+        cluster_name: _,
+        endpoints,
+        named_endpoints,
+        policy,
+    } = assignment;
+    let mut out = Endpoints { overprovisioning_percent: 140, ..Endpoints::default() };
+    if let Some(policy) = policy {
+        policy_of(cx, &at.field("policy"), policy, &mut out);
+    }
+    let endpoints_at = at.field("endpoints");
+    for (index, locality) in endpoints.iter().enumerate() {
+        let at = endpoints_at.index(index);
+        locality_endpoints(cx, &at, locality, (kind, named_endpoints), &mut out);
+    }
+    out
 }
 
 fn policy_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    policy: Option<&api::cluster_load_assignment::Policy>,
-) -> u32 {
-    let Some(policy) = policy else { return 140 };
+    policy: &api::cluster_load_assignment::Policy,
+    out: &mut Endpoints,
+) {
     let api::cluster_load_assignment::Policy {
         drop_overloads,
         overprovisioning_factor,
         endpoint_stale_after,
         weighted_priority_health,
     } = policy;
-    let at = at.field("policy");
-    refuse!(cx, &at, drop_overloads, endpoint_stale_after, weighted_priority_health);
-    overprovisioning_factor.unwrap_or(140)
+    refuse!(cx, at, drop_overloads, weighted_priority_health);
+    out.overprovisioning_percent = overprovisioning_factor.unwrap_or(140);
+    out.stale_after =
+        optional_duration(cx, &at.field("endpoint_stale_after"), *endpoint_stale_after);
 }
+
+/// What the endpoints are, and those that others refer to by name.
+type Kinds<'a> = (Hosts, &'a BTreeMap<String, api::Endpoint>);
 
 fn locality_endpoints(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     locality: &api::LocalityLbEndpoints,
-    kind: Hosts,
+    kinds: Kinds<'_>,
     out: &mut Endpoints,
 ) {
     let api::LocalityLbEndpoints {
@@ -108,8 +156,7 @@ fn locality_endpoints(
         lb_config,
     } = locality;
     refuse!(cx, at, lb_config);
-    let core::Locality { region, zone, sub_zone } = locality.clone().unwrap_or_default();
-    let locality = Arc::new((region, zone, sub_zone));
+    let locality = locality_of(cx, locality.as_ref());
     let mut sum = 0_u64;
     for (index, endpoint) in lb_endpoints.iter().enumerate() {
         let at = at.field("lb_endpoints");
@@ -127,7 +174,7 @@ fn locality_endpoints(
             eds_health: EdsHealth::Healthy,
             canary: false,
         };
-        lb_endpoint(cx, &at, endpoint, template, kind, out);
+        lb_endpoint(cx, &at, endpoint, template, kinds, out);
     }
     if sum > u64::from(u32::MAX) {
         let message = "the sum of weights of all upstream hosts in a locality exceeds 4294967295";
@@ -135,24 +182,44 @@ fn locality_endpoints(
     }
 }
 
+/// The locality of endpoints; those of one place share it, as a rule across clusters.
+fn locality_of(cx: &mut Cx<'_>, locality: Option<&core::Locality>) -> Arc<Locality> {
+    let (region, zone, sub_zone) = match locality {
+        Some(core::Locality { region, zone, sub_zone }) => (&**region, &**zone, &**sub_zone),
+        None => ("", "", ""),
+    };
+    let last = &mut cx.kept.locality;
+    if (&*last.0, &*last.1, &*last.2) != (region, zone, sub_zone) {
+        *last = Arc::new((region.to_owned(), zone.to_owned(), sub_zone.to_owned()));
+    }
+    Arc::clone(last)
+}
+
+/// Region, zone, sub-zone.
+pub(crate) type Locality = (String, String, String);
+
 fn lb_endpoint(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     endpoint: &api::LbEndpoint,
     template: HostTemplate,
-    kind: Hosts,
+    (kind, named): Kinds<'_>,
     out: &mut Endpoints,
 ) {
     let api::LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier } =
         endpoint;
     let endpoint = match host_identifier {
         Some(api::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint,
-        Some(api::lb_endpoint::HostIdentifier::EndpointName(_)) => {
-            cx.unsupported_allowed(&at.field("endpoint_name"), "endpoint_name", "endpoint");
-            return;
-        }
+        Some(api::lb_endpoint::HostIdentifier::EndpointName(name)) => match named.get(name) {
+            Some(endpoint) => endpoint,
+            None => {
+                let message = format!("there is no endpoint '{name}' in named_endpoints");
+                cx.invalid(&at.field("endpoint_name"), message);
+                return;
+            }
+        },
         None => {
-            cx.invalid_allowed(at, "an endpoint is required", "endpoint");
+            cx.invalid_allowed(at, "an endpoint is required", "endpoint, endpoint_name");
             return;
         }
     };
@@ -181,9 +248,7 @@ fn lb_endpoint(
     match kind {
         Hosts::Addresses => {
             let found = address(cx, &at.field("address"), endpoint_address.as_ref());
-            out.hosts.hosts.extend(found.map(|address| {
-                Arc::new(Host { additional, ..Host::new(address, template, out.checked) })
-            }));
+            out.hosts.extend(found.map(|address| Found { address, additional, info: template }));
         }
         Hosts::Names | Hosts::OneName => {
             let target = dns_target(cx, &at.field("address"), endpoint_address.as_ref(), template);

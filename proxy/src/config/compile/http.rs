@@ -14,7 +14,8 @@ use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
 use super::{
-    access_log, forwarding, headers, http_filters, http1, http2, local_reply, route_table, upgrade,
+    access_log, forwarding, headers, http_filters, http1, http2, local_reply, route_table, scoped,
+    source, upgrade,
 };
 use crate::observe::stats::{Http1CodecStats, Http2CodecStats, HttpStats};
 use crate::plan::http::{
@@ -217,18 +218,28 @@ fn routes(
     use api::http_connection_manager::RouteSpecifier;
     match specifier {
         Some(RouteSpecifier::RouteConfig(config)) => {
-            Some(Routes::Inline(route_table::compile(cx, &at.field("route_config"), config)))
+            let at = at.field("route_config");
+            if config.vhds.is_some() {
+                // Envoy wants such a table to come by RDS.
+                cx.unsupported_value(&at.field("vhds"), "vhds of an inline table");
+            }
+            Some(Routes::Inline(route_table::compile(cx, &at, config, &[])))
         }
-        Some(RouteSpecifier::Rds(_)) => {
-            cx.unsupported_allowed(&at.field("rds"), "rds", "route_config");
-            None
+        Some(RouteSpecifier::Rds(config)) => {
+            let at = at.field("rds");
+            let api::Rds { config_source, route_config_name } = config;
+            let source_at = at.field("config_source");
+            let source = source::compile(cx, &source_at, config_source.as_ref())?;
+            let lease = cx.kept.routes.lease(&(route_config_name, &source));
+            cx.needs.routes.push(Arc::clone(&lease));
+            Some(Routes::Rds(lease))
         }
-        Some(RouteSpecifier::ScopedRoutes(_)) => {
-            cx.unsupported_allowed(&at.field("scoped_routes"), "scoped_routes", "route_config");
-            None
+        Some(RouteSpecifier::ScopedRoutes(config)) => {
+            scoped::compile(cx, &at.field("scoped_routes"), config)
         }
         None => {
-            cx.invalid_allowed(at, "a route specifier is required", "route_config");
+            let allowed = "route_config, rds, scoped_routes";
+            cx.invalid_allowed(at, "a route specifier is required", allowed);
             None
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::http::router::v3 as router;
 use ringway_xds::api::envoy::extensions::filters::network::http_connection_manager::v3 as api;
 
@@ -10,8 +11,9 @@ use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::type_name;
 use super::set::refuse;
-use super::{access_log, headers};
-use crate::filters::{Entry, kind, type_names};
+use super::{access_log, extension, headers};
+use crate::filters::{Config, Entry, Options, kind, type_names};
+use crate::plan::extension::ExtensionKind;
 use crate::plan::http::RouterOptions;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -26,6 +28,10 @@ pub(crate) fn compile(
     let (mut entries, mut found) = (Vec::with_capacity(filters.len()), None);
     for (index, filter) in filters.iter().enumerate() {
         let at = at.index(index);
+        if let Some(api::http_filter::ConfigType::ConfigDiscovery(config)) = &filter.config_type {
+            entries.extend(discovered(cx, &at, filter, config));
+            continue;
+        }
         let Some((filter_at, any)) = typed_config(cx, &at, filter) else { continue };
         let config_at = filter_at.field("typed_config");
         let name = &filter.name;
@@ -37,7 +43,8 @@ pub(crate) fn compile(
             };
             let name = Arc::from(name.as_str());
             if let Some(config) = (kind.compile)(cx, &config_at, any) {
-                entries.push(Entry { name, disabled: filter.disabled, config });
+                let options = Options::Here(config);
+                entries.push(Entry { name, disabled: filter.disabled, options });
             }
             continue;
         }
@@ -66,6 +73,31 @@ pub(crate) fn compile(
         cx.unsupported_allowed(at, message, ROUTER);
     }
     (entries, found)
+}
+
+/// A filter whose options come by ECDS.
+fn discovered(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    filter: &api::HttpFilter,
+    config: &core::ExtensionConfigSource,
+) -> Option<Entry> {
+    let api::HttpFilter { name, is_optional, disabled, config_type: _ } = filter;
+    refuse!(cx, at, is_optional);
+    let at = at.field("config_discovery");
+    let slot = extension::slot(cx, &at, name, ExtensionKind::Http, config)?;
+    let options = Options::Discovered(slot);
+    Some(Entry { name: Arc::from(name.as_str()), disabled: *disabled, options })
+}
+
+/// Compiles the options of a filter that is not the router.
+pub(super) fn options(cx: &mut Cx<'_>, at: &At<'_>, any: &prost_types::Any) -> Option<Config> {
+    let wanted = type_name(&any.type_url);
+    let Some(kind) = kind(wanted) else {
+        cx.unsupported_allowed(at, wanted, &type_names(false).join(", "));
+        return None;
+    };
+    (kind.compile)(cx, at, any)
 }
 
 fn unknown(cx: &mut Cx<'_>, at: &At<'_>, filter: &api::HttpFilter, wanted: &str) {

@@ -16,7 +16,7 @@ use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
 use crate::plan::listener::{FilterChain, OwnOptions};
-use crate::plan::{Address, Listener, Needs};
+use crate::plan::{Address, Listener};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1 << 20;
@@ -52,10 +52,9 @@ pub(crate) fn compile(
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
     let checked = listener.filter_chain_matcher.is_none() && !addresses.is_empty();
-    cx.needs_secrets.clear();
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
-    let filters = listener_filters::compile(cx, at, listener);
+    let filters = listener_filters::compile(cx, at, listener, &stat_prefix);
     let timeout_at = at.field("listener_filters_timeout");
     let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
@@ -92,7 +91,7 @@ pub(crate) fn compile(
         chains,
         matcher,
         access_logs,
-        needs: Needs { secrets: std::mem::take(&mut cx.needs_secrets), ..Needs::default() },
+        needs: std::mem::take(&mut cx.needs),
         hash: xxh64(&listener.encode_to_vec(), 0),
     };
     (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))

@@ -8,12 +8,15 @@ use ringway_xds::api::envoy::r#type::v3::Int32Range;
 
 use super::at::At;
 use super::cx::Cx;
+use super::extension;
 use super::listener::missing_type;
 use super::scalar::type_name;
 use super::set::refuse;
 use crate::observe::stats::{
-    HttpInspectorStats, ProxyProtocolErrorStats, ProxyProtocolStats, TlsInspectorStats,
+    HttpInspectorStats, ListenerExtensionStats, ProxyProtocolErrorStats, ProxyProtocolStats,
+    TlsInspectorStats,
 };
+use crate::plan::extension::ExtensionKind;
 use crate::plan::listener_filter::{
     FilterKind, KeptTlvs, ListenerFilter, Predicate, ProxyProtocol, TlsInspector,
 };
@@ -54,8 +57,10 @@ pub(super) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     listener: &api::Listener,
+    stat_prefix: &str,
 ) -> Vec<ListenerFilter> {
-    let mut out = listed(cx, &at.field("listener_filters"), &listener.listener_filters);
+    let list = &listener.listener_filters;
+    let mut out = listed(cx, &at.field("listener_filters"), list, stat_prefix);
     let mut add = |kind| out.push(ListenerFilter { kind, disabled: None });
     if listener.use_original_dst.unwrap_or_default() {
         add(FilterKind::OriginalDst);
@@ -70,15 +75,24 @@ pub(super) fn compile(
 }
 
 /// Filters that are not there are refused one by one.
-fn listed(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::ListenerFilter]) -> Vec<ListenerFilter> {
+fn listed(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    list: &[api::ListenerFilter],
+    stat_prefix: &str,
+) -> Vec<ListenerFilter> {
     let mut out = Vec::with_capacity(list.len());
     for (index, filter) in list.iter().enumerate() {
         let at = at.index(index);
         let api::ListenerFilter { name, filter_disabled, config_type } = filter;
         let any = match config_type {
             Some(api::listener_filter::ConfigType::TypedConfig(any)) => any,
-            Some(api::listener_filter::ConfigType::ConfigDiscovery(_)) => {
-                cx.unsupported(&at.field("config_discovery"));
+            Some(api::listener_filter::ConfigType::ConfigDiscovery(config)) => {
+                let at = at.field("config_discovery");
+                let slot = extension::slot(cx, &at, name, ExtensionKind::Listener, config);
+                let stats = ListenerExtensionStats::new(cx.registry, stat_prefix);
+                let kind = slot.map(|slot| FilterKind::Discovered(slot, stats));
+                out.extend(kind.map(|kind| ListenerFilter { kind, disabled: None }));
                 continue;
             }
             None => {
@@ -90,19 +104,24 @@ fn listed(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::ListenerFilter]) -> Vec<Lis
             .as_ref()
             .and_then(|rule| predicate(cx, &at.field("filter_disabled"), rule));
         let at = at.field("typed_config");
-        let found = type_name(&any.type_url);
-        match KINDS.iter().find(|kind| kind.type_name == found) {
-            Some(kind) => {
-                let kind = (kind.compile)(cx, &at, any);
-                out.extend(kind.map(|kind| ListenerFilter { kind, disabled }));
-            }
-            None => {
-                let known: Vec<_> = KINDS.iter().map(|kind| kind.type_name).collect();
-                cx.unsupported_allowed(&at, found, &known.join(", "));
-            }
-        }
+        out.extend(options(cx, &at, any).map(|kind| ListenerFilter { kind, disabled }));
     }
     out
+}
+
+/// Compiles the options of a listener filter.
+pub(super) fn options(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<FilterKind> {
+    let found = type_name(&any.type_url);
+    let Some(kind) = KINDS.iter().find(|kind| kind.type_name == found) else {
+        cx.unsupported_allowed(at, found, &known().collect::<Vec<_>>().join(", "));
+        return None;
+    };
+    (kind.compile)(cx, at, any)
+}
+
+/// Types of the options there are.
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.type_name)
 }
 
 fn predicate(

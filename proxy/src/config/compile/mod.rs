@@ -11,14 +11,17 @@
 
 pub(crate) mod access_log;
 mod address;
+mod assignment;
 mod at;
 mod bootstrap;
 mod breakers;
 mod chain_match;
 mod cluster;
+mod compiler;
 mod cx;
 mod discovery;
 mod endpoints;
+mod extension;
 mod filter_chain;
 mod forwarding;
 pub(crate) mod headers;
@@ -42,7 +45,9 @@ mod route;
 mod route_match;
 mod route_table;
 pub(crate) mod scalar;
+mod scoped;
 pub(crate) mod set;
+pub(crate) mod source;
 mod tcp_proxy;
 #[cfg(test)]
 mod tests;
@@ -58,18 +63,17 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
-use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3::Secret;
 
 pub(crate) use at::At;
 pub(crate) use cx::Cx;
 
+pub use assignment::Assignment;
+pub use bootstrap::{Dynamic, RtdsLayer};
+pub use compiler::{Compiler, Taken, reasons};
 pub use cx::{Invalid, Kind};
-pub use tls::SecretStore;
 
-use super::runtime::Runtime;
 use super::{Admin, Node};
-use crate::observe::stats::{Registry, ShardStats};
-use crate::plan::source::ConfigSource;
+use crate::observe::stats::Registry;
 use crate::plan::{Address, Listener, Plan};
 
 /// A bootstrap, compiled.
@@ -83,123 +87,93 @@ pub struct Compiled {
     pub node: Node,
     /// `stats_flush_interval`, default 5 s.
     pub stats_flush_interval: Duration,
-    /// Secrets, and who uses them.
-    pub secrets: SecretStore,
+    /// What comes later, and from where.
+    pub dynamic: Dynamic,
+    /// Compiles what comes later.
+    pub compiler: Compiler,
 }
 
-/// Compiles a bootstrap for `shards` shards.
-///
-/// Answers what it came to, if nothing is wrong, and all findings, warnings among them.
-pub fn compile(
-    bootstrap: &api::Bootstrap,
-    registry: &mut Registry,
-    shards: usize,
-) -> (Option<Compiled>, Vec<Invalid>) {
-    let mut runtime = Runtime::default();
-    let layers = bootstrap.layered_runtime.as_ref().map_or(&[][..], |layers| &layers.layers);
-    for layer in layers {
-        if let Some(api::runtime_layer::LayerSpecifier::StaticLayer(values)) =
-            &layer.layer_specifier
-        {
-            runtime.add_layer(values);
+impl Compiler {
+    /// Compiles the bootstrap, which is the first thing it is given. Names of statistics go into
+    /// `registry`, which [`Compiler::own`] takes for all that comes later.
+    ///
+    /// Answers what it came to, if nothing is wrong, and all findings, warnings among them.
+    pub fn bootstrap(
+        mut self,
+        bootstrap: &api::Bootstrap,
+        registry: &mut Registry,
+    ) -> (Option<Compiled>, Vec<Invalid>) {
+        use api::runtime_layer::LayerSpecifier;
+        let layers = bootstrap.layered_runtime.as_ref().map_or(&[][..], |layers| &layers.layers);
+        for layer in layers {
+            let values = match &layer.layer_specifier {
+                Some(LayerSpecifier::StaticLayer(values)) => values.clone(),
+                // Empty until they are filled, and they keep their place.
+                _ => prost_types::Struct::default(),
+            };
+            self.put_layer(&layer.name, values);
         }
+        std::mem::swap(&mut self.registry, registry);
+        let (parts, findings, _) = self.with(|cx| all_of(cx, bootstrap));
+        std::mem::swap(&mut self.registry, registry);
+        if findings.iter().any(|finding| finding.kind != Kind::Warning) {
+            return (None, findings);
+        }
+        let (bootstrap::Rest { node, admin, stats_flush_interval, dynamic }, plan) = parts;
+        let compiler = self;
+        let compiled = Compiled { plan, admin, node, stats_flush_interval, dynamic, compiler };
+        (Some(compiled), findings)
     }
-    let mut cx = Cx::new(&runtime, registry, shards);
-    bootstrap::check_runtime(&mut cx, bootstrap);
-    let rest = bootstrap::compile(&mut cx, bootstrap);
+}
+
+/// Everything in a bootstrap.
+fn all_of(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> (bootstrap::Rest, Plan) {
+    bootstrap::check_runtime(cx, bootstrap);
+    bootstrap::primary_clusters(cx, bootstrap);
+    let rest = bootstrap::compile(cx, bootstrap);
     let empty = api::bootstrap::StaticResources::default();
     let resources = bootstrap.static_resources.as_ref().unwrap_or(&empty);
     let api::bootstrap::StaticResources { listeners, clusters, secrets } = resources;
     let root = At::root();
     let at = root.field("static_resources");
-    define_secrets(&mut cx, &at.field("secrets"), secrets);
-    let bind = bootstrap.cluster_manager.as_ref().and_then(|m| m.upstream_bind_config.as_ref());
+    check_secrets(cx, &at.field("secrets"), secrets);
+    let manager = bootstrap.cluster_manager.as_ref();
+    cx.kept.bind = manager.and_then(|manager| manager.upstream_bind_config.clone());
     let mut compiled = Vec::with_capacity(clusters.len());
     let clusters_at = at.field("clusters");
     for (index, cluster) in clusters.iter().enumerate() {
         let at = clusters_at.index(index);
         match cx.define_cluster(&cluster.name) {
-            Some(name) => compiled.push(cluster::compile(&mut cx, &at, name, cluster, bind)),
+            Some(name) => compiled.extend(cluster::compile(cx, &at, name, cluster)),
             None => {
                 let message = format!("cluster manager: duplicate cluster '{}'", cluster.name);
                 cx.invalid(&at.field("name"), message);
             }
         }
     }
-    let clusters = compiled;
-    let listeners = listeners_of(&mut cx, &at.field("listeners"), listeners);
-    let secrets = std::mem::take(&mut cx.secrets);
-    let (names, findings) = cx.finish();
-    if findings.iter().any(|finding| finding.kind != Kind::Warning) {
-        return (None, findings);
-    }
+    let listeners = listeners_of(cx, &at.field("listeners"), listeners);
+    let names = &cx.kept.names;
     let mut placed = vec![None; names.capacity()];
-    for cluster in clusters.into_iter().flatten() {
+    for cluster in compiled {
         if let Some(place) = placed.get_mut(cluster.id.0 as usize) {
             *place = Some(cluster);
         }
     }
     let cluster_ids = names.iter().map(|name| (Arc::clone(&name.name), name.id)).collect();
     let plan = Plan { version: 1, listeners, clusters: placed, cluster_ids, ..Plan::default() };
-    let bootstrap::Rest { node, admin, stats_flush_interval } = rest;
-    (Some(Compiled { plan, admin, node, stats_flush_interval, secrets }), findings)
+    (rest, plan)
 }
 
 /// Secrets of the bootstrap are looked up by name; each is read where it is used.
-fn define_secrets(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    secrets: &[Secret],
-) {
+fn check_secrets(cx: &mut Cx<'_>, at: &At<'_>, secrets: &tls::Secrets) {
     for (index, secret) in secrets.iter().enumerate() {
-        if !cx.secrets.define(secret) {
+        if cx.secrets.iter().any(|other| other.name == secret.name) {
             let message = format!("Duplicate static secret name {}", secret.name);
             cx.invalid(&at.index(index).field("name"), message);
+        } else {
+            cx.secrets.push(secret.clone());
         }
     }
-}
-
-/// Looks at the files of secrets, and takes those that have changed. Answers what was read, in
-/// words, and what is wrong with the rest.
-pub(crate) fn look_at_secrets(
-    store: &mut SecretStore,
-    registry: &mut Registry,
-    stats: &ShardStats,
-) -> (Vec<String>, Vec<Invalid>) {
-    with_secrets(store, registry, |cx| tls::look(cx, stats))
-}
-
-/// Takes a secret that a source serves: fills every slot that waits for it there or has it. The
-/// contexts that use one make their part of it with their next handshake.
-///
-/// # Errors
-/// Why it is not taken; what was there before stays.
-pub fn take_secret(
-    store: &mut SecretStore,
-    registry: &mut Registry,
-    source: &ConfigSource,
-    secret: &Secret,
-    stats: &ShardStats,
-) -> Result<(), Vec<Invalid>> {
-    let accept = |cx: &mut Cx<'_>| tls::accept(cx, source, secret, stats);
-    let ((), findings) = with_secrets(store, registry, accept);
-    let taken = findings.iter().all(|finding| finding.kind == Kind::Warning);
-    if taken { Ok(()) } else { Err(findings) }
-}
-
-/// Compiles something about secrets alone.
-fn with_secrets<T>(
-    store: &mut SecretStore,
-    registry: &mut Registry,
-    work: impl FnOnce(&mut Cx<'_>) -> T,
-) -> (T, Vec<Invalid>) {
-    let runtime = Runtime::default();
-    let mut cx = Cx::new(&runtime, registry, 1);
-    cx.secrets = std::mem::take(store);
-    let done = work(&mut cx);
-    *store = std::mem::take(&mut cx.secrets);
-    let (_, findings) = cx.finish();
-    (done, findings)
 }
 
 fn listeners_of(

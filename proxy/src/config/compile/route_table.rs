@@ -8,12 +8,14 @@ use super::at::At;
 use super::cx::Cx;
 use super::headers::{self, Rules};
 use super::set::refuse;
-use super::{per_filter, retry, route};
+use super::{per_filter, retry, route, source};
+use crate::plan::ConfigSource;
 use crate::plan::route::{RequireTls, RetryPolicy, RouteTable, VirtualHost};
+use crate::plan::source::Origin;
 
 /// What routes take from the levels above them.
 pub(crate) struct Inherited {
-    /// `validate_clusters`, which is on for a table in the file.
+    /// `validate_clusters`, which is on for a table in a listener.
     pub(crate) validate_clusters: bool,
     /// `max_direct_response_body_size_bytes`, default 4096.
     pub(crate) direct_body_bytes_max: u32,
@@ -23,11 +25,13 @@ pub(crate) struct Inherited {
     pub(crate) buffer_limit: Option<u64>,
 }
 
-/// Compiles a route table.
+/// Compiles a route table; `more` are virtual hosts that came by VHDS, whose findings have paths
+/// of their own.
 pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     config: &api::RouteConfiguration,
+    more: &[api::VirtualHost],
 ) -> Arc<RouteTable> {
     let api::RouteConfiguration {
         name,
@@ -51,7 +55,7 @@ pub(crate) fn compile(
         metadata: _,
         route_specifiers,
     } = config;
-    refuse!(cx, at, vhds, cluster_specifier_plugins, request_mirror_policies, vhost_header);
+    refuse!(cx, at, cluster_specifier_plugins, request_mirror_policies, vhost_header);
     refuse!(cx, at, route_specifiers);
     let rules = Rules {
         request_add: request_headers_to_add,
@@ -67,7 +71,7 @@ pub(crate) fn compile(
     table.ignore_port = *ignore_port_in_host_matching;
     table.ignore_path_parameters = *ignore_path_parameters_in_path_matching;
     let mut inherited = Inherited {
-        validate_clusters: validate_clusters.unwrap_or(true),
+        validate_clusters: validate_clusters.unwrap_or(cx.kept.in_listener),
         direct_body_bytes_max: max_direct_response_body_size_bytes.unwrap_or(4096),
         retry: None,
         buffer_limit: None,
@@ -81,8 +85,41 @@ pub(crate) fn compile(
             cx.invalid(&at.field("domains").index(index), error.to_string());
         }
     }
+    for host in more {
+        let at = At::root();
+        let at = at.key(&host.name);
+        let compiled = virtual_host(cx, &at, host, &mut inherited);
+        for (index, error) in table.add_host(compiled, host.domains.iter().map(String::as_str)) {
+            cx.invalid(&at.field("domains").index(index), error.to_string());
+        }
+    }
+    table.vhds = vhds.as_ref().and_then(|vhds| vhds_of(cx, &at.field("vhds"), vhds));
     table.clusters = cx.take_named(before).into();
     Arc::new(table)
+}
+
+/// Where further virtual hosts come from.
+fn vhds_of(cx: &mut Cx<'_>, at: &At<'_>, config: &api::Vhds) -> Option<ConfigSource> {
+    let api::Vhds { config_source } = config;
+    let at = at.field("config_source");
+    let source = source::compile(cx, &at, config_source.as_ref())?;
+    if matches!(&source.origin, Origin::Grpc(grpc) if grpc.delta) || source.origin == Origin::Ads {
+        return Some(source);
+    }
+    let message = "vhds: only 'DELTA_GRPC' is supported as an api_type.";
+    cx.invalid_allowed(&at, message, "ads, DELTA_GRPC");
+    None
+}
+
+/// Checks a virtual host by itself, as it comes by VHDS.
+pub(crate) fn check_host(cx: &mut Cx<'_>, at: &At<'_>, host: &api::VirtualHost) {
+    let mut inherited = Inherited {
+        validate_clusters: false,
+        direct_body_bytes_max: 4096,
+        retry: None,
+        buffer_limit: None,
+    };
+    virtual_host(cx, at, host, &mut inherited);
 }
 
 fn virtual_host(

@@ -83,6 +83,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         ignore_health_on_removal: false,
         max_requests_per_connection: 0,
         hosts: Arc::new(HostSet { version: 1, hosts, overprovisioning_percent: 140 }),
+        needs: None,
         hash: 0,
     })
 }

@@ -256,7 +256,10 @@ impl Walk<'_> {
             wants: &mut slot.wants,
         };
         let call = Call { what, cx, s: &mut s, data: &mut data, end };
-        let step = slot.state.poll(&entry.config, call);
+        let step = match entry.options.config(slot.found.as_ref()) {
+            Some(config) => slot.state.poll(config, call),
+            None => Poll::Ready(Step::Continue),
+        };
         self.stage_of(slot).data = data;
         self.waits |= step.is_pending();
         step

@@ -17,7 +17,7 @@ use ringway_runtime::Instant;
 use super::candidate::{Candidate, Filled};
 use crate::observe::stats::ShardStats;
 use crate::plan::Listener;
-use crate::plan::listener_filter::{FilterKind, ListenerFilter};
+use crate::plan::listener_filter::FilterKind;
 
 /// What a filter says to what has come so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,19 @@ pub(super) async fn run(
         if filter.disabled.as_ref().is_some_and(|rule| rule.holds(port)) {
             continue;
         }
-        match run_one(stats, listener, filter, candidate, deadline).await {
+        let held;
+        let kind = match &filter.kind {
+            FilterKind::Discovered(slot, counters) => {
+                held = slot.current();
+                let Some(kind) = held.as_ref().and_then(|held| held.listener()) else {
+                    stats.inc(counters.extension_config_missing());
+                    return Passed::No;
+                };
+                kind
+            }
+            kind => kind,
+        };
+        match run_one(stats, listener, kind, candidate, deadline).await {
             Ran::Done => {}
             Ran::Refused => return Passed::No,
             // What the filters after it would have found out stays unknown.
@@ -77,7 +89,7 @@ enum Ran {
 async fn run_one(
     stats: &ShardStats,
     listener: &Listener,
-    filter: &ListenerFilter,
+    filter: &FilterKind,
     candidate: &mut Candidate,
     deadline: Option<Instant>,
 ) -> Ran {
@@ -108,13 +120,15 @@ async fn run_one(
 fn look(
     stats: &ShardStats,
     listener: &Listener,
-    filter: &ListenerFilter,
+    filter: &FilterKind,
     candidate: &mut Candidate,
 ) -> Verdict {
-    match &filter.kind {
+    match filter {
         FilterKind::OriginalDst => original_dst::look(listener.transparent, candidate),
         FilterKind::ProxyProtocol(plan) => proxy_protocol::look(stats, plan, candidate),
         FilterKind::TlsInspector(plan) => tls_inspector::look(stats, plan, candidate),
         FilterKind::HttpInspector(counters) => http_inspector::look(stats, counters, candidate),
+        // What it leads to is never another one.
+        FilterKind::Discovered(..) => Verdict::Refuse,
     }
 }

@@ -153,3 +153,20 @@ fn split<'v, 's>(
         }
     })
 }
+
+impl ScopeSet {
+    /// Adds a scope.
+    ///
+    /// # Errors
+    /// Another one has this key already; in Envoy's words.
+    pub fn insert(&mut self, key: ScopeKey, scope: Scope) -> Result<(), String> {
+        if let Some(other) = self.scopes.get(&key) {
+            return Err(format!(
+                "scope key conflict found, first scope is '{}', second scope is '{}'",
+                other.name, scope.name
+            ));
+        }
+        self.scopes.insert(key, scope);
+        Ok(())
+    }
+}

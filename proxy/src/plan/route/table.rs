@@ -8,6 +8,7 @@ use super::matcher::{Conditions, RouteRequest};
 use super::{Action, HeaderRules};
 use crate::filters::Overrides;
 use crate::plan::names::ClusterName;
+use crate::plan::source::ConfigSource;
 
 /// A compiled `RouteConfiguration`.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct RouteTable {
     pub ignore_port: bool,
     /// `ignore_path_parameters_in_path_matching`: what follows a `;` does not count.
     pub ignore_path_parameters: bool,
+    /// `vhds`: where further virtual hosts come from.
+    pub vhds: Option<ConfigSource>,
     /// Every cluster it names, by id: they keep their ids while this lives.
     pub clusters: Box<[Arc<ClusterName>]>,
     hosts: Vec<VirtualHost>,

@@ -7,7 +7,6 @@
 mod certificate;
 mod params;
 mod secrets;
-mod store;
 mod validation;
 
 use std::sync::Arc;
@@ -22,12 +21,11 @@ use super::scalar::optional_duration;
 use super::set::refuse;
 use crate::observe::stats::{SslFactoryStats, SslStats};
 use crate::plan::tls::{
-    AutoNames, ClientContext, ClientRecipe, CommonRecipe, Context, KeyLogFile, OcspPolicy,
-    SecretKind, ServerContext, ServerRecipe, TicketRecipe,
+    AutoNames, ClientContext, ClientRecipe, CommonRecipe, KeyLogFile, OcspPolicy, ServerContext,
+    ServerRecipe, TicketRecipe,
 };
 
-pub(crate) use secrets::{accept, look};
-pub use store::SecretStore;
+pub(crate) use secrets::Secrets;
 
 /// `session_timeout` where nothing is said.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(7200);
@@ -88,19 +86,19 @@ pub(crate) fn server(
         ocsp_policy: ocsp_policy(*ocsp_staple_policy),
         full_scan: full_scan_certs_on_sni_mismatch.unwrap_or_default(),
         prefer_client_ciphers: *prefer_client_ciphers,
-        tickets: tickets(cx, at, session_ticket_keys_type.as_ref())?,
+        tickets: tickets(cx, at, session_ticket_keys_type.as_ref()),
         stateful: !*disable_stateful_session_resumption,
         session_timeout_s: u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX),
     };
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "server");
     let made = ServerContext::new(recipe, stats, factory);
-    let made = Arc::new(built(cx, &at.field("common_tls_context"), made)?);
-    cx.secrets.add_user(cx.registry, scope, &(made.clone() as Arc<dyn Context>));
-    Some(made)
+    let mut made = built(cx, &at.field("common_tls_context"), made)?;
+    made.expiry = secrets::expiry(cx, scope, &made.material().shown);
+    Some(Arc::new(made))
 }
 
-/// Takes a context or a secret; an error is recorded here.
+/// Takes a context; an error is recorded here.
 fn built<T>(cx: &mut Cx<'_>, at: &At<'_>, made: Result<T, String>) -> Option<T> {
     match made {
         // Envoy takes certificates of X.509 version 1.
@@ -147,7 +145,8 @@ pub(crate) fn client(
         let what = format!("'{sni}' is no host name: such a server name");
         cx.unsupported_allowed(&at.field("sni"), &what, "a host name");
     }
-    if *auto_sni_san_validation && common.validation.is_none() {
+    if *auto_sni_san_validation && common.validation.as_ref().is_none_or(|v| v.trusted_ca.is_none())
+    {
         let message = "'auto_sni_san_validation' was configured without a validation context";
         cx.invalid(&at.field("auto_sni_san_validation"), message);
     }
@@ -163,9 +162,9 @@ pub(crate) fn client(
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "client");
     let made = ClientContext::new(recipe, stats, factory);
-    let made = Arc::new(built(cx, &at.field("common_tls_context"), made)?);
-    cx.secrets.add_user(cx.registry, scope, &(made.clone() as Arc<dyn Context>));
-    Some(made)
+    let mut made = built(cx, &at.field("common_tls_context"), made)?;
+    made.expiry = secrets::expiry(cx, scope, &made.material().shown);
+    Some(Arc::new(made))
 }
 
 fn common(
@@ -197,12 +196,12 @@ fn common(
     for (index, certificate) in tls_certificates.iter().enumerate() {
         let at = at.field("tls_certificates");
         let at = at.index(index);
-        certificates.push(secrets::inline_certificate(cx, &at, certificate));
+        certificates.push(certificate::compile(cx, &at, "", certificate));
     }
     if certificates.is_empty() {
         for (index, config) in tls_certificate_sds_secret_configs.iter().enumerate() {
             let at = at.field("tls_certificate_sds_secret_configs");
-            certificates.push(secrets::slot(cx, &at.index(index), config, SecretKind::Certificate));
+            certificates.push(secrets::certificate(cx, &at.index(index), config));
         }
     } else if !tls_certificate_sds_secret_configs.is_empty() {
         let message = "SDS and non-SDS TLS certificates may not be mixed in server contexts";
@@ -210,7 +209,6 @@ fn common(
     }
     let validation = validation::compile(cx, at, validation_context_type.as_ref());
     let alpn = alpn(cx, &at.field("alpn_protocols"), alpn_protocols);
-    let alpn = cx.secrets.alpn(alpn);
     let key_log = match key_log {
         Some(config) => Some(key_log_file(cx, &at.field("key_log"), config)?),
         None => None,
@@ -252,25 +250,24 @@ fn ocsp_policy(policy: i32) -> OcspPolicy {
     }
 }
 
-/// Keys of tickets; `None` after an error, and `Some(None)` where there are no tickets.
 fn tickets(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     config: Option<&api::downstream_tls_context::SessionTicketKeysType>,
-) -> Option<Option<TicketRecipe>> {
+) -> Option<TicketRecipe> {
     use api::downstream_tls_context::SessionTicketKeysType as Type;
-    let slot = match config {
+    match config {
         None | Some(Type::DisableStatelessSessionResumption(false)) => {
-            return Some(Some(TicketRecipe::Generated));
+            Some(TicketRecipe::Generated)
         }
-        Some(Type::DisableStatelessSessionResumption(true)) => return Some(None),
+        Some(Type::DisableStatelessSessionResumption(true)) => None,
         Some(Type::SessionTicketKeys(keys)) => {
-            secrets::inline_ticket_keys(cx, &at.field("session_ticket_keys"), keys)
+            let at = at.field("session_ticket_keys");
+            Some(TicketRecipe::Keys(secrets::ticket_keys(cx, &at, keys)))
         }
         Some(Type::SessionTicketKeysSdsSecretConfig(config)) => {
             let at = at.field("session_ticket_keys_sds_secret_config");
-            secrets::slot(cx, &at, config, SecretKind::TicketKeys)
+            Some(TicketRecipe::Keys(secrets::named_ticket_keys(cx, &at, config)))
         }
-    };
-    slot.map(|slot| Some(TicketRecipe::Keys(slot)))
+    }
 }
