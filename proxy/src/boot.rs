@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use ringway_runtime::file::AppendOptions;
 use ringway_runtime::{Backend, Runtime, available_concurrency};
 
@@ -97,6 +98,7 @@ fn setup(
         warnings: _,
     } = loaded;
     let whole = facts::node(&bootstrap, &node);
+    let node_message: Arc<[u8]> = whole.encode_to_vec().into();
     let facts = facts::facts(options, shards, whole.clone());
     let layers = facts::layers(&bootstrap);
     let admin = admin.unwrap_or_default();
@@ -132,7 +134,7 @@ fn setup(
             admin_address_path: options.admin_address_path(),
             stats_flush_interval,
         },
-        shard: shard_main(options, node, logs),
+        shard: shard_main(options, (node, node_message), logs),
     }
 }
 
@@ -148,7 +150,11 @@ fn log_settings(options: &Options) -> Result<Settings, String> {
 }
 
 /// What a shard does on its thread.
-fn shard_main(options: &Options, node: Node, logs: AppendOptions) -> ShardMain {
+fn shard_main(
+    options: &Options,
+    (node, node_message): (Node, Arc<[u8]>),
+    logs: AppendOptions,
+) -> ShardMain {
     let address = own_address(options.local_address_ip_version);
     Arc::new(move |start: ShardStart| {
         let mut runtime = Runtime::new(start.runtime)?;
@@ -167,6 +173,7 @@ fn shard_main(options: &Options, node: Node, logs: AppendOptions) -> ShardMain {
             address,
             cluster: node.cluster.clone(),
             node: node.id.clone(),
+            node_message: Arc::clone(&node_message),
             logs,
         }))
     })

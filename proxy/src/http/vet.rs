@@ -5,6 +5,7 @@
 //! spelling as Envoy 1.40 writes them to the upstream.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ringway_wire::chars::Decimal;
 use ringway_wire::{KnownName as K, Name, RequestHead};
@@ -35,6 +36,8 @@ pub(crate) struct LocalInfo {
     pub cluster: String,
     /// `node.id` or `--service-node`.
     pub node: String,
+    /// The whole `node`, encoded, as services are told it.
+    pub node_message: Arc<[u8]>,
 }
 
 /// What vetting found out.

@@ -86,6 +86,13 @@ pub struct Cluster {
     pub hash: u64,
 }
 
+impl Cluster {
+    /// Its connections are encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.transport, super::transport::Upstream::Tls(_))
+    }
+}
+
 /// How hosts are found.
 #[derive(Debug)]
 pub enum Discovery {

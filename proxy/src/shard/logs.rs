@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use super::grpc_logs::GrpcLogs;
 use ringway_runtime::file::{AppendOptions, Appender};
 
 use crate::observe::accesslog::{AccessLog, Sink};
@@ -14,6 +15,8 @@ pub(crate) struct ShardLogs {
     options: AppendOptions,
     files: RefCell<Vec<(PathBuf, Option<Appender>)>>,
     line: RefCell<Vec<u8>>,
+    /// Logs that go to a service.
+    pub(super) grpc: GrpcLogs,
 }
 
 /// A line buffer larger than this is given back.
@@ -21,18 +24,24 @@ const LINE_KEPT: usize = 16 * 1024;
 
 impl ShardLogs {
     pub(crate) fn new(options: AppendOptions) -> Self {
-        Self { options, files: RefCell::default(), line: RefCell::default() }
+        let (files, line, grpc) = Default::default();
+        Self { options, files, line, grpc }
     }
 
     /// Writes the line of a stream, unless the log's filter leaves it out. A file that cannot be
     /// opened is reported once and then left alone until [`ShardLogs::reopen`].
     pub(crate) fn log(&self, log: &AccessLog, cx: &LogContext<'_>) {
+        let path = match &log.sink {
+            Sink::File(path) => path,
+            Sink::Stdout => Path::new("/dev/stdout"),
+            Sink::Stderr => Path::new("/dev/stderr"),
+            Sink::Grpc(plan) => return self.grpc.log(plan, |out| log.log(cx, out)),
+        };
         let mut line = self.line.borrow_mut();
         line.clear();
         if !log.log(cx, &mut line) {
             return;
         }
-        let path = path(&log.sink);
         let mut files = self.files.borrow_mut();
         let at = files.iter().position(|(have, _)| have == path).unwrap_or_else(|| {
             files.push((path.to_path_buf(), self.open(path)));
@@ -72,12 +81,4 @@ fn complain(path: &Path, error: &std::io::Error) {
         "access log {}: {error}; nothing is logged there until it can be opened (SIGUSR1 tries)",
         path.display()
     );
-}
-
-fn path(sink: &Sink) -> &Path {
-    match sink {
-        Sink::File(path) => path,
-        Sink::Stdout => Path::new("/dev/stdout"),
-        Sink::Stderr => Path::new("/dev/stderr"),
-    }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod balance;
 mod connections;
 mod date;
+mod grpc_logs;
 mod install;
 pub(crate) mod late;
 pub(crate) mod logs;
@@ -61,6 +62,8 @@ pub struct Setup {
     pub cluster: String,
     /// `node.id` or `--service-node`.
     pub node: String,
+    /// The whole `node`, encoded, as services are told it.
+    pub node_message: Arc<[u8]>,
     /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`.
     pub logs: ringway_runtime::file::AppendOptions,
 }
@@ -116,7 +119,8 @@ struct Links {
 /// # Errors
 /// When the doorbell of the mesh cannot be registered.
 pub async fn run(setup: Setup) -> std::io::Result<()> {
-    let Setup { index, shards, mesh, stats, loads, address, cluster, node, logs } = setup;
+    let Setup { index, shards, mesh, stats, loads, address, cluster, node, node_message, logs } =
+        setup;
     let mailbox = Rc::new(mesh.attach()?);
     let (sender, peers) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
     let links = Links {
@@ -124,7 +128,7 @@ pub async fn run(setup: Setup) -> std::io::Result<()> {
         peers: Box::new(move |to, message| peers.send(to, message)),
         loads,
     };
-    let local = LocalInfo { address, cluster, node };
+    let local = LocalInfo { address, cluster, node, node_message };
     let shard = Shard::new(index, shards, stats, links, local, ShardLogs::new(logs));
     loop {
         let message = mailbox.recv().await;
@@ -155,7 +159,7 @@ impl Shard {
             Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
         );
         let late = LateStats::new(index, Rc::clone(&stats), Rc::clone(&outbox));
-        Rc::new(Self {
+        let shard = Rc::new(Self {
             index,
             shards,
             stats,
@@ -180,7 +184,9 @@ impl Shard {
             health_check_failed: Cell::new(false),
             ids: Cell::new(0),
             date: DateCache::default(),
-        })
+        });
+        shard.logs.grpc.attach(Rc::downgrade(&shard));
+        shard
     }
 
     fn handle(self: &Rc<Self>, message: Message) {

@@ -11,8 +11,8 @@ use ringway_xds::api::envoy::extensions::access_loggers::{file, stream};
 use super::at::At;
 use super::cx::Cx;
 use super::listener::missing_type;
-use super::log_filter;
 use super::scalar::{data_source, json, type_name};
+use super::{grpc_log, log_filter};
 use crate::observe::accesslog::{AccessLog, LogFormat, Sink};
 use crate::observe::format::{Extensions, Format, JsonFormat};
 use crate::plan::reply::BodyFormat;
@@ -20,6 +20,8 @@ use crate::plan::reply::BodyFormat;
 const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 const STDOUT: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
 const STDERR: &str = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
+const HTTP_GRPC: &str = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig";
+const TCP_GRPC: &str = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig";
 const REQ_WITHOUT_QUERY: &str = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery";
 
 /// Compiles a list of access logs.
@@ -90,8 +92,11 @@ fn sink(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<(Sink, LogFormat)> {
             let value = access_log_format.map(|Choice(value)| value);
             Some((Sink::Stderr, stream_format(cx, at, value)?))
         }
+        HTTP_GRPC => grpc_log::http(cx, at, any),
+        TCP_GRPC => grpc_log::tcp(cx, at, any),
         other => {
-            cx.unsupported_allowed(at, other, &format!("{FILE}, {STDOUT}, {STDERR}"));
+            let allowed = [FILE, STDOUT, STDERR, HTTP_GRPC, TCP_GRPC].join(", ");
+            cx.unsupported_allowed(at, other, &allowed);
             None
         }
     }
@@ -126,7 +131,7 @@ pub(crate) fn body_format(
     let format = log_format(cx, at, value)?;
     let content_type = match (&format, named.as_str()) {
         (LogFormat::Json(_), "") => "application/json",
-        (LogFormat::Text(_), "") => "text/plain",
+        (LogFormat::Text(_) | LogFormat::Entry(_), "") => "text/plain",
         (_, named) => named,
     };
     Some(BodyFormat { content_type: Arc::from(content_type), format })

@@ -24,6 +24,7 @@ mod endpoints;
 mod extension;
 mod filter_chain;
 mod forwarding;
+mod grpc_log;
 pub(crate) mod headers;
 mod health;
 mod http;

@@ -93,7 +93,12 @@ fn one_address_alone_may_be_internal() {
 
 #[test]
 fn loopback_clients_are_shown_with_our_own_address() {
-    let local = LocalInfo { address: ip("192.0.2.2"), cluster: String::new(), node: String::new() };
+    let local = LocalInfo {
+        address: ip("192.0.2.2"),
+        cluster: String::new(),
+        node: String::new(),
+        node_message: Arc::default(),
+    };
     let mut first = head(&[]);
     append_forwarded_for(&mut first, &rules(true, 0), Some(ip("127.0.0.1")), &local);
     assert_eq!(first.headers.get(K::XForwardedFor), Some(&b"192.0.2.2"[..]));

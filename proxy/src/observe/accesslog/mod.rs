@@ -1,16 +1,25 @@
 //! Access logs: what is written per stream ([`LogFormat`]) and for which streams ([`LogFilter`]).
 //! Opening, buffering and flushing files is the business of whoever owns the file.
 
+mod entry;
 mod filter;
+mod proto;
 
 #[cfg(test)]
 mod tests;
 
+pub use entry::{Entry, EntryKind, Tag, TagValue};
 pub use filter::{Comparison, HeaderCondition, LogFilter, Op, grpc_status_named};
 
+pub(crate) use proto::field_head;
+
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::format::{Format, FormatError, JsonFormat, LogContext};
+use super::stats::GrpcAccessLogStats;
+use crate::plan::source::GrpcService;
 
 /// The line of an access log.
 #[derive(Debug, Clone)]
@@ -19,6 +28,8 @@ pub enum LogFormat {
     Text(Format),
     /// A JSON object per line.
     Json(JsonFormat),
+    /// An entry for a gRPC access log service.
+    Entry(Entry),
 }
 
 impl LogFormat {
@@ -35,6 +46,7 @@ impl LogFormat {
         match self {
             Self::Text(format) => format.needs_random(),
             Self::Json(format) => format.needs_random(),
+            Self::Entry(_) => false,
         }
     }
 
@@ -43,6 +55,7 @@ impl LogFormat {
         match self {
             Self::Text(format) => format.eval(ctx, out),
             Self::Json(format) => format.eval(ctx, out),
+            Self::Entry(entry) => entry.write(ctx, out),
         }
     }
 }
@@ -56,7 +69,38 @@ pub enum Sink {
     Stdout,
     /// `envoy.access_loggers.stderr`.
     Stderr,
+    /// `envoy.access_loggers.http_grpc`, `envoy.access_loggers.tcp_grpc`.
+    Grpc(Arc<GrpcLog>),
 }
+
+/// `CommonGrpcAccessLogConfig`: where entries go, and in which portions.
+#[derive(Debug, Clone)]
+pub struct GrpcLog {
+    /// `log_name`.
+    pub log_name: Arc<str>,
+    /// `grpc_service`.
+    pub service: GrpcService,
+    /// Field of `StreamAccessLogsMessage` the entries are in ([`Entry::batch_field`]).
+    pub batch_field: u32,
+    /// `buffer_flush_interval`, default 1 s.
+    pub flush_interval: Duration,
+    /// `buffer_size_bytes`, default 16 KiB; 0: every entry is sent at once.
+    pub buffer_bytes: u32,
+    /// `access_logs.grpc_access_log.*`.
+    pub stats: GrpcAccessLogStats,
+}
+
+impl PartialEq for GrpcLog {
+    /// Statistics are the same for all.
+    fn eq(&self, other: &Self) -> bool {
+        let key = |log: &Self| {
+            (log.log_name.clone(), log.batch_field, log.flush_interval, log.buffer_bytes)
+        };
+        key(self) == key(other) && self.service == other.service
+    }
+}
+
+impl Eq for GrpcLog {}
 
 /// One access log of a listener, a connection manager or a router.
 #[derive(Debug, Clone)]

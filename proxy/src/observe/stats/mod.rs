@@ -29,12 +29,12 @@ mod tests;
 
 pub use blocks::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, CorsStats,
-    DnsStats, FilesystemStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats,
-    Http2CodecStats, HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats,
-    ListenerManagerStats, ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
-    ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats, RouterStats, RuntimeStats,
-    ServerStats, SslFactoryStats, SslStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats,
-    TracingStats, WatchdogStats, WorkerListenerStats,
+    DnsStats, FilesystemStats, GrpcAccessLogStats, HcmStats, HealthCheckStats, Http1CodecSlots,
+    Http1CodecStats, Http2CodecStats, HttpInspectorStats, HttpStats, ListenerExtensionStats,
+    ListenerHttpStats, ListenerManagerStats, ListenerStats, OutlierDetectionStats,
+    OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats,
+    RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats, TcpStats,
+    ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,

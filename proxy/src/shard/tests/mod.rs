@@ -105,6 +105,7 @@ fn shard(plan: Plan, registry: &mut Registry) -> Rc<Shard> {
         address: "10.0.0.1".parse().expect("an address"),
         cluster: String::new(),
         node: String::new(),
+        node_message: Arc::default(),
     };
     let shard = Shard::new(0, 1, stats, links, local, ShardLogs::new(Default::default()));
     shard.install(&Change::all(&plan));

@@ -68,6 +68,15 @@ impl Call {
         self.stream.stream().send_data(out.freeze(), false);
     }
 
+    /// Queues a message that is encoded already.
+    pub(crate) fn send_encoded(&self, message: &[u8]) {
+        let Ok(len) = u32::try_from(message.len()) else { return };
+        let mut out = BufMut::with_capacity(PREFIX_LEN + message.len());
+        out.extend_from_slice(&Prefix { flags: 0, len }.bytes());
+        out.extend_from_slice(message);
+        self.stream.stream().send_data(out.freeze(), false);
+    }
+
     /// Says that no further message will be sent.
     pub(crate) fn finish(&self) {
         self.stream.stream().send_data(Chunk::new(), true);

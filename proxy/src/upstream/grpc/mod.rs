@@ -165,7 +165,7 @@ impl Client {
     }
 
     fn head(&self, path: &str, timeout: Option<Duration>) -> RequestHead {
-        let tls = matches!(self.cluster.plan().transport, crate::plan::transport::Upstream::Tls(_));
+        let tls = self.cluster.plan().is_tls();
         let mut head = RequestHead {
             method: Method::Post,
             path: path.as_bytes().to_vec(),

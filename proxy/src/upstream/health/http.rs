@@ -1,11 +1,6 @@
 //! `http_health_check` over HTTP/1.1.
 
-use ringway_runtime::Chunk;
-use ringway_wire::http1::{
-    BodyDecoder, BodyKind, HeadLimits, HeaderKeyFormat, ParseOptions, ParsedHead,
-    encode_request_head, parse_response, request_framing,
-};
-use ringway_wire::{KnownName, Method, RequestHead, ResponseHead};
+use ringway_wire::{KnownName, Method, RequestHead};
 
 use super::tcp::contains_in_order;
 use super::verdict::Checked;
@@ -15,6 +10,7 @@ use crate::plan::cluster::{HostState, HttpHealthCheck};
 use crate::plan::route::{AppendAction, HeaderAdd};
 use crate::plan::{Cluster, Host};
 use crate::transport::Stream;
+use crate::upstream::exchange::{Answer, over_http1};
 
 /// Most of a body that is kept where `response_buffer_size` says "no limit".
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -27,29 +23,13 @@ pub(super) struct HttpAttempt<'a> {
     pub(super) stats: &'a ShardStats,
 }
 
-/// A response that has come completely.
-pub(super) struct Answer {
-    pub(super) head: ResponseHead,
-    pub(super) body: Vec<u8>,
-    pub(super) reusable: bool,
-}
-
 impl HttpAttempt<'_> {
     pub(super) async fn run(&self, stream: Stream) -> (Checked, Option<Stream>) {
-        stream.write(Chunk::from(self.request()));
-        match self.answer(&stream, &self.method()).await {
+        let (head, body) = self.head();
+        match over_http1(&stream, self.plan, &head, body, self.keep()).await {
             Some(answer) => (self.judge(&answer), answer.reusable.then_some(stream)),
             None => (Checked::Network, None),
         }
-    }
-
-    fn request(&self) -> Vec<u8> {
-        let (head, body) = self.head();
-        let framing = request_framing(&head, body.is_empty(), false);
-        let mut out = Vec::new();
-        encode_request_head(&head, framing, HeaderKeyFormat::LowerCase, &mut out);
-        out.extend_from_slice(body);
-        out
     }
 
     fn method(&self) -> Method {
@@ -83,61 +63,6 @@ impl HttpAttempt<'_> {
     fn authority(&self) -> &str {
         let names = [&self.host.info.health_hostname, &self.http.host, &self.plan.name];
         names.into_iter().find(|name| !name.is_empty()).map_or("", |name| name)
-    }
-
-    /// Reads one response; `None` if it is none or the connection ends before it does.
-    async fn answer(&self, stream: &Stream, method: &Method) -> Option<Answer> {
-        let limits = HeadLimits {
-            head_bytes_max: self.plan.http.max_headers_bytes as usize,
-            headers_count_max: self.plan.http.max_headers_count as usize,
-        };
-        let options = ParseOptions::default();
-        let mut head = ResponseHead::default();
-        let mut input = Vec::new();
-        let parsed = loop {
-            let found = parse_response(&input, &limits, &options, method, &mut head).ok()?;
-            match found {
-                Some(parsed) if head.is_interim() => {
-                    input.drain(..parsed.head_len);
-                }
-                Some(parsed) => break parsed,
-                None => input.extend_from_slice(&stream.recv().await.ok()??),
-            }
-        };
-        input.drain(..parsed.head_len);
-        let mut decoder = BodyDecoder::response(parsed.body, &limits, &options);
-        let (body, rest) = self.body(stream, &parsed, &mut decoder, input).await?;
-        // More than was asked for: the next answer could not be told from it.
-        let reusable = parsed.keep_alive && rest.is_empty();
-        Some(Answer { head, body, reusable })
-    }
-
-    /// Reads the body to its end and keeps as much of it as is looked at.
-    async fn body(
-        &self,
-        stream: &Stream,
-        parsed: &ParsedHead,
-        decoder: &mut BodyDecoder,
-        mut input: Vec<u8>,
-    ) -> Option<(Vec<u8>, Vec<u8>)> {
-        let mut body = Vec::new();
-        let keep = self.keep();
-        loop {
-            while !decoder.is_done() && !input.is_empty() {
-                let decoded = decoder.decode(&input).ok()?;
-                let data = input.get(decoded.data)?;
-                body.extend(data.iter().take(keep - body.len().min(keep)));
-                input.drain(..decoded.consumed);
-            }
-            if decoder.is_done() {
-                return Some((body, input));
-            }
-            match stream.recv().await.ok()? {
-                Some(data) => input.extend_from_slice(&data),
-                None if parsed.body == BodyKind::UntilClose => return Some((body, input)),
-                None => return None,
-            }
-        }
     }
 
     /// Bytes of a body that are looked at.

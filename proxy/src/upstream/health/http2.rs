@@ -5,17 +5,17 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use prost::Message;
-use ringway_runtime::{self as runtime, Chunk};
+use ringway_runtime as runtime;
 use ringway_wire::grpc::{Deframer, Piece, Status, encode_frame};
-use ringway_wire::{HeaderMap, KnownName as K, Method, RequestHead, ResponseHead, Scheme};
+use ringway_wire::{HeaderMap, KnownName as K, Method, RequestHead, Scheme};
 
-use super::http::{Answer, HttpAttempt, add_header};
+use super::http::{HttpAttempt, add_header};
 use super::verdict::Checked;
-use crate::http::down::Frame;
-use crate::http2::{Env, Session, StreamEnd, StreamHandle, Times};
+use crate::http2::{Env, Session, StreamEnd, Times};
 use crate::plan::cluster::{GrpcHealthCheck, UpstreamHttp2};
 use crate::transport::Stream;
 use crate::upstream::cluster::Shared;
+use crate::upstream::exchange::{Answer, over_http2};
 
 /// A connection between checks, driven by a task of its own.
 pub(super) struct Http2Conn {
@@ -56,28 +56,8 @@ impl Http2Conn {
         keep: usize,
     ) -> Result<(Answer, HeaderMap), StreamEnd> {
         let stream = self.session.open().ok_or(StreamEnd::Refused)?;
-        stream.send_request(head, None, body.is_empty());
-        if !body.is_empty() {
-            stream.send_data(Chunk::copy_from(body), true);
-        }
-        let mut answer = ResponseHead::default();
-        loop {
-            poll_fn(|cx| stream.poll_response(cx, &mut answer)).await?;
-            if !answer.is_interim() {
-                break;
-            }
-        }
-        let (body, trailers) = read(&stream, keep).await?;
-        Ok((Answer { head: answer, body, reusable: self.is_usable() }, trailers))
+        over_http2(&stream, head, body, keep).await
     }
-}
-
-async fn read(stream: &StreamHandle, keep: usize) -> Result<(Vec<u8>, HeaderMap), StreamEnd> {
-    let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
-    while let Frame::Data(chunk) = poll_fn(|cx| stream.poll_body(cx, &mut trailers)).await? {
-        body.extend(chunk.iter().take(keep - body.len().min(keep)));
-    }
-    Ok((body, trailers))
 }
 
 impl Drop for Http2Conn {
@@ -104,10 +84,7 @@ impl HttpAttempt<'_> {
 }
 
 fn scheme(plan: &crate::plan::Cluster) -> Scheme {
-    match plan.transport {
-        crate::plan::transport::Upstream::Raw => Scheme::Http,
-        crate::plan::transport::Upstream::Tls(_) => Scheme::Https,
-    }
+    if plan.is_tls() { Scheme::Https } else { Scheme::Http }
 }
 
 /// `grpc.health.v1.HealthCheckRequest`.

@@ -12,3 +12,16 @@ stat_block! {
     gauges {}
     histograms {}
 }
+
+stat_block! {
+    /// `access_logs.grpc_access_log.*`: of all gRPC access logs.
+    GrpcAccessLogStats in grpc_access_log_block, prefix() = "access_logs.grpc_access_log.";
+    counters {
+        grpc_entries_flush_failed,
+        grpc_entries_flushed,
+        logs_dropped,
+        logs_written,
+    }
+    gauges {}
+    histograms {}
+}

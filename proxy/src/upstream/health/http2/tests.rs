@@ -1,9 +1,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use ringway_runtime::Chunk;
+use ringway_wire::ResponseHead;
+
 use super::*;
+use crate::http2::StreamHandle;
 use crate::plan::cluster::{HealthCheck, HealthCheckKind, HttpHealthCheck, UpstreamProtocol};
 use crate::plan::http2::Http2Options;
+use crate::upstream::exchange::read_http2;
 use crate::upstream::testing::{
     Bench, Server, Sessions, cluster, host, http2, http2_server, run, until,
 };
@@ -27,7 +32,7 @@ fn serve(script: &Script) -> (Server, Sessions) {
 async fn answer(stream: StreamHandle, script: Script) {
     let mut head = RequestHead::default();
     stream.take_request(&mut head).expect("a request");
-    let (body, _) = read(&stream, 1000).await.expect("a body");
+    let (body, _) = read_http2(&stream, 1000).await.expect("a body");
     let grpc = head.headers.contains(K::ContentType);
     script.asked.borrow_mut().push((head, body));
     let answer = ResponseHead::new(script.status.get());

@@ -1,0 +1,190 @@
+//! The shard's gRPC access logs: entries are collected and sent in portions over a stream of their
+//! own, which rides the shard's upstream connections.
+//!
+//! LIFECYCLE of a logger: made with its first entry → entries collect until there are enough bytes
+//! or the interval is over → a portion is sent, on a stream that is begun when there is none. While
+//! a portion waits for the stream (to begin, or for the peer to read) entries collect up to
+//! `buffer_size_bytes`; further ones are dropped and counted. A stream that cannot be begun costs
+//! its portion, as in Envoy: a log service that is away must not cost memory.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ringway_runtime::spawn;
+
+use super::Shard;
+use crate::observe::accesslog::{GrpcLog, field_head};
+use crate::observe::stats::ShardStats;
+use crate::upstream::grpc::{Call, Client};
+
+const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
+
+/// Loggers of one shard.
+#[derive(Default)]
+pub(crate) struct GrpcLogs {
+    shard: RefCell<Weak<Shard>>,
+    loggers: RefCell<Vec<Rc<Logger>>>,
+}
+
+/// Collects the entries of one log.
+struct Logger {
+    plan: Arc<GrpcLog>,
+    /// `log_entry` fields, one after the other.
+    entries: RefCell<Vec<u8>>,
+    /// How many there are.
+    count: Cell<u64>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// A portion of entries.
+struct Portion {
+    entries: Vec<u8>,
+    count: u64,
+}
+
+impl GrpcLogs {
+    /// The shard whose upstream connections are used.
+    pub(super) fn attach(&self, shard: Weak<Shard>) {
+        self.shard.replace(shard);
+    }
+
+    /// Adds the entry that `write` appends, if it appends one.
+    pub(super) fn log(&self, plan: &Arc<GrpcLog>, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let Some(shard) = self.shard.borrow().upgrade() else { return };
+        self.logger(plan, &shard).add(&shard.stats, write);
+    }
+
+    fn logger(&self, plan: &Arc<GrpcLog>, shard: &Rc<Shard>) -> Rc<Logger> {
+        let mut loggers = self.loggers.borrow_mut();
+        // Logs that are configured alike share a stream, also across updates of their listeners.
+        let same = |have: &&Rc<Logger>| Arc::ptr_eq(&have.plan, plan) || have.plan == *plan;
+        if let Some(logger) = loggers.iter().find(same) {
+            return Rc::clone(logger);
+        }
+        // One that nobody but this list and its task holds, and no plan any more, is over.
+        loggers.retain(|logger| Arc::strong_count(&logger.plan) > 1 || !logger.is_empty());
+        let logger = Rc::new(Logger {
+            plan: Arc::clone(plan),
+            entries: RefCell::default(),
+            count: Cell::new(0),
+            waker: Cell::new(None),
+        });
+        loggers.push(Rc::clone(&logger));
+        spawn(run(Rc::downgrade(shard), Rc::downgrade(&logger)));
+        logger
+    }
+}
+
+impl Logger {
+    fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// There is enough for a portion.
+    fn is_full(&self) -> bool {
+        self.entries.borrow().len() >= self.plan.buffer_bytes as usize
+    }
+
+    fn add(&self, stats: &ShardStats, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let names = &self.plan.stats;
+        // Without a limit every entry is a portion, and only what waits is bounded.
+        let limit = (self.plan.buffer_bytes as usize).max(1);
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() >= limit {
+            stats.inc(names.logs_dropped());
+            return;
+        }
+        let first = entries.is_empty();
+        if !write(&mut entries) {
+            return;
+        }
+        stats.inc(names.logs_written());
+        self.count.set(self.count.get() + 1);
+        if (first || entries.len() >= self.plan.buffer_bytes as usize)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn take(&self) -> Portion {
+        Portion { entries: self.entries.take(), count: self.count.replace(0) }
+    }
+
+    fn poll_until(&self, cx: &mut Context<'_>, ready: bool) -> Poll<()> {
+        if ready {
+            return Poll::Ready(());
+        }
+        self.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// Sends portions for as long as shard and logger live.
+async fn run(shard: Weak<Shard>, logger: Weak<Logger>) {
+    let mut call: Option<Call> = None;
+    loop {
+        let Some(held) = logger.upgrade() else { return };
+        poll_fn(|cx| {
+            forget_ended(&mut call, cx);
+            held.poll_until(cx, !held.is_empty())
+        })
+        .await;
+        let full = poll_fn(|cx| held.poll_until(cx, held.is_full()));
+        let _enough_or_time_over = ringway_runtime::timeout(held.plan.flush_interval, full).await;
+        let Some(shard) = shard.upgrade() else { return };
+        poll_fn(|cx| Poll::Ready(forget_ended(&mut call, cx))).await;
+        let identified = call.is_some();
+        if call.is_none() {
+            call = begin(&shard, &held.plan).await;
+        }
+        let portion = held.take();
+        let names = &held.plan.stats;
+        let Some(open) = &call else {
+            shard.stats.add(names.grpc_entries_flush_failed(), portion.count);
+            continue;
+        };
+        send(open, &shard, &held.plan, &portion, identified);
+        shard.stats.add(names.grpc_entries_flushed(), portion.count);
+        drop(shard);
+        let below = held.plan.buffer_bytes as usize;
+        poll_fn(|cx| open.poll_queued_below(cx, below)).await;
+    }
+}
+
+/// The service ended the stream: the next portion begins another.
+fn forget_ended(call: &mut Option<Call>, cx: &mut Context<'_>) {
+    if let Some(open) = call
+        && open.poll_recv::<()>(cx).is_ready()
+    {
+        *call = None;
+    }
+}
+
+async fn begin(shard: &Shard, plan: &GrpcLog) -> Option<Call> {
+    let cluster = shard.upstreams.by_name(plan.service.cluster.as_bytes())?;
+    let mut client = Client::new(&cluster).authority(&plan.service.authority);
+    for (name, value) in &plan.service.metadata {
+        client = client.metadata(name, value.as_bytes());
+    }
+    client.begin(METHOD, None).await.ok()
+}
+
+/// `StreamAccessLogsMessage`; the first of a stream tells who we are.
+fn send(call: &Call, shard: &Shard, plan: &GrpcLog, portion: &Portion, identified: bool) {
+    let mut message = Vec::with_capacity(portion.entries.len() + 16);
+    if !identified {
+        let node = &shard.local.node_message;
+        let name = plan.log_name.as_bytes();
+        let (node_head, name_head) = (field_head(1, node.len()), field_head(2, name.len()));
+        let identifier = [&node_head, &**node, &name_head, name].concat();
+        message.extend(field_head(1, identifier.len()));
+        message.extend(identifier);
+    }
+    message.extend(field_head(plan.batch_field, portion.entries.len()));
+    message.extend_from_slice(&portion.entries);
+    call.send_encoded(&message);
+}
