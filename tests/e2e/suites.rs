@@ -6,6 +6,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use ringway_tests::bins;
 use ringway_tests::proxy::Kind;
+use ringway_tests::suites::control_plane::{self, Mode};
 use ringway_tests::suites::{Outcome, autobahn, connect, grpc, h2spec, scan, slow};
 use std::process::ExitCode;
 
@@ -37,7 +38,19 @@ fn suites() -> Vec<Suite> {
     let wstest =
         || bins::suite("py2/bin/wstest").and_then(|_| bins::suite("bin/python2.7")).map(drop);
     let slow_tool = || slow::tool().map(drop);
+    let control_plane = |name, run: Run| {
+        suite(name, || bins::suite("bin/control-plane").map(drop), run, 0, false, false)
+    };
     vec![
+        control_plane("control_plane_ads", |kind| control_plane::integration(kind, Mode::Ads)),
+        control_plane("control_plane_sds", |kind| control_plane::integration(kind, Mode::AdsTls)),
+        control_plane("control_plane_xds", |kind| control_plane::integration(kind, Mode::Xds)),
+        control_plane("control_plane_mux", |kind| control_plane::integration(kind, Mode::XdsMux)),
+        control_plane("control_plane_delta", |kind| control_plane::integration(kind, Mode::Delta)),
+        control_plane("control_plane_delta_ads", |kind| {
+            control_plane::integration(kind, Mode::DeltaAds)
+        }),
+        control_plane("control_plane_rest", |kind| control_plane::integration(kind, Mode::Rest)),
         suite("h2spec", h2spec_tool, |kind| h2spec::h2spec(kind, false), 12, false, false),
         suite("h2spec_tls", h2spec_tool, |kind| h2spec::h2spec(kind, true), 12, false, false),
         suite(

@@ -4,6 +4,7 @@
 
 pub mod autobahn;
 pub mod connect;
+pub mod control_plane;
 pub mod grpc;
 pub mod h2spec;
 pub mod scan;
