@@ -1,6 +1,21 @@
 //! Files that fields of a configuration name.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp(Option<(u64, u64, u64, i64, i64)>);
+
+impl Stamp {
+    /// The file, through links, as it is now.
+    pub(crate) fn of(path: &Path) -> Self {
+        let look = |meta: std::fs::Metadata| {
+            (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+        };
+        Self(std::fs::metadata(path).ok().map(look))
+    }
+}
 
 /// A file that a field names. Devices and pipes may never end, so only regular files are read; what
 /// lies in `/dev`, `/proc` or `/sys` is refused by Envoy too ("Invalid path").

@@ -1,5 +1,5 @@
 //! Secrets in files: a `DiscoveryResponse` in YAML or JSON, as Envoy reads it from a
-//! `path_config_source`.
+//! `path_config_source`; and secrets as they may be shown.
 
 use std::path::Path;
 
@@ -10,23 +10,6 @@ use ringway_xds::api::envoy::service::discovery::v3::DiscoveryResponse;
 use ringway_xds::{Diagnostic, Document, Format};
 
 use super::files::read_file;
-
-/// A part of a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// `tls_certificate.certificate_chain`.
-    Chain,
-    /// `tls_certificate.private_key`.
-    Key,
-    /// `tls_certificate.ocsp_staple`.
-    Ocsp,
-    /// `validation_context.trusted_ca`.
-    TrustedCa,
-    /// `validation_context.crl`.
-    Crl,
-    /// `session_ticket_keys.keys[n]`.
-    TicketKey(usize),
-}
 
 /// Reads a secret from a file.
 ///
@@ -47,38 +30,73 @@ pub(crate) fn secret_of_file(path: &Path, name: &str) -> Result<api::Secret, Str
     let secrets = response.resources.iter();
     let mut secrets = secrets.filter_map(|any| api::Secret::decode(any.value.as_slice()).ok());
     let found = secrets.find(|secret| secret.name == name || name.is_empty());
-    found.ok_or_else(|| format!("there is no secret '{name}' in '{shown}'"))
+    found.ok_or_else(|| format!("Missing SDS resources for {name} in '{shown}'"))
 }
 
-/// Bytes of a part of a secret in a file, as they are now.
-///
-/// # Errors
-/// As [`secret_of_file`], or that it has no such part.
-pub(crate) fn part_of_file(path: &Path, name: &str, part: Part) -> Result<Vec<u8>, String> {
-    use core::data_source::Specifier;
-    let secret = secret_of_file(path, name)?;
-    let missing = || format!("secret '{name}' in '{}' has lost a part", path.display());
-    let source = source(&secret, part).ok_or_else(missing)?;
-    match source.specifier.ok_or_else(missing)? {
-        Specifier::InlineString(text) => Ok(text.into_bytes()),
-        Specifier::InlineBytes(bytes) => Ok(bytes),
-        Specifier::Filename(file) => read_file(file),
-        Specifier::EnvironmentVariable(name) => {
-            let value = std::env::var(&name);
-            value.map(String::into_bytes).map_err(|_| format!("no environment variable {name}"))
-        }
-    }
-}
+/// What stands in the place of what must not be shown.
+const REDACTED: &str = "[redacted]";
 
-fn source(secret: &api::Secret, part: Part) -> Option<core::DataSource> {
+/// A secret as `/config_dump` shows it: without private keys, passwords, ticket keys and generic
+/// secrets, and with the bytes of the files it names.
+pub fn redact(secret: &mut api::Secret) {
     use api::secret::Type;
-    match (secret.r#type.as_ref()?, part) {
-        (Type::TlsCertificate(certificate), Part::Chain) => certificate.certificate_chain.clone(),
-        (Type::TlsCertificate(certificate), Part::Key) => certificate.private_key.clone(),
-        (Type::TlsCertificate(certificate), Part::Ocsp) => certificate.ocsp_staple.clone(),
-        (Type::ValidationContext(context), Part::TrustedCa) => context.trusted_ca.clone(),
-        (Type::ValidationContext(context), Part::Crl) => context.crl.clone(),
-        (Type::SessionTicketKeys(keys), Part::TicketKey(index)) => keys.keys.get(index).cloned(),
-        _ => None,
+    let api::Secret { name: _, r#type } = secret;
+    match r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            let api::TlsCertificate {
+                certificate_chain,
+                private_key,
+                pkcs12,
+                watched_directory: _,
+                private_key_provider,
+                password,
+                ocsp_staple,
+                signed_certificate_timestamp,
+                tls_params: _,
+            } = certificate;
+            certificate_chain.iter_mut().for_each(resolve);
+            ocsp_staple.iter_mut().for_each(resolve);
+            signed_certificate_timestamp.iter_mut().for_each(resolve);
+            private_key.iter_mut().chain(pkcs12).chain(password).for_each(hide);
+            // What it holds is known to the provider only.
+            if let Some(api::PrivateKeyProvider { config_type, .. }) = private_key_provider {
+                *config_type = None;
+            }
+        }
+        Some(Type::ValidationContext(context)) => {
+            context.trusted_ca.iter_mut().chain(&mut context.crl).for_each(resolve);
+        }
+        Some(Type::SessionTicketKeys(api::TlsSessionTicketKeys { keys })) => {
+            keys.iter_mut().for_each(hide);
+        }
+        Some(Type::GenericSecret(api::GenericSecret { secret, secrets })) => {
+            secret.iter_mut().chain(secrets.values_mut()).for_each(hide);
+        }
+        None => {}
     }
 }
+
+/// A file's bytes instead of its name, if it can be read.
+fn resolve(source: &mut core::DataSource) {
+    use core::data_source::Specifier;
+    if let Some(Specifier::Filename(path)) = &source.specifier
+        && let Ok(bytes) = read_file(path)
+    {
+        source.specifier = Some(Specifier::InlineBytes(bytes));
+    }
+}
+
+fn hide(source: &mut core::DataSource) {
+    use core::data_source::Specifier;
+    let core::DataSource { watched_directory, specifier } = source;
+    *watched_directory = None;
+    *specifier = specifier.take().map(|specifier| match specifier {
+        Specifier::InlineString(_) => Specifier::InlineString(REDACTED.to_owned()),
+        Specifier::EnvironmentVariable(_) => Specifier::EnvironmentVariable(REDACTED.to_owned()),
+        // The bytes of a file are what is shown, and these are hidden.
+        Specifier::InlineBytes(_) | Specifier::Filename(_) => {
+            Specifier::InlineBytes(REDACTED.as_bytes().to_vec())
+        }
+    });
+}
+

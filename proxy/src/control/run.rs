@@ -18,7 +18,8 @@ use super::post::Post;
 use super::queue::Queue;
 use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
-use crate::observe::stats::{Registry, ShardStats};
+use crate::config::compile::Compiler;
+use crate::observe::stats::ShardStats;
 use crate::plan::cluster::Discovery;
 use crate::plan::{Change, Cluster, ClusterId, HostSet, Plan};
 use crate::upstream::control::{ClusterControl, ClusterEvents};
@@ -33,6 +34,8 @@ enum Event {
     Signal(i32),
     /// Statistics are due.
     Flush,
+    /// The files of secrets may have changed.
+    LookAtSecrets,
     /// A cluster has all it needs to be used.
     ClusterReady,
     /// The drain of this number has used up its time.
@@ -65,11 +68,11 @@ pub(super) struct Control {
     server: Arc<Server>,
     options: Options,
     shards: usize,
-    registry: Registry,
+    compiler: Compiler,
     gauges: Gauges,
     stats: Rc<ShardStats>,
-    /// Looks after the files of certificates.
-    secrets: Option<Join<()>>,
+    /// Says when to look at their files.
+    looking: Option<Join<()>>,
     phase: Phase,
     /// Version every shard has installed, by shard.
     installed: Vec<u64>,
@@ -92,6 +95,8 @@ impl Control {
         let mut registry = setup.registry;
         let gauges = Gauges::new(&mut registry, setup.names, stats.clone(), &setup.plan, shards);
         registry.publish();
+        let mut compiler = setup.compiler;
+        compiler.own(registry);
         let (post, events) = (Post::new(mailbox), Queue::default());
         let news = Rc::new(News { post: post.clone(), events: events.clone(), shards });
         Self {
@@ -103,10 +108,10 @@ impl Control {
             server: setup.server,
             options: setup.options,
             shards,
-            registry,
+            compiler,
             gauges,
             stats,
-            secrets: None,
+            looking: None,
             phase: Phase::Warming,
             installed: vec![0; shards],
             drained: vec![false; shards],
@@ -156,9 +161,11 @@ impl Control {
         for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
             self.post.send(shard, Message::Sockets(sockets));
         }
-        let watch = super::secrets::watch(self.plan.tls_contexts(), self.stats.clone());
-        if let Some(before) = self.secrets.replace(spawn(watch)) {
-            before.abort();
+        self.compiler.secrets().write_gauges(&self.stats);
+        if self.looking.is_none() && self.compiler.secrets().watches_files() {
+            let events = self.events.clone();
+            let due = move || events.push(Event::LookAtSecrets);
+            self.looking = Some(spawn(super::secrets::tick(due)));
         }
         let change = Arc::new(Change::all(&self.plan));
         self.to_shards(|| Message::Install(change.clone()));
@@ -170,8 +177,11 @@ impl Control {
             Event::Message(message) => self.message(message),
             Event::Signal(signal) => self.signal(signal),
             Event::Flush => {
-                self.registry.publish();
+                self.compiler.registry().publish();
                 self.gauges.update(&self.server);
+            }
+            Event::LookAtSecrets => {
+                super::secrets::look(&mut self.compiler, &self.stats);
             }
             Event::ClusterReady => self.start_when_warm(),
             Event::DrainOver(drain) if drain == self.drains => self.drain_over(),
@@ -183,15 +193,15 @@ impl Control {
         let NameStat { shard, name, kind } = asked;
         let named = match kind {
             StatKind::Counter => {
-                let (block, slot) = self.registry.counter(&name);
+                let (block, slot) = self.compiler.registry().counter(&name);
                 Named::Counter(block, slot)
             }
             StatKind::Histogram => {
-                let (block, slot) = self.registry.histogram(&name);
+                let (block, slot) = self.compiler.registry().histogram(&name);
                 Named::Histogram(block, slot)
             }
         };
-        self.registry.publish();
+        self.compiler.registry().publish();
         self.post.send(shard, Message::StatNamed(name, named));
     }
 

@@ -8,6 +8,7 @@ use super::extension::ExtensionSlot;
 use super::listener::Listener;
 use super::names::{RouteName, RouteSlot, ScopeName, ScopeSlot};
 use super::route::{RouteTable, ScopeSet};
+use super::tls::SecretSlot;
 
 /// One step from one configuration to the next; the first one is a step from nothing.
 ///
@@ -47,13 +48,16 @@ pub struct Needs {
     pub scopes: Vec<Arc<ScopeName>>,
     /// Options of filters by ECDS.
     pub extensions: Vec<Arc<ExtensionSlot>>,
+    /// Secrets by SDS.
+    pub secrets: Vec<Arc<SecretSlot>>,
 }
 
 impl Needs {
     /// Nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { routes, scopes, extensions } = self;
-        routes.is_empty() && scopes.is_empty() && extensions.is_empty()
+        let Self { routes, scopes, extensions, secrets } = self;
+        let later = routes.is_empty() && scopes.is_empty() && extensions.is_empty();
+        later && secrets.is_empty()
     }
 }
 

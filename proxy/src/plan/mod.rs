@@ -55,16 +55,16 @@ pub struct Plan {
 
 impl Plan {
     /// Every TLS context, those of listeners first.
-    pub fn tls_contexts(&self) -> Vec<Arc<dyn tls::Reload>> {
+    pub fn tls_contexts(&self) -> Vec<Arc<dyn tls::Context>> {
         let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
         let servers = chains.filter_map(|chain| match &chain.transport {
             transport::Downstream::Raw => None,
-            transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
+            transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
         });
         let clients =
             self.clusters.iter().flatten().filter_map(|cluster| match &cluster.transport {
                 transport::Upstream::Raw => None,
-                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Reload>),
+                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
             });
         servers.chain(clients).collect()
     }

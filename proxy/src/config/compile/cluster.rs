@@ -20,7 +20,7 @@ use crate::observe::stats::{
 };
 use crate::plan::cluster::{Discovery, Thresholds};
 use crate::plan::transport::{ProxyProtocol, Upstream};
-use crate::plan::{Cluster, ClusterName, SocketOption};
+use crate::plan::{Cluster, ClusterName, Needs, SocketOption};
 use crate::upstream::limits::Limits;
 
 /// Compiles a cluster; `None` after an error that leaves nothing to connect to.
@@ -30,6 +30,7 @@ pub(crate) fn compile(
     lease: Arc<ClusterName>,
     cluster: &api::Cluster,
 ) -> Option<Arc<Cluster>> {
+    cx.needs = Needs::default();
     check(cx, at, cluster);
     check_values(cx, at, cluster);
     #[rustfmt::skip]

@@ -9,6 +9,7 @@ use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::endpoint::v3 as endpoint_api;
 use ringway_xds::api::envoy::config::listener::v3 as listener_api;
 use ringway_xds::api::envoy::config::route::v3 as route_api;
+use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use ringway_xds::rules::{self, FindingKind};
 use ringway_xds::schema;
 
@@ -16,9 +17,10 @@ use super::assignment::{self, Assignment};
 use super::at::At;
 use super::bootstrap;
 use super::cx::{Cx, Invalid, Kept, Kind};
+use super::tls::{self, SecretStore};
 use super::{cluster, extension, listener, route_table, scoped};
 use crate::config::runtime::Runtime;
-use crate::observe::stats::Registry;
+use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::extension::{Extension, ExtensionSlot};
 use crate::plan::route::{RouteTable, Scope, ScopeKey};
 use crate::plan::source::{ConfigSource, Origin};
@@ -29,6 +31,8 @@ use crate::plan::{Cluster, ClusterId, HostSet, Listener, ScopeName};
 pub struct Compiler {
     pub(super) registry: Registry,
     pub(super) kept: Kept,
+    /// Secrets, and who uses them.
+    secrets: SecretStore,
     pub(super) shards: usize,
     /// Layers of the runtime, the first one weakest.
     layers: Vec<Layer>,
@@ -62,6 +66,7 @@ impl Compiler {
         Self {
             registry: Registry::new(0),
             kept: Kept::default(),
+            secrets: SecretStore::default(),
             shards,
             layers: Vec::new(),
             runtime: Runtime::default(),
@@ -222,6 +227,35 @@ impl Compiler {
         self.run(&Origin::Ads, |cx| assignment::compile(cx, cluster, config, old))
     }
 
+    /// Takes a secret that a source serves: fills every slot that waits for it there or has it.
+    /// The contexts that use one make their part of it with their next handshake.
+    ///
+    /// # Errors
+    /// Why it is not taken; what was there before stays.
+    pub fn secret(
+        &mut self,
+        source: &ConfigSource,
+        secret: &Secret,
+        stats: &ShardStats,
+    ) -> Result<Taken<()>, Vec<Invalid>> {
+        self.run(&source.origin, |cx| {
+            tls::accept(cx, source, secret, stats);
+            Some(())
+        })
+    }
+
+    /// Looks at the files of secrets, and takes those that have changed. Answers what was read, in
+    /// words, and what is wrong with the rest.
+    pub fn look_at_secrets(&mut self, stats: &ShardStats) -> (Vec<String>, Vec<Invalid>) {
+        let (read, findings, _) = self.with(|cx| tls::look(cx, stats));
+        (read, findings)
+    }
+
+    /// Secrets, and who uses them.
+    pub fn secrets(&mut self) -> &mut SecretStore {
+        &mut self.secrets
+    }
+
     /// Puts a layer into the runtime, in place of the one with this name; a new one is the
     /// strongest. Answers whether any value has changed: then what
     /// [reads the runtime](Taken::reads_runtime) has to be compiled again.
@@ -297,7 +331,9 @@ impl Compiler {
         self.runtime.forget_asked();
         let mut cx = Cx::new(&self.runtime, &mut self.registry, self.shards);
         cx.kept = std::mem::take(&mut self.kept);
+        cx.secrets = std::mem::take(&mut self.secrets);
         let value = work(&mut cx);
+        self.secrets = std::mem::take(&mut cx.secrets);
         let findings;
         (self.kept, findings) = cx.finish();
         (value, findings, self.runtime.was_asked())

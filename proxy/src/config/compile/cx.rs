@@ -111,7 +111,7 @@ pub(crate) struct Cx<'a> {
     /// What the resource being compiled waits for.
     pub(crate) needs: Needs,
     /// `static_resources.secrets`.
-    pub(crate) secrets: super::tls::Secrets,
+    pub(crate) secrets: super::tls::SecretStore,
     findings: Vec<Invalid>,
     /// Clusters that were named since the last [`Cx::take_named`].
     named: Vec<Arc<ClusterName>>,
@@ -126,7 +126,7 @@ impl<'a> Cx<'a> {
             registry,
             shards,
             http_prefix: String::new(),
-            secrets: Vec::new(),
+            secrets: super::tls::SecretStore::default(),
             findings: Vec::new(),
             named: Vec::new(),
         }
@@ -178,6 +178,16 @@ impl<'a> Cx<'a> {
         hint: Option<String>,
     ) {
         self.findings.push(Invalid { kind, path: at.to_string(), message, allowed, hint });
+    }
+
+    /// How many findings there are.
+    pub(crate) fn finding_count(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// Drops all findings but the first `count`.
+    pub(crate) fn forget_findings(&mut self, count: usize) {
+        self.findings.truncate(count);
     }
 
     /// Takes a result; an error is recorded here.

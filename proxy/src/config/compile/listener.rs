@@ -16,7 +16,7 @@ use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
 use crate::plan::listener::{FilterChain, OwnOptions};
-use crate::plan::{Address, Listener};
+use crate::plan::{Address, Listener, Needs};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
 pub(crate) const BUFFER_LIMIT_DEFAULT: u32 = 1 << 20;
@@ -52,6 +52,7 @@ pub(crate) fn compile(
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
     let checked = listener.filter_chain_matcher.is_none() && !addresses.is_empty();
+    cx.needs = Needs::default();
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
     let filters = listener_filters::compile(cx, at, listener, &stat_prefix);

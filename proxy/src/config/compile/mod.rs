@@ -64,6 +64,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
+use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3::Secret;
 
 pub(crate) use at::At;
 pub(crate) use cx::Cx;
@@ -72,6 +73,7 @@ pub use assignment::Assignment;
 pub use bootstrap::{Dynamic, RtdsLayer};
 pub use compiler::{Compiler, Taken, reasons};
 pub use cx::{Invalid, Kind};
+pub use tls::SecretStore;
 
 use super::{Admin, Node};
 use crate::observe::stats::Registry;
@@ -137,7 +139,7 @@ fn all_of(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> (bootstrap::Rest, Plan
     let api::bootstrap::StaticResources { listeners, clusters, secrets } = resources;
     let root = At::root();
     let at = root.field("static_resources");
-    check_secrets(cx, &at.field("secrets"), secrets);
+    define_secrets(cx, &at.field("secrets"), secrets);
     let manager = bootstrap.cluster_manager.as_ref();
     cx.kept.bind = manager.and_then(|manager| manager.upstream_bind_config.clone());
     let mut compiled = Vec::with_capacity(clusters.len());
@@ -166,13 +168,15 @@ fn all_of(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> (bootstrap::Rest, Plan
 }
 
 /// Secrets of the bootstrap are looked up by name; each is read where it is used.
-fn check_secrets(cx: &mut Cx<'_>, at: &At<'_>, secrets: &tls::Secrets) {
+fn define_secrets(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    secrets: &[Secret],
+) {
     for (index, secret) in secrets.iter().enumerate() {
-        if cx.secrets.iter().any(|other| other.name == secret.name) {
+        if !cx.secrets.define(secret) {
             let message = format!("Duplicate static secret name {}", secret.name);
             cx.invalid(&at.index(index).field("name"), message);
-        } else {
-            cx.secrets.push(secret.clone());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bootstraps as people write them, and what becomes of them.
 
 mod http2;
+mod secrets;
 mod tls;
 
 use std::time::Duration;

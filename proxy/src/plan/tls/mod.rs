@@ -1,18 +1,23 @@
 //! TLS, compiled: what a listener's or a cluster's connections negotiate, and with what keys.
 //!
-//! A context holds a recipe (the configuration, as read) and what was made from it. When a file it
-//! names changes, the control thread makes that anew and swaps it in: handshakes begun later use
-//! it, connections that are up keep what they have, and the plan stays as it is.
+//! A context holds a recipe (the configuration, as read), the slots of its secrets, and what was
+//! made of both. When a secret changes, the control thread puts it into its slot: the next
+//! handshake makes the context's part of it anew, connections that are up keep what they have, and
+//! the plan stays as it is. A cluster that nobody calls costs nothing but its recipe.
 
 mod build;
+mod context;
 mod key_log;
 pub mod names;
 pub mod notes;
 mod ocsp;
+mod own;
 mod pick;
 mod san;
+mod secret;
 mod session;
 mod validate;
+mod verifier;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,22 +25,26 @@ pub(crate) mod testing;
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use rustls::crypto::SupportedKxGroup;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme, SupportedCipherSuite};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::{SignatureScheme, SupportedCipherSuite};
 
-use crate::config::sds::Part;
-use crate::observe::stats::{BlockHandle, Gauge, ShardStats, SslFactoryStats, SslStats};
-use crate::plan::certificate::Certificate;
+use crate::config::files::read_file;
 
+pub use context::{
+    ClientContext, ClientMaterial, Context, ServerContext, ServerMaterial, Shown, ShownCertificate,
+};
 pub use key_log::KeyLogFile;
+pub use own::OwnCertificate;
 pub use pick::OcspPolicy;
 pub use san::{SanKind, SanMatch};
+pub use secret::{
+    Secret, SecretBody, SecretKind, SecretRecipe, SecretSlot, SharedTrust, SlotKey, Unshared,
+};
 pub use session::TICKET_KEY;
-pub use validate::Validator;
+pub use validate::{Trust, Validator};
 
 /// Where bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,25 +53,37 @@ pub enum Source {
     Inline(Arc<[u8]>),
     /// A file.
     File(PathBuf),
-    /// A part of a secret in a file of secrets.
-    Sds {
-        /// The file of secrets.
-        file: PathBuf,
-        /// Name of the secret.
-        name: Arc<str>,
-        /// Which part.
-        part: Part,
-        /// The file that the secret names, if the part is not in the secret itself.
-        content: Option<PathBuf>,
-    },
+}
+
+impl Source {
+    /// The bytes, as they are now.
+    pub(crate) fn read(&self) -> Result<Arc<[u8]>, String> {
+        match self {
+            Self::Inline(bytes) => Ok(Arc::clone(bytes)),
+            Self::File(path) => read_file(path).map(Arc::from),
+        }
+    }
+
+    /// As [`Source::read`]; an error names what they should have been.
+    fn read_for(&self, what: &str) -> Result<Arc<[u8]>, String> {
+        self.read().map_err(|error| format!("Failed to load {what} from {self}: {error}"))
+    }
+
+    /// The file they are in.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Inline(_) => None,
+            Self::File(path) => Some(path),
+        }
+    }
 }
 
 impl fmt::Display for Source {
     /// As Envoy names it: the path, or `<inline>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) | Self::Sds { content: Some(path), .. } => path.display().fmt(f),
-            Self::Inline(_) | Self::Sds { content: None, .. } => f.write_str("<inline>"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Inline(_) => f.write_str("<inline>"),
         }
     }
 }
@@ -74,19 +95,38 @@ pub struct Params {
     pub tls12: bool,
     /// TLS 1.3 may be spoken.
     pub tls13: bool,
-    /// Suites of both versions, in order of preference.
-    pub suites: Vec<SupportedCipherSuite>,
-    /// Key exchange groups, in order of preference.
-    pub groups: Vec<&'static dyn SupportedKxGroup>,
     /// Signature schemes, in order of preference.
     pub schemes: Arc<[SignatureScheme]>,
+    /// Suites and groups, in order of preference.
+    provider: Arc<CryptoProvider>,
+}
+
+impl Params {
+    /// Parameters with these versions, suites of both, key exchange groups and signature schemes,
+    /// each in order of preference.
+    ///
+    /// # Errors
+    /// Where no connection could come about by them.
+    pub fn new(
+        (tls12, tls13): (bool, bool),
+        suites: Vec<SupportedCipherSuite>,
+        groups: Vec<&'static dyn SupportedKxGroup>,
+        schemes: Arc<[SignatureScheme]>,
+    ) -> Result<Self, String> {
+        let provider = CryptoProvider {
+            cipher_suites: suites,
+            kx_groups: groups,
+            ..aws_lc_rs::default_provider()
+        };
+        let params = Self { tls12, tls13, schemes, provider: Arc::new(provider) };
+        build::check(&params)?;
+        Ok(params)
+    }
 }
 
 /// `TlsCertificate`.
 #[derive(Debug, Clone)]
 pub struct CertificateRecipe {
-    /// Name of the secret it came in; empty where it stands in the context.
-    pub name: Arc<str>,
     /// `certificate_chain`: PEM.
     pub chain: Source,
     /// `private_key`: PEM.
@@ -100,8 +140,6 @@ pub struct CertificateRecipe {
 /// `CertificateValidationContext`.
 #[derive(Debug, Clone, Default)]
 pub struct ValidationRecipe {
-    /// Name of the secret it came in; empty where it stands in the context.
-    pub name: Arc<str>,
     /// `trusted_ca`: PEM.
     pub trusted_ca: Option<Source>,
     /// `crl`: PEM.
@@ -130,15 +168,24 @@ pub struct ValidationRecipe {
 #[derive(Debug, Clone)]
 pub struct CommonRecipe {
     /// `tls_params`.
-    pub params: Params,
+    pub params: Arc<Params>,
     /// `tls_certificates`, and those named by SDS.
-    pub certificates: Vec<CertificateRecipe>,
-    /// `validation_context`, combined.
-    pub validation: Option<ValidationRecipe>,
+    pub certificates: Vec<Arc<SecretSlot>>,
+    /// `validation_context`, in whichever form.
+    pub validation: Option<Validation>,
     /// `alpn_protocols`.
-    pub alpn: Vec<Vec<u8>>,
+    pub alpn: Arc<[Vec<u8>]>,
     /// `key_log`.
     pub key_log: Option<Arc<KeyLogFile>>,
+}
+
+/// What peers are checked by.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// `default_validation_context`, which the secret is laid over.
+    pub default: Option<Arc<Validator>>,
+    /// The secret, or what stands in the context itself.
+    pub slot: Arc<SecretSlot>,
 }
 
 /// `DownstreamTlsContext`.
@@ -168,7 +215,7 @@ pub enum TicketRecipe {
     /// Generated by this process, and changed every now and then.
     Generated,
     /// `session_ticket_keys`: the first makes tickets, all open them.
-    Keys(Vec<Source>),
+    Keys(Arc<SecretSlot>),
 }
 
 /// `UpstreamTlsContext`.
@@ -199,233 +246,4 @@ pub struct AutoNames {
     pub san: bool,
     /// `override_auto_sni_header`: the host is in this header, if the request has it.
     pub header: Option<Box<str>>,
-}
-
-/// What a server context was made to.
-#[derive(Debug)]
-pub struct ServerMaterial {
-    /// For clients that share a protocol with `alpn_protocols`, or do not speak of any.
-    pub config: Arc<ServerConfig>,
-    /// For clients whose protocols have nothing in common with ours: these go without.
-    pub without_alpn: Arc<ServerConfig>,
-    /// What there is to show of its certificates.
-    pub shown: Shown,
-}
-
-/// What a client context was made to.
-#[derive(Debug)]
-pub struct ClientMaterial {
-    /// The configuration.
-    pub config: Arc<ClientConfig>,
-    /// What there is to show of its certificates.
-    pub shown: Shown,
-}
-
-/// Certificates of a context, for `/certs` and statistics.
-#[derive(Debug, Default)]
-pub struct Shown {
-    /// Trusted roots: the secret's name, path, and the first certificate.
-    pub roots: Vec<ShownCertificate>,
-    /// Our own.
-    pub own: Vec<ShownCertificate>,
-}
-
-/// One certificate for `/certs` and statistics.
-#[derive(Debug)]
-pub struct ShownCertificate {
-    /// Name of its secret, which may be empty.
-    pub name: Arc<str>,
-    /// Where it came from, as Envoy names it.
-    pub path: String,
-    /// What is known of it.
-    pub facts: Arc<Certificate>,
-    /// Its OCSP response is valid until then, in seconds since 1970.
-    pub ocsp_until: Option<i64>,
-}
-
-/// A listener's TLS.
-#[derive(Debug)]
-pub struct ServerContext {
-    /// `listener.<l>.ssl.*`.
-    pub stats: SslStats,
-    /// Gauges of [`Shown`]'s roots, then of its own certificates.
-    pub(crate) expiry: Vec<Expiry>,
-    factory: SslFactoryStats,
-    recipe: ServerRecipe,
-    material: ArcSwap<ServerMaterial>,
-}
-
-impl ServerContext {
-    /// Makes a context.
-    ///
-    /// # Errors
-    /// What of its certificates and keys is wrong, for a person.
-    pub fn new(
-        recipe: ServerRecipe,
-        stats: SslStats,
-        factory: SslFactoryStats,
-    ) -> Result<Self, String> {
-        let material = ArcSwap::from_pointee(build::server(&recipe)?);
-        Ok(Self { stats, expiry: Vec::new(), factory, recipe, material })
-    }
-
-    /// What handshakes use now.
-    pub fn material(&self) -> Arc<ServerMaterial> {
-        self.material.load_full()
-    }
-
-    /// The configured protocols, most preferred first.
-    pub fn alpn(&self) -> &[Vec<u8>] {
-        &self.recipe.common.alpn
-    }
-}
-
-/// A cluster's TLS.
-#[derive(Debug)]
-pub struct ClientContext {
-    /// `cluster.<c>.ssl.*`.
-    pub stats: SslStats,
-    /// Gauges of [`Shown`]'s roots, then of its own certificates.
-    pub(crate) expiry: Vec<Expiry>,
-    factory: SslFactoryStats,
-    recipe: ClientRecipe,
-    material: ArcSwap<ClientMaterial>,
-}
-
-impl ClientContext {
-    /// Makes a context.
-    ///
-    /// # Errors
-    /// What of its certificates and keys is wrong, for a person.
-    pub fn new(
-        recipe: ClientRecipe,
-        stats: SslStats,
-        factory: SslFactoryStats,
-    ) -> Result<Self, String> {
-        let material = ArcSwap::from_pointee(build::client(&recipe)?);
-        Ok(Self { stats, expiry: Vec::new(), factory, recipe, material })
-    }
-
-    /// What handshakes use now.
-    pub fn material(&self) -> Arc<ClientMaterial> {
-        self.material.load_full()
-    }
-
-    /// The configuration it was made from.
-    pub fn recipe(&self) -> &ClientRecipe {
-        &self.recipe
-    }
-
-    /// The server name for a host: configured, or the host's own where that is asked for.
-    pub fn server_name(&self, host_name: Option<&str>) -> Option<Arc<str>> {
-        match host_name {
-            Some(name) if self.recipe.auto_host_sni && !name.is_empty() => Some(Arc::from(name)),
-            _ => self.recipe.sni.clone(),
-        }
-    }
-}
-
-/// A gauge of when a certificate expires.
-#[derive(Debug)]
-pub struct Expiry {
-    pub(crate) _block: BlockHandle,
-    pub(crate) gauge: Gauge,
-}
-
-/// Writes when the certificates shown expire. One thread does, that of control.
-fn write_expiry(shown: &Shown, gauges: &[Expiry], stats: &ShardStats) {
-    for (shown, expiry) in shown.roots.iter().chain(&shown.own).zip(gauges) {
-        stats.gauge_set(expiry.gauge, u64::try_from(shown.facts.not_after).unwrap_or(0));
-    }
-}
-
-/// A context whose files may change.
-pub trait Reload: Send + Sync {
-    /// The files that are watched; none where nothing is.
-    fn files(&self) -> Vec<PathBuf>;
-
-    /// Reads them again and uses what they hold from now on.
-    ///
-    /// # Errors
-    /// Why what was there before stays.
-    fn reload(&self) -> Result<(), String>;
-
-    /// What `/certs` shows.
-    fn show(&self, see: &mut dyn FnMut(&Shown));
-
-    /// Writes the gauges of certificates; `reloaded` says that they are new.
-    fn count(&self, stats: &ShardStats, reloaded: bool);
-}
-
-/// What both kinds of context do in the same way.
-macro_rules! show_and_count {
-    () => {
-        fn show(&self, see: &mut dyn FnMut(&Shown)) {
-            see(&self.material.load().shown);
-        }
-
-        fn count(&self, stats: &ShardStats, reloaded: bool) {
-            write_expiry(&self.material.load().shown, &self.expiry, stats);
-            if reloaded {
-                stats.inc(self.factory.ssl_context_update_by_sds());
-            }
-        }
-    };
-}
-
-impl Reload for ServerContext {
-    fn files(&self) -> Vec<PathBuf> {
-        let mut files = self.recipe.common.watched_files();
-        let watched = self.recipe.common.certificates.iter().any(|c| c.watched);
-        if let Some(TicketRecipe::Keys(keys)) = &self.recipe.tickets
-            && watched
-        {
-            files.extend(keys.iter().flat_map(self::files));
-        }
-        files
-    }
-
-    fn reload(&self) -> Result<(), String> {
-        self.material.store(Arc::new(build::server(&self.recipe)?));
-        Ok(())
-    }
-
-    show_and_count!();
-}
-
-impl Reload for ClientContext {
-    fn files(&self) -> Vec<PathBuf> {
-        self.recipe.common.watched_files()
-    }
-
-    fn reload(&self) -> Result<(), String> {
-        self.material.store(Arc::new(build::client(&self.recipe)?));
-        Ok(())
-    }
-
-    show_and_count!();
-}
-
-/// The files that a source's bytes are in, or named by.
-fn files(source: &Source) -> impl Iterator<Item = PathBuf> {
-    let (file, content) = match source {
-        Source::File(path) => (Some(path), None),
-        Source::Inline(_) => (None, None),
-        Source::Sds { file, content, .. } => (Some(file), content.as_ref()),
-    };
-    file.into_iter().chain(content).cloned().collect::<Vec<_>>().into_iter()
-}
-
-impl CommonRecipe {
-    fn watched_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        for certificate in self.certificates.iter().filter(|c| c.watched) {
-            let CertificateRecipe { chain, key, ocsp, .. } = certificate;
-            files.extend([Some(chain), Some(key), ocsp.as_ref()].into_iter().flatten());
-        }
-        if let Some(validation) = self.validation.as_ref().filter(|v| v.watched) {
-            files.extend([&validation.trusted_ca, &validation.crl].into_iter().flatten());
-        }
-        files.into_iter().flat_map(self::files).collect()
-    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Identity {
     ocsp_until: Option<i64>,
     /// The curve of an ECDSA key.
     curve: Option<NamedGroup>,
+    /// The key as it is, which signs with all it can.
+    key: Arc<dyn SigningKey>,
 }
 
 impl fmt::Debug for Identity {
@@ -34,16 +36,17 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// `ocsp` is a response and when it expires.
+    /// A certificate that signs with these schemes only. `ocsp` is a response and when it expires.
     pub(super) fn new(
         facts: Arc<Certificate>,
-        mut key: CertifiedKey,
+        certified: &CertifiedKey,
         schemes: &Arc<[SignatureScheme]>,
         ocsp: Option<(Vec<u8>, i64)>,
     ) -> Self {
-        let curve = curve_of(&*key.key);
-        key.key = Arc::new(LimitedKey { key: key.key, schemes: Arc::clone(schemes) });
-        let bare = Arc::new(key);
+        let key = Arc::clone(&certified.key);
+        let curve = curve_of(&*key);
+        let limited = LimitedKey { key: Arc::clone(&key), schemes: Arc::clone(schemes) };
+        let bare = Arc::new(CertifiedKey::new(certified.cert.clone(), Arc::new(limited)));
         let (stapled, ocsp_until) = match ocsp {
             Some((response, until)) => {
                 let mut stapled = CertifiedKey::new(bare.cert.clone(), Arc::clone(&bare.key));
@@ -52,7 +55,14 @@ impl Identity {
             }
             None => (Arc::clone(&bare), None),
         };
-        Self { facts, stapled, bare, ocsp_until, curve }
+        Self { facts, stapled, bare, ocsp_until, curve, key }
+    }
+
+    /// The same certificate, signing with other schemes.
+    pub(super) fn limited_to(&self, schemes: &Arc<[SignatureScheme]>) -> Self {
+        let certified = CertifiedKey::new(self.bare.cert.clone(), Arc::clone(&self.key));
+        let ocsp = self.stapled.ocsp.clone().zip(self.ocsp_until);
+        Self::new(Arc::clone(&self.facts), &certified, schemes, ocsp)
     }
 
     fn staple(&self, policy: OcspPolicy, now: i64) -> Staple {
@@ -124,7 +134,7 @@ impl SigningKey for LimitedKey {
 /// Certificates of a server, by the names they are for.
 #[derive(Debug)]
 pub(super) struct ServerPick {
-    identities: Vec<Identity>,
+    identities: Vec<Arc<Identity>>,
     /// Positions of the certificates for a name, in order.
     exact: HashMap<Box<str>, Vec<usize>, RandomState>,
     /// Those for every name one label below this one.
@@ -136,7 +146,7 @@ pub(super) struct ServerPick {
 
 impl ServerPick {
     /// Indexes certificates by their DNS names, or by their common name where they have none.
-    pub(super) fn new(identities: Vec<Identity>, policy: OcspPolicy, full_scan: bool) -> Self {
+    pub(super) fn new(identities: Vec<Arc<Identity>>, policy: OcspPolicy, full_scan: bool) -> Self {
         let mut exact: HashMap<Box<str>, Vec<usize>, RandomState> = HashMap::default();
         let mut wildcard: HashMap<Box<str>, Vec<usize>, RandomState> = HashMap::default();
         for (index, identity) in identities.iter().enumerate() {
@@ -170,7 +180,7 @@ impl ServerPick {
             let parent = sni.split_once('.').map_or("", |(_, parent)| parent);
             let wild = self.wildcard.get(parent).unwrap_or(&none);
             for index in exact.iter().chain(wild) {
-                let identity = self.identities.get(*index)?;
+                let identity: &Identity = self.identities.get(*index)?;
                 if let Some(staple) = scan.fits(identity) {
                     return Some((identity, staple));
                 }
@@ -276,7 +286,7 @@ impl ResolvesServerCert for ServerPick {
 #[derive(Debug)]
 pub(super) struct ClientPick {
     /// The certificates, in order.
-    pub(super) identities: Vec<Identity>,
+    pub(super) identities: Vec<Arc<Identity>>,
 }
 
 impl ResolvesClientCert for ClientPick {

@@ -9,7 +9,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::observe::stats::Registry;
+use crate::observe::stats::{Registry, ShardStats, SslFactoryStats, SslStats};
 
 /// An authority.
 pub(crate) struct Ca {
@@ -116,7 +116,6 @@ pub(crate) fn inline(text: &str) -> Source {
 impl Pair {
     pub(crate) fn recipe(&self) -> CertificateRecipe {
         CertificateRecipe {
-            name: Arc::from(""),
             chain: inline(&self.chain),
             key: inline(&self.key),
             ocsp: None,
@@ -130,7 +129,6 @@ impl Pair {
         std::fs::write(&chain, &self.chain).unwrap();
         std::fs::write(&key, &self.key).unwrap();
         CertificateRecipe {
-            name: Arc::from(""),
             chain: Source::File(chain),
             key: Source::File(key),
             ocsp: None,
@@ -144,20 +142,36 @@ pub(crate) fn trust(ca: &Ca) -> ValidationRecipe {
     ValidationRecipe { trusted_ca: Some(inline(&ca.pem)), ..ValidationRecipe::default() }
 }
 
+/// A secret that nobody else uses.
+pub(crate) fn secret(recipe: SecretRecipe) -> Result<Arc<Secret>, String> {
+    Secret::load(Arc::from(""), recipe, false, &mut Unshared).map(Arc::new)
+}
+
+/// A slot that nobody else uses.
+pub(crate) fn slot(recipe: SecretRecipe) -> Result<Arc<SecretSlot>, String> {
+    let key = SlotKey { source: None, name: Arc::from(""), kind: recipe.kind() };
+    Ok(Arc::new(SecretSlot::new(key, Some(secret(recipe)?))))
+}
+
+impl From<ValidationRecipe> for Validation {
+    fn from(recipe: ValidationRecipe) -> Self {
+        Self { default: None, slot: slot(SecretRecipe::Validation(recipe)).unwrap() }
+    }
+}
+
 pub(crate) fn common(certificates: Vec<CertificateRecipe>) -> CommonRecipe {
     let mut suites = names::TLS13.to_vec();
     suites.extend(names::tls12_default());
+    let groups = vec![names::group("X25519").unwrap(), names::group("P-256").unwrap()];
+    let schemes = names::default_schemes().into();
+    let certificates = certificates.into_iter();
     CommonRecipe {
-        params: Params {
-            tls12: true,
-            tls13: true,
-            suites,
-            groups: vec![names::group("X25519").unwrap(), names::group("P-256").unwrap()],
-            schemes: names::default_schemes().into(),
-        },
-        certificates,
+        params: Arc::new(Params::new((true, true), suites, groups, schemes).unwrap()),
+        certificates: certificates
+            .map(|recipe| slot(SecretRecipe::Certificate(recipe)).unwrap())
+            .collect(),
         validation: None,
-        alpn: Vec::new(),
+        alpn: Arc::default(),
         key_log: None,
     }
 }

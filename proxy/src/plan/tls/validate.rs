@@ -4,34 +4,45 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
-};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 
 use super::notes::{self, Refusal};
+use super::own::certificates;
 use super::san::SanMatch;
+use super::secret::SharedTrust;
+use super::{Source, ValidationRecipe};
 use crate::plan::certificate::{Certificate, San};
 
 /// How often an expired chain is looked at again, at a time when less of it was expired.
 const EXPIRED_TRIES: usize = 8;
 
-/// What a peer's certificate has to stand.
+/// What is trusted.
 #[derive(Default)]
-pub struct Validator {
+pub struct Trust {
     /// Trusted certificates, as configured.
     pub roots: Vec<Arc<Certificate>>,
     /// The same, prepared.
     pub anchors: Vec<TrustAnchor<'static>>,
-    /// Revocation lists.
-    pub crls: Vec<CertRevocationList<'static>>,
+}
+
+/// Revocation lists.
+pub(super) type Revocations = Vec<CertRevocationList<'static>>;
+
+/// What a peer's certificate has to stand.
+#[derive(Clone, Default)]
+pub struct Validator {
+    /// `trusted_ca`.
+    pub trust: Option<Arc<Trust>>,
+    /// Where that came from, as Envoy names it.
+    pub path: Arc<str>,
+    /// `crl`.
+    pub crls: Option<Arc<Revocations>>,
     /// `only_verify_leaf_cert_crl`.
     pub only_leaf_crl: bool,
     /// `allow_expired_certificate`.
@@ -46,31 +57,142 @@ pub struct Validator {
     pub hashes: Vec<[u8; 32]>,
     /// `verify_certificate_spki`.
     pub spkis: Vec<[u8; 32]>,
+    /// `suppress_client_ca_list`.
+    pub suppress_ca_list: bool,
 }
 
 /// Whose certificate is checked.
 pub struct Role<'a> {
-    usage: KeyUsage,
-    algorithms: &'a WebPkiSupportedAlgorithms,
+    pub(super) usage: KeyUsage,
+    pub(super) algorithms: &'a WebPkiSupportedAlgorithms,
 }
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validator").field("roots", &self.roots.len()).finish_non_exhaustive()
+        f.debug_struct("Validator").field("roots", &self.roots().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("roots", &self.roots.len()).finish_non_exhaustive()
     }
 }
 
 impl Validator {
+    /// Reads what a recipe names.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub(super) fn load(
+        recipe: &ValidationRecipe,
+        shared: &mut dyn SharedTrust,
+    ) -> Result<Self, String> {
+        let mut out = Self {
+            only_leaf_crl: recipe.only_leaf_crl,
+            allow_expired: recipe.allow_expired,
+            accept_untrusted: recipe.accept_untrusted,
+            max_depth: recipe.max_depth,
+            sans: recipe.sans.clone(),
+            hashes: recipe.hashes.clone(),
+            spkis: recipe.spkis.clone(),
+            suppress_ca_list: recipe.suppress_ca_list,
+            ..Self::default()
+        };
+        if let Some(source) = &recipe.trusted_ca {
+            let pem = source.read_for("trusted CA certificates")?;
+            out.trust = Some(shared.trust(&pem, &mut |pem| Trust::parse(source, pem))?);
+            out.path = Arc::from(source.to_string());
+        }
+        if let Some(source) = &recipe.crl {
+            out.crls = Some(Arc::new(revocation_lists(source)?));
+        }
+        Ok(out)
+    }
+
+    /// This one with another laid over it, as protobuf merges messages: what the other sets wins,
+    /// lists grow.
+    pub(super) fn merged(&self, over: &Self) -> Self {
+        let (trusted, path) = match &over.trust {
+            Some(trust) => (Some(Arc::clone(trust)), Arc::clone(&over.path)),
+            None => (self.trust.clone(), Arc::clone(&self.path)),
+        };
+        // A wrapper of zero adds nothing to one that holds something.
+        let depth = over.max_depth.filter(|depth| *depth > 0).or(self.max_depth);
+        Self {
+            trust: trusted,
+            path,
+            crls: over.crls.clone().or_else(|| self.crls.clone()),
+            only_leaf_crl: self.only_leaf_crl || over.only_leaf_crl,
+            allow_expired: self.allow_expired || over.allow_expired,
+            accept_untrusted: self.accept_untrusted || over.accept_untrusted,
+            max_depth: depth.or(over.max_depth),
+            sans: [&*self.sans, &*over.sans].concat(),
+            hashes: [&*self.hashes, &*over.hashes].concat(),
+            spkis: [&*self.spkis, &*over.spkis].concat(),
+            suppress_ca_list: self.suppress_ca_list || over.suppress_ca_list,
+        }
+    }
+
+    /// What makes no sense without trusted roots.
+    ///
+    /// # Errors
+    /// Envoy's words for it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.trust.is_some() {
+            return Ok(());
+        }
+        if !self.sans.is_empty() {
+            return Err("SAN-based verification of peer certificates without trusted CA is \
+                        insecure and not allowed"
+                .to_owned());
+        }
+        if self.allow_expired {
+            return Err("Certificate validity period is always ignored without trusted CA".into());
+        }
+        Ok(())
+    }
+
+    /// Trusted certificates.
+    pub fn roots(&self) -> &[Arc<Certificate>] {
+        self.trust.as_ref().map_or(&[], |trust| &trust.roots)
+    }
+
+    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        self.trust.as_ref().map_or(&[], |trust| &trust.anchors)
+    }
+
+    /// All it goes by, in bytes: sessions are bound to that.
+    pub(super) fn fingerprint(&self) -> Vec<u8> {
+        let Self {
+            trust: _,
+            path: _,
+            crls,
+            only_leaf_crl,
+            allow_expired,
+            accept_untrusted,
+            max_depth,
+            sans,
+            hashes,
+            spkis,
+            suppress_ca_list: _,
+        } = self;
+        let flags = (only_leaf_crl, allow_expired, accept_untrusted, max_depth, crls.is_some());
+        let mut out = format!("{flags:?}{sans:?}{hashes:?}{spkis:?}").into_bytes();
+        self.roots().iter().for_each(|root| out.extend_from_slice(&root.sha256));
+        out
+    }
+
     /// Whether a certificate is looked at, at all.
     pub fn verifies(&self) -> bool {
-        !self.roots.is_empty() || !self.hashes.is_empty() || !self.spkis.is_empty()
+        !self.roots().is_empty() || !self.hashes.is_empty() || !self.spkis.is_empty()
     }
 
     /// Checks a chain. `expected_san` is one more name it must have.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(
+    pub fn check_peer(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -78,7 +200,7 @@ impl Validator {
         role: &Role<'_>,
         expected_san: Option<&str>,
     ) -> Result<(), Refusal> {
-        if !self.roots.is_empty() {
+        if !self.roots().is_empty() {
             let chain = self.check_chain(leaf, intermediates, now, role);
             if !self.accept_untrusted {
                 chain.map_err(Refusal::Chain)?;
@@ -111,7 +233,7 @@ impl Validator {
         role: &Role<'_>,
     ) -> Result<(), String> {
         // A certificate that is trusted itself needs no issuer.
-        if let Some(own) = self.roots.iter().find(|root| *root.der == **leaf) {
+        if let Some(own) = self.roots().iter().find(|root| *root.der == **leaf) {
             let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             let valid = (own.not_before..=own.not_after).contains(&seconds);
             return if valid || self.allow_expired {
@@ -144,7 +266,8 @@ impl Validator {
         at: UnixTime,
         role: &Role<'_>,
     ) -> Result<(), webpki::Error> {
-        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        let crls = self.crls.iter().flat_map(|crls| crls.iter());
+        let crls: Vec<&CertRevocationList<'_>> = crls.collect();
         let depth = if self.only_leaf_crl {
             RevocationCheckDepth::EndEntity
         } else {
@@ -167,7 +290,7 @@ impl Validator {
         };
         let path = cert.verify_for_usage(
             role.algorithms.all,
-            &self.anchors,
+            self.anchors(),
             intermediates,
             at,
             role.usage,
@@ -180,13 +303,37 @@ impl Validator {
 
     fn note_path(&self, path: &VerifiedPath<'_>) {
         let anchor = path.anchor();
-        let root = self.anchors.iter().position(|known| std::ptr::eq(known, anchor));
-        let root = root.and_then(|index| self.roots.get(index));
+        let root = self.anchors().iter().position(|known| std::ptr::eq(known, anchor));
+        let root = root.and_then(|index| self.roots().get(index));
         notes::with(|notes| {
             notes.path = path.intermediate_certificates().map(|c| Arc::from(&*c.der())).collect();
             notes.path.extend(root.map(|root| Arc::from(&*root.der)));
         });
     }
+}
+
+impl Trust {
+    fn parse(source: &Source, pem: &[u8]) -> Result<Self, String> {
+        let mut out = Self::default();
+        for der in certificates(source, pem, "trusted CA certificates")? {
+            out.roots.push(Arc::new(Certificate::parse(&der)?));
+            let anchor = webpki::anchor_from_trusted_cert(&der);
+            out.anchors.push(anchor.map_err(|error| format!("trusted_ca: {error}"))?.to_owned());
+        }
+        Ok(out)
+    }
+}
+
+fn revocation_lists(source: &Source) -> Result<Revocations, String> {
+    let failed = |error: String| format!("Failed to load CRL from {source}: {error}");
+    let bytes = source.read().map_err(failed)?;
+    let mut out = Vec::new();
+    for der in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+        let der = der.map_err(|error| failed(error.to_string()))?;
+        let list = webpki::OwnedCertRevocationList::from_der(&der);
+        out.push(list.map_err(|error| failed(error.to_string()))?.into());
+    }
+    if out.is_empty() { Err(failed("no PEM revocation list in it".to_owned())) } else { Ok(out) }
 }
 
 /// Words for an error of the chain, those of OpenSSL's family where there are such.
@@ -220,163 +367,4 @@ fn has_name(facts: &Certificate, name: &str) -> bool {
         San::Ip(text) | San::Uri(text) => **text == *name,
         San::Email(_) | San::Other(..) => false,
     })
-}
-
-/// Checks clients' certificates.
-#[derive(Debug)]
-pub(super) struct ClientVerifier {
-    pub(super) validator: Arc<Validator>,
-    pub(super) required: bool,
-    /// Names of the roots, sent to clients to choose by.
-    pub(super) hints: Vec<DistinguishedName>,
-    pub(super) schemes: Vec<SignatureScheme>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// Checks servers' certificates.
-#[derive(Debug)]
-pub(super) struct ServerVerifier {
-    pub(super) validator: Arc<Validator>,
-    /// The certificate must be for the name we asked for.
-    pub(super) match_sni: bool,
-    /// `enforce_rsa_key_usage`.
-    pub(super) rsa_key_usage: bool,
-    pub(super) schemes: Vec<SignatureScheme>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// A certificate that is valid and not the one that was asked for.
-#[derive(Debug)]
-struct Unwanted;
-
-impl fmt::Display for Unwanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a certificate that was asked for")
-    }
-}
-
-impl std::error::Error for Unwanted {}
-
-/// The error that rustls turns into the right alert; the notes have the reason.
-fn refuse(refusal: Refusal) -> Error {
-    let error = match &refusal {
-        Refusal::Chain(_) => CertificateError::UnknownIssuer,
-        Refusal::NoCertificate => return Error::NoCertificatesPresented,
-        Refusal::San(_) | Refusal::Hash | Refusal::KeyUsage => {
-            CertificateError::Other(OtherError(Arc::new(Unwanted)))
-        }
-    };
-    notes::with(|notes| notes.refusal = Some(refusal));
-    Error::InvalidCertificate(error)
-}
-
-fn note_scheme(scheme: SignatureScheme, allowed: &[SignatureScheme]) -> Result<(), Error> {
-    if !allowed.contains(&scheme) {
-        return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
-    }
-    notes::with(|notes| notes.peer_scheme = Some(scheme));
-    Ok(())
-}
-
-impl ClientCertVerifier for ClientVerifier {
-    fn client_auth_mandatory(&self) -> bool {
-        self.required
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let role = Role { usage: KeyUsage::client_auth(), algorithms: &self.algorithms };
-        self.validator.check(leaf, intermediates, now, &role, None).map_err(refuse)?;
-        notes::with(|notes| notes.verified = self.validator.verifies());
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
-}
-
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let expected = notes::with(|notes| notes.expected_san.clone());
-        let sni = match server_name {
-            ServerName::DnsName(name) if self.match_sni => Some(name.as_ref()),
-            _ => None,
-        };
-        let expected = expected.as_deref().or(sni);
-        let role = Role { usage: KeyUsage::server_auth(), algorithms: &self.algorithms };
-        self.validator.check(leaf, intermediates, now, &role, expected).map_err(refuse)?;
-        notes::with(|notes| notes.verified = self.validator.verifies());
-        if self.rsa_key_usage {
-            check_rsa_usage(leaf).map_err(refuse)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
-}
-
-/// An RSA key that says what it is for must be for signatures: every suite here is one where the
-/// server signs.
-fn check_rsa_usage(leaf: &CertificateDer<'_>) -> Result<(), Refusal> {
-    let facts = Certificate::parse(leaf).map_err(Refusal::Chain)?;
-    let wrong = facts.is_rsa && facts.key_usage.is_some_and(|usage| !usage.digital_signature);
-    if wrong { Err(Refusal::KeyUsage) } else { Ok(()) }
 }

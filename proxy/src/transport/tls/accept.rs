@@ -48,6 +48,10 @@ async fn handshake(
     raw: runtime::Stream,
 ) -> Result<TlsStream, HandshakeError> {
     let began = runtime::now();
+    if !context.is_ready() {
+        context.count_not_ready(stats);
+        return Err(super::not_ready());
+    }
     let mut input = Input::new(Vec::new());
     let hello = match read_hello(&raw, &mut input).await {
         Ok(hello) => hello,
@@ -57,7 +61,10 @@ async fn handshake(
         let failed = Failed::new("too many handshakes at once", true);
         return Err(count::failed(stats, &context.stats, failed));
     }
-    let material = context.material();
+    let Some(material) = context.material() else {
+        context.count_not_ready(stats);
+        return Err(super::not_ready());
+    };
     let config = config_for(&material, &hello);
     let conn = match Conn::server(config) {
         Ok(conn) => conn,

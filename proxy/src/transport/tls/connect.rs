@@ -13,8 +13,8 @@ use super::gate::Gate;
 use super::handshake::{Conn, Failed, Handshake, Input, take_over};
 use super::stream::TlsStream;
 use crate::observe::stats::ShardStats;
-use crate::plan::tls::ClientContext;
 use crate::plan::tls::notes::Notes;
+use crate::plan::tls::{ClientContext, ClientMaterial};
 use crate::transport::{ConnectHints, HandshakeError};
 
 /// Does a handshake with a server. Who calls limits its time.
@@ -33,7 +33,11 @@ pub(crate) async fn connect(
         Some(sni) => Some(Arc::from(sni)),
         None => context.server_name(hints.host_name),
     };
-    let conn = match client(context, name.as_deref(), hints.alpn) {
+    let Some(material) = context.material() else {
+        context.count_not_ready(stats);
+        return Err(super::not_ready());
+    };
+    let conn = match client(&material, name.as_deref(), hints.alpn) {
         Ok(conn) => conn,
         Err(reason) => {
             let failed = Failed::new(reason, true);
@@ -41,9 +45,8 @@ pub(crate) async fn connect(
         }
     };
     // Ours is known before the server asks for it, and named in logs even where it does not.
-    let own = context.material().shown.own.first().map(|own| Arc::clone(&own.facts));
     let notes = Notes {
-        certificate: own,
+        certificate: material.own.clone(),
         expected_san: hints.san.map(Arc::from),
         addresses: super::addresses(&raw),
         ..Notes::default()
@@ -59,7 +62,7 @@ pub(crate) async fn connect(
     take_over(raw, conn, input, info).map_err(HandshakeError::Failed)
 }
 
-fn client(context: &ClientContext, name: Option<&str>, alpn: &[&[u8]]) -> Result<Conn, String> {
+fn client(material: &ClientMaterial, name: Option<&str>, alpn: &[&[u8]]) -> Result<Conn, String> {
     // An address as a name sends no SNI; the verifier looks at names by itself.
     let nameless = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let name = match name {
@@ -70,7 +73,7 @@ fn client(context: &ClientContext, name: Option<&str>, alpn: &[&[u8]]) -> Result
             Err(_) => nameless,
         },
     };
-    let config = Arc::clone(&context.material().config);
+    let config = Arc::clone(&material.config);
     let configured = !config.alpn_protocols.is_empty() || alpn.is_empty();
     let conn = if configured {
         UnbufferedClientConnection::new(config, name)

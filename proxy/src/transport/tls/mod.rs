@@ -31,6 +31,11 @@ pub(crate) use stream::TlsStream;
 /// How long a peer has to read the alert that ended its handshake.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A secret that the connection needs has not come yet: in Envoy's words.
+fn not_ready() -> HandshakeError {
+    HandshakeError::Failed("TLS error: Secret is not supplied by SDS".to_owned())
+}
+
 /// Both ends of a connection, for key logs.
 fn addresses(raw: &runtime::Stream) -> Option<(IpAddr, IpAddr)> {
     let local = raw.local_addr().ok()?.as_inet()?;

@@ -1,6 +1,7 @@
 //! Handshakes and connections over the simulated network, which delays, splits and loses.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_runtime::sim::{Faults, Network};
@@ -9,8 +10,13 @@ use ringway_runtime::{
 };
 
 use super::*;
-use crate::plan::tls::Reload;
-use crate::plan::tls::testing::{Ca, Ends, client_recipe, ends, server_recipe, trust, try_ends};
+use crate::plan::source::ConfigSource;
+use crate::plan::tls::{
+    Context, SecretKind, SecretRecipe, SecretSlot, SlotKey, Unshared, Validation,
+};
+use crate::plan::tls::testing::{
+    Ca, Ends, client_recipe, ends, secret, server_recipe, trust,
+};
 use crate::transport::{ConnectHints, HandshakeError};
 
 mod matrix;
@@ -63,8 +69,8 @@ fn plain_ends(tls13: bool) -> Rc<Ends> {
     let ca = Ca::new("root");
     let server = server_recipe(vec![ca.issue(&["a.example"]).recipe()]);
     let mut client = client_recipe();
-    client.common.validation = Some(trust(&ca));
-    client.common.params.tls13 = tls13;
+    client.common.validation = Some(trust(&ca).into());
+    Arc::make_mut(&mut client.common.params).tls13 = tls13;
     Rc::new(ends(server, client))
 }
 
@@ -183,8 +189,8 @@ fn sessions_are_resumed() {
                     server.tickets = None;
                 }
                 let mut client = client_recipe();
-                client.common.validation = Some(trust(&ca));
-                client.common.params.tls13 = tls13;
+                client.common.validation = Some(trust(&ca).into());
+                Arc::make_mut(&mut client.common.params).tls13 = tls13;
                 let ends = Rc::new(ends(server, client));
                 for round in 0..3 {
                     let (client, server) = shaken(&ends).await;
@@ -342,10 +348,12 @@ fn a_renewed_certificate_is_served_and_old_connections_stay() {
         let first = ca.issue(&["a.example", "one.example"]);
         let server = server_recipe(vec![first.write(&folder)]);
         let mut client = client_recipe();
-        client.common.validation = Some(trust(&ca));
+        client.common.validation = Some(trust(&ca).into());
         client.session_keys = 0;
         let ends = Rc::new(ends(server, client));
-        assert_eq!(ends.server.files().len(), 2);
+        let slot = Arc::clone(ends.server.slots()[0]);
+        let reload = || slot.current().unwrap().reload(&mut Unshared);
+        assert_eq!(slot.current().unwrap().files().len(), 2);
         let second_name = |stream: &TlsStream| {
             stream.info().peer().unwrap().dns_sans().nth(1).unwrap().to_owned()
         };
@@ -354,10 +362,10 @@ fn a_renewed_certificate_is_served_and_old_connections_stay() {
 
         let second = ca.issue(&["a.example", "two.example"]);
         std::fs::write(folder.join("chain.pem"), &second.chain).unwrap();
-        let error = ends.server.reload().unwrap_err();
+        let error = reload().unwrap_err();
         assert!(error.contains("does not belong to the certificate"), "{error}");
         second.write(&folder);
-        ends.server.reload().unwrap();
+        slot.set(Arc::new(reload().unwrap().unwrap()));
         let (newer, _other) = shaken(&ends).await;
         assert_eq!(second_name(&newer), "two.example");
 
@@ -367,12 +375,54 @@ fn a_renewed_certificate_is_served_and_old_connections_stay() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// A slot whose secret has not come yet.
+fn empty_slot(kind: SecretKind) -> Arc<SecretSlot> {
+    let key = SlotKey { source: Some(ConfigSource::ads()), name: Arc::from("own"), kind };
+    Arc::new(SecretSlot::new(key, None))
+}
+
+#[test]
+fn connections_fail_until_the_secrets_are_there() {
+    simulate(10, Faults::default(), async {
+        let ca = Ca::new("root");
+        let (own, roots) = (empty_slot(SecretKind::Certificate), empty_slot(SecretKind::Validation));
+        let mut server = server_recipe(Vec::new());
+        server.common.certificates = vec![Arc::clone(&own)];
+        let mut client = client_recipe();
+        client.common.validation = Some(Validation { default: None, slot: Arc::clone(&roots) });
+        let ends = Rc::new(ends(server, client));
+        let told = HandshakeError::Failed("TLS error: Secret is not supplied by SDS".to_owned());
+        let (client, server) = shake(&ends, ConnectHints::default()).await;
+        assert_eq!(client.err(), Some(told.clone()));
+        assert_eq!(server.err(), Some(told.clone()));
+
+        roots.set(secret(SecretRecipe::Validation(trust(&ca))).unwrap());
+        let (client, server) = shake(&ends, ConnectHints::default()).await;
+        assert!(matches!(client.err(), Some(HandshakeError::Failed(_))));
+        assert_eq!(server.err(), Some(told));
+        let pair = ca.issue(&["a.example"]);
+        own.set(secret(SecretRecipe::Certificate(pair.recipe())).unwrap());
+        let (client, server) = shaken(&ends).await;
+
+        // Whoever is trusted now, connections that are up stay.
+        let other = Ca::new("other");
+        roots.set(secret(SecretRecipe::Validation(trust(&other))).unwrap());
+        let (refused, _) = shake(&ends, ConnectHints::default()).await;
+        assert!(refused.is_err());
+        client.write(Chunk::from_static(b"still here"));
+        assert_eq!(&*recv(&server).await.unwrap().unwrap(), b"still here");
+        let renewed = other.issue(&["a.example"]);
+        own.set(secret(SecretRecipe::Certificate(renewed.recipe())).unwrap());
+        let (_client, _server) = shaken(&ends).await;
+    });
+}
+
 #[test]
 fn protocols_without_overlap_are_no_error() {
     simulate(9, Faults::default(), async {
         let ca = Ca::new("root");
         let mut server = server_recipe(vec![ca.issue(&["a.example"]).recipe()]);
-        server.common.alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.common.alpn = [b"h2".to_vec(), b"http/1.1".to_vec()].into();
         let ends = Rc::new(ends(server, client_recipe()));
         type Offer<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
         let offers: [Offer<'_>; 4] = [

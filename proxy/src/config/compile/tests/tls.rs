@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::tls::testing::{Ca, Pair};
-use crate::plan::tls::{ClientContext, Reload, ServerContext};
+use crate::plan::tls::{ClientContext, Context, ServerContext};
 use crate::plan::transport::{Downstream, Upstream};
 
-fn quoted(pem: &str) -> String {
+pub(super) fn quoted(pem: &str) -> String {
     format!("\"{}\"", pem.replace('\n', "\\n"))
 }
 
 /// A `tls_certificates` entry.
-fn inline(pair: &Pair) -> String {
+pub(super) fn inline(pair: &Pair) -> String {
     format!(
         "{{certificate_chain: {{inline_string: {}}}, private_key: {{inline_string: {}}}}}",
         quoted(&pair.chain),
@@ -20,7 +20,7 @@ fn inline(pair: &Pair) -> String {
     )
 }
 
-fn bootstrap(secrets: &str, listener: &str, cluster: &str) -> String {
+pub(super) fn bootstrap(secrets: &str, listener: &str, cluster: &str) -> String {
     const TYPE: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
     let router = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
     format!(
@@ -46,14 +46,14 @@ fn bootstrap(secrets: &str, listener: &str, cluster: &str) -> String {
     )
 }
 
-fn server(loaded: &Loaded) -> Arc<ServerContext> {
+pub(super) fn server(loaded: &Loaded) -> Arc<ServerContext> {
     match &loaded.plan.listeners[0].chains[0].transport {
         Downstream::Tls(context) => Arc::clone(context),
         Downstream::Raw => panic!("no TLS"),
     }
 }
 
-fn client(loaded: &Loaded) -> Arc<ClientContext> {
+pub(super) fn client(loaded: &Loaded) -> Arc<ClientContext> {
     match &loaded.plan.clusters[0].as_ref().unwrap().transport {
         Upstream::Tls(context) => Arc::clone(context),
         Upstream::Raw => panic!("no TLS"),

@@ -16,7 +16,6 @@ use crate::plan::tls::{CertificateRecipe, Source};
 pub(super) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    name: &str,
     certificate: &api::TlsCertificate,
 ) -> Option<CertificateRecipe> {
     let api::TlsCertificate {
@@ -55,7 +54,7 @@ pub(super) fn compile(
     };
     watched(cx, at, watched_directory.as_ref());
     let watched = watched_directory.is_some();
-    Some(CertificateRecipe { name: cx.text(name), chain: chain?, key: key?, ocsp, watched })
+    Some(CertificateRecipe { chain: chain?, key: key?, ocsp, watched })
 }
 
 /// `watched_directory`: which directory says nothing here, as the files themselves are watched,

@@ -7,6 +7,7 @@
 mod certificate;
 mod params;
 mod secrets;
+mod store;
 mod validation;
 
 use std::sync::Arc;
@@ -21,11 +22,12 @@ use super::scalar::optional_duration;
 use super::set::refuse;
 use crate::observe::stats::{SslFactoryStats, SslStats};
 use crate::plan::tls::{
-    AutoNames, ClientContext, ClientRecipe, CommonRecipe, KeyLogFile, OcspPolicy, ServerContext,
-    ServerRecipe, TicketRecipe,
+    AutoNames, ClientContext, ClientRecipe, CommonRecipe, Context, KeyLogFile, OcspPolicy,
+    SecretKind, ServerContext, ServerRecipe, TicketRecipe,
 };
 
-pub(crate) use secrets::Secrets;
+pub(crate) use secrets::{accept, look};
+pub use store::SecretStore;
 
 /// `session_timeout` where nothing is said.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(7200);
@@ -86,19 +88,19 @@ pub(crate) fn server(
         ocsp_policy: ocsp_policy(*ocsp_staple_policy),
         full_scan: full_scan_certs_on_sni_mismatch.unwrap_or_default(),
         prefer_client_ciphers: *prefer_client_ciphers,
-        tickets: tickets(cx, at, session_ticket_keys_type.as_ref()),
+        tickets: tickets(cx, at, session_ticket_keys_type.as_ref())?,
         stateful: !*disable_stateful_session_resumption,
         session_timeout_s: u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX),
     };
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "server");
     let made = ServerContext::new(recipe, stats, factory);
-    let mut made = built(cx, &at.field("common_tls_context"), made)?;
-    made.expiry = secrets::expiry(cx, scope, &made.material().shown);
-    Some(Arc::new(made))
+    let made = Arc::new(built(cx, &at.field("common_tls_context"), made)?);
+    cx.secrets.add_user(cx.registry, scope, &(made.clone() as Arc<dyn Context>));
+    Some(made)
 }
 
-/// Takes a context; an error is recorded here.
+/// Takes a context or a secret; an error is recorded here.
 fn built<T>(cx: &mut Cx<'_>, at: &At<'_>, made: Result<T, String>) -> Option<T> {
     match made {
         // Envoy takes certificates of X.509 version 1.
@@ -145,8 +147,7 @@ pub(crate) fn client(
         let what = format!("'{sni}' is no host name: such a server name");
         cx.unsupported_allowed(&at.field("sni"), &what, "a host name");
     }
-    if *auto_sni_san_validation && common.validation.as_ref().is_none_or(|v| v.trusted_ca.is_none())
-    {
+    if *auto_sni_san_validation && common.validation.is_none() {
         let message = "'auto_sni_san_validation' was configured without a validation context";
         cx.invalid(&at.field("auto_sni_san_validation"), message);
     }
@@ -162,9 +163,9 @@ pub(crate) fn client(
     let stats = SslStats::new(cx.registry, scope);
     let factory = SslFactoryStats::new(cx.registry, scope, "client");
     let made = ClientContext::new(recipe, stats, factory);
-    let mut made = built(cx, &at.field("common_tls_context"), made)?;
-    made.expiry = secrets::expiry(cx, scope, &made.material().shown);
-    Some(Arc::new(made))
+    let made = Arc::new(built(cx, &at.field("common_tls_context"), made)?);
+    cx.secrets.add_user(cx.registry, scope, &(made.clone() as Arc<dyn Context>));
+    Some(made)
 }
 
 fn common(
@@ -196,12 +197,12 @@ fn common(
     for (index, certificate) in tls_certificates.iter().enumerate() {
         let at = at.field("tls_certificates");
         let at = at.index(index);
-        certificates.push(certificate::compile(cx, &at, "", certificate));
+        certificates.push(secrets::inline_certificate(cx, &at, certificate));
     }
     if certificates.is_empty() {
         for (index, config) in tls_certificate_sds_secret_configs.iter().enumerate() {
             let at = at.field("tls_certificate_sds_secret_configs");
-            certificates.push(secrets::certificate(cx, &at.index(index), config));
+            certificates.push(secrets::slot(cx, &at.index(index), config, SecretKind::Certificate));
         }
     } else if !tls_certificate_sds_secret_configs.is_empty() {
         let message = "SDS and non-SDS TLS certificates may not be mixed in server contexts";
@@ -209,6 +210,7 @@ fn common(
     }
     let validation = validation::compile(cx, at, validation_context_type.as_ref());
     let alpn = alpn(cx, &at.field("alpn_protocols"), alpn_protocols);
+    let alpn = cx.secrets.alpn(alpn);
     let key_log = match key_log {
         Some(config) => Some(key_log_file(cx, &at.field("key_log"), config)?),
         None => None,
@@ -250,24 +252,25 @@ fn ocsp_policy(policy: i32) -> OcspPolicy {
     }
 }
 
+/// Keys of tickets; `None` after an error, and `Some(None)` where there are no tickets.
 fn tickets(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     config: Option<&api::downstream_tls_context::SessionTicketKeysType>,
-) -> Option<TicketRecipe> {
+) -> Option<Option<TicketRecipe>> {
     use api::downstream_tls_context::SessionTicketKeysType as Type;
-    match config {
+    let slot = match config {
         None | Some(Type::DisableStatelessSessionResumption(false)) => {
-            Some(TicketRecipe::Generated)
+            return Some(Some(TicketRecipe::Generated));
         }
-        Some(Type::DisableStatelessSessionResumption(true)) => None,
+        Some(Type::DisableStatelessSessionResumption(true)) => return Some(None),
         Some(Type::SessionTicketKeys(keys)) => {
-            let at = at.field("session_ticket_keys");
-            Some(TicketRecipe::Keys(secrets::ticket_keys(cx, &at, keys)))
+            secrets::inline_ticket_keys(cx, &at.field("session_ticket_keys"), keys)
         }
         Some(Type::SessionTicketKeysSdsSecretConfig(config)) => {
             let at = at.field("session_ticket_keys_sds_secret_config");
-            Some(TicketRecipe::Keys(secrets::named_ticket_keys(cx, &at, config)))
+            secrets::slot(cx, &at, config, SecretKind::TicketKeys)
         }
-    }
+    };
+    slot.map(|slot| Some(TicketRecipe::Keys(slot)))
 }

@@ -22,6 +22,23 @@ pub(super) fn compile(
     at: &At<'_>,
     params: Option<&api::TlsParameters>,
     role: Role,
+) -> Option<Arc<Params>> {
+    if let Some(known) = cx.secrets.params(role, params) {
+        return Some(known);
+    }
+    let before = cx.finding_count();
+    let compiled = compile_new(cx, at, params, role).map(Arc::new)?;
+    if cx.finding_count() == before {
+        cx.secrets.keep_params(role, params, &compiled);
+    }
+    Some(compiled)
+}
+
+fn compile_new(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    params: Option<&api::TlsParameters>,
+    role: Role,
 ) -> Option<Params> {
     let empty = api::TlsParameters::default();
     let api::TlsParameters {
@@ -39,7 +56,8 @@ pub(super) fn compile(
     suites.splice(0..0, names::TLS13);
     let groups = groups(cx, &at.field("ecdh_curves"), ecdh_curves)?;
     let schemes = schemes(cx, &at.field("signature_algorithms"), signature_algorithms)?;
-    Some(Params { tls12, tls13, suites, groups, schemes })
+    let params = Params::new((tls12, tls13), suites, groups, schemes);
+    cx.ok(at, params)
 }
 
 /// Whether TLS 1.2 and TLS 1.3 are spoken. Servers offer both by default, clients TLS 1.2 only.

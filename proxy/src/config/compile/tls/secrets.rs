@@ -1,169 +1,306 @@
-//! Secrets by name: those of the bootstrap (`static_resources.secrets`), and those of a file
-//! (`sds_config` with a path). Secrets that a control plane serves come with xDS.
+//! Secrets by name: those of the bootstrap (`static_resources.secrets`), those of a file
+//! (`sds_config` with a path), and those that a control plane serves. What stands in a context
+//! itself is a secret without a name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
 
-use super::{certificate, validation};
+use super::{built, certificate, validation};
 use crate::config::compile::at::At;
 use crate::config::compile::cx::Cx;
-use crate::config::sds::{Part, secret_of_file};
-use crate::observe::stats::Gauge;
-use crate::plan::tls::{CertificateRecipe, Expiry, Shown, Source, ValidationRecipe};
+use crate::config::sds::secret_of_file;
+use crate::observe::stats::ShardStats;
+use crate::plan::source::{ConfigSource, Origin};
+use crate::plan::tls::{
+    CertificateRecipe, Secret, SecretKind, SecretRecipe, SecretSlot, SlotKey, Source,
+    ValidationRecipe, Validator,
+};
 
-/// The secrets of the bootstrap.
-pub(crate) type Secrets = Vec<api::Secret>;
-
-/// A secret, and the file it is in.
-struct Found {
-    secret: api::Secret,
-    file: Option<PathBuf>,
+/// The slot of a secret by name; `None` after an error.
+pub(super) fn slot(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::SdsSecretConfig,
+    kind: SecretKind,
+) -> Option<Arc<SecretSlot>> {
+    let api::SdsSecretConfig { name, sds_config } = config;
+    let source = match sds_config {
+        Some(source) => Some(source_of(cx, &at.field("sds_config"), source)?),
+        None => None,
+    };
+    let key = SlotKey { source, name: cx.text(name), kind };
+    let slot = match cx.secrets.named(&key) {
+        Some(slot) => slot,
+        None => {
+            let secret = match &key.source {
+                None => Some(static_secret(cx, at, name, kind)?),
+                Some(source) => early(cx, source, name, kind),
+            };
+            cx.secrets.add_named(key, secret)
+        }
+    };
+    if slot.key.source.is_some() {
+        cx.needs.secrets.push(Arc::clone(&slot));
+    }
+    Some(slot)
 }
 
-/// Looks a secret up; an error is recorded where there is none.
-fn find(cx: &mut Cx<'_>, at: &At<'_>, config: &api::SdsSecretConfig) -> Option<Found> {
-    use core::config_source::ConfigSourceSpecifier as Specifier;
-    let api::SdsSecretConfig { name, sds_config } = config;
-    let Some(source) = sds_config else {
-        let found = cx.secrets.iter().find(|secret| secret.name == *name).cloned();
-        if found.is_none() {
-            cx.invalid(&at.field("name"), format!("Unknown static secret: {name}"));
-        }
-        return found.map(|secret| Found { secret, file: None });
+fn static_secret(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    name: &str,
+    kind: SecretKind,
+) -> Option<Arc<Secret>> {
+    let Some(secret) = cx.secrets.find_static(name).cloned() else {
+        cx.invalid(&at.field("name"), format!("Unknown static secret: {name}"));
+        return None;
     };
+    compile(cx, at, kind, &secret, false)
+}
+
+/// A secret in a file that has it already. What is wrong with the file is found, and told, by
+/// whoever looks after it: until then the secret is one that has not come yet.
+fn early(
+    cx: &mut Cx<'_>,
+    source: &ConfigSource,
+    name: &str,
+    kind: SecretKind,
+) -> Option<Arc<Secret>> {
+    let Origin::Path { path, .. } = &source.origin else { return None };
+    let secret = secret_of_file(path, name).ok()?;
+    let before = cx.finding_count();
+    let compiled = compile(cx, &At::root(), kind, &secret, true);
+    cx.forget_findings(before);
+    compiled
+}
+
+fn source_of(cx: &mut Cx<'_>, at: &At<'_>, source: &core::ConfigSource) -> Option<ConfigSource> {
+    use core::config_source::ConfigSourceSpecifier as Specifier;
     // Authorities, timeouts and API versions are those of servers.
-    let core::ConfigSource { authorities: _, config_source_specifier, .. } = source;
-    let at = at.field("sds_config");
+    let core::ConfigSource { config_source_specifier, .. } = source;
     let path = match config_source_specifier {
         Some(Specifier::Path(path)) => path,
         // The file is watched as it is, so the directory to watch says nothing.
         Some(Specifier::PathConfigSource(core::PathConfigSource { path, .. })) => path,
         _ => {
             let allowed = "a static secret (no sds_config), or path_config_source";
-            cx.unsupported_allowed(&at, "a secret from a server", allowed);
+            cx.unsupported_allowed(at, "a secret from a server", allowed);
             return None;
         }
     };
-    let secret = match secret_of_file(Path::new(path), name) {
-        Ok(secret) => secret,
-        Err(error) => {
-            // Envoy starts without it and waits.
-            cx.unsupported_allowed(&at, &format!("{error}: a secret that comes later"), "it now");
-            return None;
-        }
-    };
-    Some(Found { secret, file: Some(PathBuf::from(path)) })
-}
-
-impl Found {
-    /// The source of a part: one in a file is looked for anew whenever it is read.
-    fn source(&self, part: Part, own: Source) -> Source {
-        match &self.file {
-            None => own,
-            Some(file) => Source::Sds {
-                file: file.clone(),
-                name: Arc::from(self.secret.name.as_str()),
-                part,
-                content: match own {
-                    Source::File(path) => Some(path),
-                    _ => None,
-                },
-            },
-        }
+    if !Path::new(path).exists() {
+        let message = format!(
+            "paths must refer to an existing path in the system: '{path}' does not exist"
+        );
+        cx.invalid(at, message);
+        return None;
     }
+    let origin = Origin::Path { path: path.into(), watched_directory: None };
+    Some(ConfigSource { origin, ..ConfigSource::ads() })
 }
 
-fn wrong_type(cx: &mut Cx<'_>, at: &At<'_>, name: &str, wanted: &str) {
-    cx.invalid(&at.field("name"), format!("secret '{name}' is no {wanted}"));
-}
-
-/// A certificate by name.
-pub(super) fn certificate(
+/// Compiles a secret for a slot of a kind. `watched`: the files it names are looked after.
+fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    config: &api::SdsSecretConfig,
-) -> Option<CertificateRecipe> {
-    let found = find(cx, at, config)?;
-    let Some(api::secret::Type::TlsCertificate(certificate)) = &found.secret.r#type else {
-        wrong_type(cx, at, &config.name, "tls_certificate");
-        return None;
+    kind: SecretKind,
+    secret: &api::Secret,
+    watched: bool,
+) -> Option<Arc<Secret>> {
+    use api::secret::Type;
+    let api::Secret { name, r#type } = secret;
+    let at = &at.field(kind.field());
+    let recipe = match (kind, r#type) {
+        (SecretKind::Certificate, Some(Type::TlsCertificate(certificate))) => {
+            certificate::compile(cx, at, certificate).map(SecretRecipe::Certificate)
+        }
+        (SecretKind::Validation, Some(Type::ValidationContext(context))) => {
+            validation::one(cx, at, context).map(SecretRecipe::Validation)
+        }
+        (SecretKind::TicketKeys, Some(Type::SessionTicketKeys(keys))) => {
+            ticket_keys(cx, at, keys).map(SecretRecipe::TicketKeys)
+        }
+        (SecretKind::Generic, Some(Type::GenericSecret(generic))) => {
+            generic_secret(cx, at, generic).map(SecretRecipe::Generic)
+        }
+        (wanted, _) => {
+            cx.invalid(at, format!("secret '{name}' is no {}", wanted.field()));
+            None
+        }
     };
-    let mut recipe = certificate::compile(cx, at, &config.name, certificate)?;
-    recipe.chain = found.source(Part::Chain, recipe.chain);
-    recipe.key = found.source(Part::Key, recipe.key);
-    recipe.ocsp = recipe.ocsp.map(|ocsp| found.source(Part::Ocsp, ocsp));
-    recipe.watched |= found.file.is_some();
-    Some(recipe)
+    let name = cx.text(name);
+    let loaded = Secret::load(name, recipe?, watched, &mut cx.secrets);
+    built(cx, at, loaded).map(Arc::new)
 }
 
-/// A validation context by name, laid over `default`.
-pub(super) fn validation(
+/// A certificate that stands in a context.
+pub(super) fn inline_certificate(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    config: &api::SdsSecretConfig,
-    default: Option<&api::CertificateValidationContext>,
-) -> Option<ValidationRecipe> {
-    let found = find(cx, at, config)?;
-    let Some(api::secret::Type::ValidationContext(context)) = &found.secret.r#type else {
-        wrong_type(cx, at, &config.name, "validation_context");
-        return None;
-    };
-    let merged = default.map(|default| validation::merged(default, context));
-    let mut recipe = validation::one(cx, at, &config.name, merged.as_ref().unwrap_or(context))?;
-    if context.trusted_ca.is_some() {
-        recipe.trusted_ca = recipe.trusted_ca.map(|ca| found.source(Part::TrustedCa, ca));
+    certificate: &api::TlsCertificate,
+) -> Option<Arc<SecretSlot>> {
+    let bytes = certificate.encode_to_vec();
+    if let Some(slot) = cx.secrets.inline(SecretKind::Certificate, &bytes) {
+        return Some(slot);
     }
-    if context.crl.is_some() {
-        recipe.crl = recipe.crl.map(|crl| found.source(Part::Crl, crl));
+    let recipe: CertificateRecipe = certificate::compile(cx, at, certificate)?;
+    inline(cx, at, &bytes, SecretRecipe::Certificate(recipe))
+}
+
+/// What peers are checked by, where that stands in a context.
+pub(super) fn inline_validation(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    context: &api::CertificateValidationContext,
+) -> Option<Arc<SecretSlot>> {
+    let bytes = context.encode_to_vec();
+    if let Some(slot) = cx.secrets.inline(SecretKind::Validation, &bytes) {
+        return Some(slot);
     }
-    recipe.watched |= found.file.is_some();
-    Some(recipe)
+    let recipe: ValidationRecipe = validation::one(cx, at, context)?;
+    validation::check_trust(cx, at, context);
+    inline(cx, at, &bytes, SecretRecipe::Validation(recipe))
 }
 
 /// `session_ticket_keys`.
-pub(super) fn ticket_keys(
+pub(super) fn inline_ticket_keys(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     keys: &api::TlsSessionTicketKeys,
-) -> Vec<Source> {
+) -> Option<Arc<SecretSlot>> {
+    let bytes = keys.encode_to_vec();
+    let recipe = SecretRecipe::TicketKeys(ticket_keys(cx, at, keys)?);
+    inline(cx, at, &bytes, recipe)
+}
+
+fn inline(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    bytes: &[u8],
+    recipe: SecretRecipe,
+) -> Option<Arc<SecretSlot>> {
+    let kind = recipe.kind();
+    let loaded = Secret::load(cx.text(""), recipe, false, &mut cx.secrets);
+    let secret = Arc::new(built(cx, at, loaded)?);
+    Some(cx.secrets.add_inline(kind, bytes, secret))
+}
+
+/// A validation context that secrets are laid over.
+pub(super) fn default_validation(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    context: &api::CertificateValidationContext,
+) -> Option<Arc<Validator>> {
+    let recipe = SecretRecipe::Validation(validation::one(cx, at, context)?);
+    let loaded = Secret::load(cx.text(""), recipe, false, &mut cx.secrets);
+    built(cx, at, loaded)?.validator().cloned()
+}
+
+fn ticket_keys(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    keys: &api::TlsSessionTicketKeys,
+) -> Option<Vec<Source>> {
     let api::TlsSessionTicketKeys { keys } = keys;
     let at = at.field("keys");
     let keys = keys.iter().enumerate();
-    keys.filter_map(|(index, key)| certificate::source(cx, &at.index(index), key)).collect()
+    keys.map(|(index, key)| certificate::source(cx, &at.index(index), key)).collect()
 }
 
-/// `session_ticket_keys_sds_secret_config`.
-pub(super) fn named_ticket_keys(
+fn generic_secret(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    config: &api::SdsSecretConfig,
-) -> Vec<Source> {
-    let Some(found) = find(cx, at, config) else { return Vec::new() };
-    let Some(api::secret::Type::SessionTicketKeys(keys)) = &found.secret.r#type else {
-        wrong_type(cx, at, &config.name, "session_ticket_keys");
-        return Vec::new();
-    };
-    let own = ticket_keys(cx, at, keys).into_iter().enumerate();
-    own.map(|(index, source)| found.source(Part::TicketKey(index), source)).collect()
+    generic: &api::GenericSecret,
+) -> Option<Vec<(Arc<str>, Source)>> {
+    let api::GenericSecret { secret, secrets } = generic;
+    let mut out = Vec::new();
+    if let Some(secret) = secret {
+        out.push((cx.text(""), certificate::source(cx, &at.field("secret"), secret)?));
+    }
+    let at = at.field("secrets");
+    for (name, secret) in secrets {
+        out.push((cx.text(name), certificate::source(cx, &at.field(name), secret)?));
+    }
+    Some(out)
 }
 
-/// Gauges of when certificates expire.
-pub(super) fn expiry(cx: &mut Cx<'_>, scope: &str, shown: &Shown) -> Vec<Expiry> {
-    let roots = shown.roots.iter().map(|root| ("unnamed_ca_cert", &root.name));
-    let own = shown.own.iter().map(|own| ("unnamed_cert", &own.name));
-    let mut out: Vec<Expiry> = Vec::new();
-    for (unnamed, name) in roots.chain(own) {
-        // Envoy makes the name of a nameless one from the hash of its name: that of nothing.
-        let name = match &**name {
-            "" => format!("{unnamed}_e3b0c442"),
-            name => name.to_owned(),
-        };
-        let name = format!("{scope}ssl.certificate.{name}.expiration_unix_time_seconds");
-        let (block, gauge): (_, Gauge) = cx.registry.gauge(&name);
-        out.push(Expiry { _block: block, gauge });
+/// Takes a secret that a source serves: for every slot that waits for it there, or for none. What
+/// is wrong with it is recorded.
+pub(crate) fn accept(
+    cx: &mut Cx<'_>,
+    source: &ConfigSource,
+    secret: &api::Secret,
+    stats: &ShardStats,
+) {
+    let kinds = [
+        SecretKind::Certificate,
+        SecretKind::Validation,
+        SecretKind::TicketKeys,
+        SecretKind::Generic,
+    ];
+    for kind in kinds {
+        let (source, name) = (Some(source.clone()), Arc::from(secret.name.as_str()));
+        if let Some(slot) = cx.secrets.named(&SlotKey { source, name, kind }) {
+            fill(cx, &slot, secret, stats);
+        }
     }
-    out
+}
+
+fn fill(cx: &mut Cx<'_>, slot: &Arc<SecretSlot>, secret: &api::Secret, stats: &ShardStats) {
+    let root = At::root();
+    if let Some(compiled) = compile(cx, &root, slot.key.kind, secret, true) {
+        put(cx, slot, compiled, stats);
+    }
+}
+
+fn put(cx: &mut Cx<'_>, slot: &Arc<SecretSlot>, secret: Arc<Secret>, stats: &ShardStats) {
+    let put = cx.secrets.put(slot, secret, cx.registry, stats);
+    cx.ok(&At::root().field(slot.key.kind.field()), put);
+}
+
+/// Looks at the files of all secrets, and reads those again that have changed. What is wrong with
+/// one is recorded, and what was there before stays: of a certificate and its key one changes
+/// before the other. Answers what was read, in words.
+pub(crate) fn look(cx: &mut Cx<'_>, stats: &ShardStats) -> Vec<String> {
+    let mut read = Vec::new();
+    for slot in cx.secrets.changed() {
+        let found = cx.finding_count();
+        match slot.key.source.as_ref().map(|source| &source.origin) {
+            Some(Origin::Path { path, .. }) => match secret_of_file(path, &slot.key.name) {
+                Ok(secret) => fill(cx, &slot, &secret, stats),
+                Err(error) => cx.invalid(&At::root(), error),
+            },
+            _ => reload(cx, &slot, stats),
+        }
+        if cx.finding_count() == found {
+            read.push(shown(&slot));
+        }
+    }
+    read
+}
+
+/// Reads the files that a secret names again.
+fn reload(cx: &mut Cx<'_>, slot: &Arc<SecretSlot>, stats: &ShardStats) {
+    let Some(secret) = slot.current() else { return };
+    let at = At::root();
+    let at = at.field(slot.key.kind.field());
+    let loaded = secret.reload(&mut cx.secrets);
+    if let Some(Some(secret)) = built(cx, &at, loaded) {
+        put(cx, slot, Arc::new(secret), stats);
+    }
+}
+
+/// A slot, for people: its name and files.
+fn shown(slot: &SecretSlot) -> String {
+    let secret = slot.current();
+    let files = secret.iter().flat_map(|secret| secret.files());
+    let files = files.map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    match &*slot.key.name {
+        "" => files,
+        name => format!("secret '{name}' {files}"),
+    }
 }

@@ -1,6 +1,5 @@
 //! `CertificateValidationContext`, alone and combined.
 
-use prost::Message;
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
 use ringway_xds::api::envoy::r#type::matcher::v3 as matcher;
 
@@ -10,7 +9,7 @@ use crate::config::compile::at::At;
 use crate::config::compile::cx::Cx;
 use crate::config::compile::scalar::{extension, string_match};
 use crate::config::compile::set::refuse;
-use crate::plan::tls::{SanKind, SanMatch, ValidationRecipe};
+use crate::plan::tls::{SanKind, SanMatch, SecretKind, Validation, ValidationRecipe};
 
 /// Compiles whichever form of validation context there is; `None` after an error, and
 /// `Some(None)` where there is none.
@@ -18,19 +17,19 @@ pub(super) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     context: Option<&api::common_tls_context::ValidationContextType>,
-) -> Option<Option<ValidationRecipe>> {
+) -> Option<Option<Validation>> {
     use api::common_tls_context::ValidationContextType as Type;
-    let recipe = match context {
+    let slot = match context {
         None => return Some(None),
         Some(Type::ValidationContext(context)) => {
-            one(cx, &at.field("validation_context"), "", context)
+            secrets::inline_validation(cx, &at.field("validation_context"), context)
         }
         Some(Type::ValidationContextSdsSecretConfig(config)) => {
             let at = at.field("validation_context_sds_secret_config");
-            secrets::validation(cx, &at, config, None)
+            secrets::slot(cx, &at, config, SecretKind::Validation)
         }
         Some(Type::CombinedValidationContext(combined)) => {
-            combine(cx, &at.field("combined_validation_context"), combined)
+            return combine(cx, &at.field("combined_validation_context"), combined).map(Some);
         }
         Some(Type::ValidationContextCertificateProvider(_)) => {
             cx.unsupported(&at.field("validation_context_certificate_provider"));
@@ -41,7 +40,7 @@ pub(super) fn compile(
             None
         }
     };
-    recipe.map(Some)
+    slot.map(|slot| Some(Validation { default: None, slot }))
 }
 
 /// The secret is laid over the default: fields it sets win, lists grow (Envoy's `MergeFrom`).
@@ -49,7 +48,7 @@ fn combine(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     combined: &api::common_tls_context::CombinedCertificateValidationContext,
-) -> Option<ValidationRecipe> {
+) -> Option<Validation> {
     let api::common_tls_context::CombinedCertificateValidationContext {
         default_validation_context,
         validation_context_sds_secret_config,
@@ -58,36 +57,26 @@ fn combine(
     } = combined;
     refuse!(cx, at, validation_context_certificate_provider);
     refuse!(cx, at, validation_context_certificate_provider_instance);
+    let default_at = at.field("default_validation_context");
     let default = default_validation_context.as_ref();
-    match validation_context_sds_secret_config {
-        Some(config) => {
-            let at = at.field("validation_context_sds_secret_config");
-            secrets::validation(cx, &at, config, default)
-        }
-        None => {
-            let empty = api::CertificateValidationContext::default();
-            let at = at.field("default_validation_context");
-            one(cx, &at, "", default.unwrap_or(&empty))
-        }
-    }
+    let Some(config) = validation_context_sds_secret_config else {
+        let empty = api::CertificateValidationContext::default();
+        let slot = secrets::inline_validation(cx, &default_at, default.unwrap_or(&empty))?;
+        return Some(Validation { default: None, slot });
+    };
+    let at = at.field("validation_context_sds_secret_config");
+    let slot = secrets::slot(cx, &at, config, SecretKind::Validation);
+    let default = match default {
+        Some(default) => Some(secrets::default_validation(cx, &default_at, default)?),
+        None => None,
+    };
+    Some(Validation { default, slot: slot? })
 }
 
-/// Lays one context over another, as protobuf merges messages.
-pub(super) fn merged(
-    default: &api::CertificateValidationContext,
-    over: &api::CertificateValidationContext,
-) -> api::CertificateValidationContext {
-    let mut out = default.clone();
-    // What was encoded a moment ago decodes.
-    let _ = out.merge(over.encode_to_vec().as_slice());
-    out
-}
-
-/// Compiles one context. `name` is that of its secret.
+/// Compiles one context.
 pub(super) fn one(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    name: &str,
     context: &api::CertificateValidationContext,
 ) -> Option<ValidationRecipe> {
     let api::CertificateValidationContext {
@@ -120,7 +109,6 @@ pub(super) fn one(
     let mut sans =
         typed_sans(cx, &at.field("match_typed_subject_alt_names"), match_typed_subject_alt_names);
     sans.extend(untyped_sans(cx, &at.field("match_subject_alt_names"), match_subject_alt_names));
-    check_trust(cx, at, context);
     let in_data = |s: &Option<ringway_xds::api::envoy::config::core::v3::DataSource>| {
         s.as_ref().is_some_and(|source| source.watched_directory.is_some())
     };
@@ -134,7 +122,6 @@ pub(super) fn one(
         None => None,
     };
     Some(ValidationRecipe {
-        name: cx.text(name),
         trusted_ca,
         crl,
         watched: watch,
@@ -150,7 +137,7 @@ pub(super) fn one(
 }
 
 /// What makes no sense without trusted roots.
-fn check_trust(cx: &mut Cx<'_>, at: &At<'_>, context: &api::CertificateValidationContext) {
+pub(super) fn check_trust(cx: &mut Cx<'_>, at: &At<'_>, context: &api::CertificateValidationContext) {
     if context.trusted_ca.is_some() {
         return;
     }

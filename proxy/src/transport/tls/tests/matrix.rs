@@ -5,15 +5,16 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SerialNumber};
 use super::*;
 use crate::plan::certificate::{Certificate, sha256};
 use crate::plan::route::{CaseSensitivity, StringMatch};
-use crate::plan::tls::testing::{Pair, inline};
-use crate::plan::tls::{SanKind, SanMatch, ServerRecipe, ValidationRecipe};
+use crate::plan::tls::testing::{Pair, common, inline, secret};
+use crate::plan::tls::{SanKind, SanMatch, SecretRecipe, ServerRecipe, ValidationRecipe};
 
 /// How a handshake came out for the server, with the counter that tells.
 fn outcome(server: ServerRecipe, client_certificate: Option<&Pair>, tls13: bool) -> &'static str {
     simulate(11, Faults::default(), async {
         let mut client = client_recipe();
-        client.common.certificates = client_certificate.iter().map(|pair| pair.recipe()).collect();
-        client.common.params.tls13 = tls13;
+        let own = client_certificate.iter().map(|pair| pair.recipe()).collect();
+        client.common.certificates = common(own).certificates;
+        Arc::make_mut(&mut client.common.params).tls13 = tls13;
         let ends = Rc::new(ends(server, client));
         let (_client, server) = shake(&ends, ConnectHints::default()).await;
         let names = &ends.server.stats;
@@ -52,7 +53,7 @@ fn with(pair: Option<&Pair>, required: bool, validation: &ValidationRecipe) -> &
     checked(|tls13| {
         let mut server = server_recipe(vec![ca.issue(&["a.example"]).recipe()]);
         server.require_client_certificate = required;
-        server.common.validation = Some(validation.clone());
+        server.common.validation = Some(validation.clone().into());
         outcome(server, pair, tls13)
     })
 }
@@ -178,7 +179,7 @@ fn client_outcome(ca: &Ca, names: &[&str], hints: ConnectHints<'_>, match_sni: b
     simulate(12, Faults::default(), async {
         let server = server_recipe(vec![ca.issue(names).recipe()]);
         let mut client = client_recipe();
-        client.common.validation = Some(trust(ca));
+        client.common.validation = Some(trust(ca).into());
         client.match_sni = match_sni;
         let ends = Rc::new(ends(server, client));
         let (client, _server) = shake(&ends, hints).await;
@@ -211,7 +212,7 @@ fn an_unknown_authority_of_the_server() {
         let (ca, other) = (Ca::new("root"), Ca::new("other"));
         let server = server_recipe(vec![ca.issue(&["a.example"]).recipe()]);
         let mut client = client_recipe();
-        client.common.validation = Some(trust(&other));
+        client.common.validation = Some(trust(&other).into());
         let ends = Rc::new(ends(server, client));
         let (client, server) = shake(&ends, ConnectHints::default()).await;
         let Err(HandshakeError::Failed(reason)) = client else { panic!("it should fail") };
@@ -247,7 +248,7 @@ fn certificates_are_picked_by_name_and_algorithm() {
                 .iter()
                 .map(|name| crate::plan::tls::names::scheme(name).unwrap().unwrap())
                 .collect();
-            client.common.params.schemes = schemes.into();
+            Arc::make_mut(&mut client.common.params).schemes = schemes.into();
             let ends = Rc::new(ends(server, client));
             let hints = ConnectHints { sni: Some(sni), ..ConnectHints::default() };
             let (client, server) = shake(&ends, hints).await;
@@ -266,10 +267,10 @@ fn wrong_material_is_told() {
     let (one, two) = (ca.issue(&["a.example"]), ca.issue(&["a.example"]));
     let mut crossed = one.recipe();
     crossed.key = inline(&two.key);
-    let error = try_ends(server_recipe(vec![crossed]), client_recipe()).err().unwrap();
+    let error = secret(SecretRecipe::Certificate(crossed)).unwrap_err();
     assert!(error.contains("Failed to load private key from <inline>"), "{error}");
     let mut empty = one.recipe();
     empty.chain = inline("nothing");
-    let error = try_ends(server_recipe(vec![empty]), client_recipe()).err().unwrap();
+    let error = secret(SecretRecipe::Certificate(empty)).unwrap_err();
     assert!(error.contains("Failed to load certificate chain from <inline>"), "{error}");
 }
