@@ -201,7 +201,7 @@ fn files_are_read_again_when_they_change() {
     let listener = format!("common_tls_context: {{{OWN}}}");
     let mut world = World::new("files", &listener, "sni: a.example");
     let file = world.file();
-    let mut look = |world: &mut World| {
+    let look = |world: &mut World| {
         let World { registry, stats, loaded, .. } = world;
         let (read, findings) = look_at_secrets(&mut loaded.secrets, registry, stats);
         (read.len(), findings.into_iter().map(|f| f.message).collect::<Vec<_>>().join("; "))
