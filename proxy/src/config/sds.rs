@@ -99,4 +99,3 @@ fn hide(source: &mut core::DataSource) {
         }
     });
 }
-

@@ -168,11 +168,7 @@ fn all_of(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> (bootstrap::Rest, Plan
 }
 
 /// Secrets of the bootstrap are looked up by name; each is read where it is used.
-fn define_secrets(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    secrets: &[Secret],
-) {
+fn define_secrets(cx: &mut Cx<'_>, at: &At<'_>, secrets: &[Secret]) {
     for (index, secret) in secrets.iter().enumerate() {
         if !cx.secrets.define(secret) {
             let message = format!("Duplicate static secret name {}", secret.name);

@@ -266,11 +266,7 @@ fn is_current(context: &dyn Context, of: &Found) -> bool {
 /// Puts what was made anew in its place. Of several shards that do so at once one wins, and all
 /// use its work: tickets of one would not open at another. A secret that a context cannot use is
 /// refused before it gets into a slot; should one get there, what was before stays.
-fn swap<M>(
-    place: &ArcSwapOption<M>,
-    before: Option<Arc<M>>,
-    fresh: Option<M>,
-) -> Option<Arc<M>> {
+fn swap<M>(place: &ArcSwapOption<M>, before: Option<Arc<M>>, fresh: Option<M>) -> Option<Arc<M>> {
     let Some(fresh) = fresh.map(Arc::new) else { return before };
     let seen = place.compare_and_swap(&before, Some(Arc::clone(&fresh)));
     let won = match (&*seen, &before) {

@@ -155,9 +155,9 @@ impl Secret {
                 SecretBody::TicketKeys(keys.into())
             }
             SecretRecipe::Generic(parts) => {
-                let parts = parts.iter().map(|(name, source)| {
-                    source.read().map(|bytes| (Arc::clone(name), bytes))
-                });
+                let parts = parts
+                    .iter()
+                    .map(|(name, source)| source.read().map(|bytes| (Arc::clone(name), bytes)));
                 SecretBody::Generic(parts.collect::<Result<Vec<_>, _>>()?.into())
             }
         };

@@ -11,11 +11,9 @@ use ringway_runtime::{
 
 use super::*;
 use crate::plan::source::ConfigSource;
+use crate::plan::tls::testing::{Ca, Ends, client_recipe, ends, secret, server_recipe, trust};
 use crate::plan::tls::{
     Context, SecretKind, SecretRecipe, SecretSlot, SlotKey, Unshared, Validation,
-};
-use crate::plan::tls::testing::{
-    Ca, Ends, client_recipe, ends, secret, server_recipe, trust,
 };
 use crate::transport::{ConnectHints, HandshakeError};
 
@@ -385,7 +383,8 @@ fn empty_slot(kind: SecretKind) -> Arc<SecretSlot> {
 fn connections_fail_until_the_secrets_are_there() {
     simulate(10, Faults::default(), async {
         let ca = Ca::new("root");
-        let (own, roots) = (empty_slot(SecretKind::Certificate), empty_slot(SecretKind::Validation));
+        let (own, roots) =
+            (empty_slot(SecretKind::Certificate), empty_slot(SecretKind::Validation));
         let mut server = server_recipe(Vec::new());
         server.common.certificates = vec![Arc::clone(&own)];
         let mut client = client_recipe();

@@ -9,7 +9,6 @@ use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
 
 use super::tls::{bootstrap, client, inline, quoted, server};
 use super::*;
-use crate::config::compile::{look_at_secrets, take_secret};
 use crate::config::sds::redact;
 use crate::observe::stats::ShardStats;
 use crate::plan::tls::testing::{Ca, Pair};
@@ -17,7 +16,6 @@ use crate::plan::tls::{Context, SecretSlot};
 
 /// A proxy whose secrets come from a file that holds none yet.
 struct World {
-    registry: Registry,
     stats: ShardStats,
     loaded: Loaded,
     folder: PathBuf,
@@ -43,8 +41,9 @@ impl World {
         let mut registry = Registry::new(4);
         let stats = registry.writer(0).unwrap();
         let text = bootstrap("", &listener, &cluster);
-        let loaded = load_text(&text, "t.yaml", Format::Yaml, 2, &mut registry).unwrap();
-        Self { registry, stats, loaded, folder }
+        let mut loaded = load_text(&text, "t.yaml", Format::Yaml, 2, &mut registry).unwrap();
+        loaded.compiler.own(registry);
+        Self { stats, loaded, folder }
     }
 
     fn file(&self) -> PathBuf {
@@ -59,8 +58,8 @@ impl World {
     /// Serves a secret, as a control plane does.
     fn serve(&mut self, yaml: &str) -> Result<(), String> {
         let source = self.slots()[0].key.source.clone().unwrap();
-        let Self { registry, stats, loaded, .. } = self;
-        let taken = take_secret(&mut loaded.secrets, registry, &source, &secret(yaml), stats);
+        let Self { stats, loaded, .. } = self;
+        let taken = loaded.compiler.secret(&source, &secret(yaml), stats).map(drop);
         taken.map_err(|found| found.into_iter().map(|f| f.message).collect::<Vec<_>>().join("; "))
     }
 
@@ -111,7 +110,7 @@ fn a_context_waits_for_its_secrets() {
     });
     assert_eq!(names, ["b.example"]);
     let gauge = "listener.127.0.0.1_0.ssl.certificate.own.expiration_unix_time_seconds";
-    let (_, gauge) = world.registry.gauge(gauge);
+    let (_, gauge) = world.loaded.compiler.registry().gauge(gauge);
     assert!(world.stats.gauge_value(gauge) > 0);
 }
 
@@ -187,10 +186,9 @@ fn contexts_share_what_they_name() {
 
 /// Writes a file of secrets as those who renew certificates do: in one go.
 fn write(file: &Path, secrets: &str) {
-    let text = secrets.replace("{name", "{'@type': TYPE, name").replace(
-        "TYPE",
-        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-    );
+    let text = secrets
+        .replace("{name", "{'@type': TYPE, name")
+        .replace("TYPE", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
     let new = file.with_extension("new");
     std::fs::write(&new, format!("resources: [{text}]")).unwrap();
     std::fs::rename(&new, file).unwrap();
@@ -202,8 +200,8 @@ fn files_are_read_again_when_they_change() {
     let mut world = World::new("files", &listener, "sni: a.example");
     let file = world.file();
     let look = |world: &mut World| {
-        let World { registry, stats, loaded, .. } = world;
-        let (read, findings) = look_at_secrets(&mut loaded.secrets, registry, stats);
+        let World { stats, loaded, .. } = world;
+        let (read, findings) = loaded.compiler.look_at_secrets(stats);
         (read.len(), findings.into_iter().map(|f| f.message).collect::<Vec<_>>().join("; "))
     };
     assert_eq!(look(&mut world), (0, String::new()));

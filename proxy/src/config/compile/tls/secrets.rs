@@ -93,9 +93,8 @@ fn source_of(cx: &mut Cx<'_>, at: &At<'_>, source: &core::ConfigSource) -> Optio
         }
     };
     if !Path::new(path).exists() {
-        let message = format!(
-            "paths must refer to an existing path in the system: '{path}' does not exist"
-        );
+        let message =
+            format!("paths must refer to an existing path in the system: '{path}' does not exist");
         cx.invalid(at, message);
         return None;
     }

@@ -317,8 +317,7 @@ impl User {
                     name => name.to_owned(),
                 };
                 let scope = &self.scope;
-                let name =
-                    format!("{scope}ssl.certificate.{name}.expiration_unix_time_seconds");
+                let name = format!("{scope}ssl.certificate.{name}.expiration_unix_time_seconds");
                 let (block, gauge) = registry.gauge(&name);
                 let seconds = u64::try_from(shown.facts.not_after).unwrap_or(0);
                 found.push(Expiry { _block: block, gauge, seconds });

@@ -137,7 +137,11 @@ pub(super) fn one(
 }
 
 /// What makes no sense without trusted roots.
-pub(super) fn check_trust(cx: &mut Cx<'_>, at: &At<'_>, context: &api::CertificateValidationContext) {
+pub(super) fn check_trust(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    context: &api::CertificateValidationContext,
+) {
     if context.trusted_ca.is_some() {
         return;
     }
