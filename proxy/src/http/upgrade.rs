@@ -60,7 +60,7 @@ pub(crate) fn decide(
         None => connect,
     };
     let rules: &[RouteUpgrade] = match &route.action {
-        Action::Forward(forward) => &forward.upgrades,
+        Action::Forward(forward) => &forward.extra().upgrades,
         _ => &[],
     };
     let rule = rules.iter().find(|rule| rule.kind.as_bytes().eq_ignore_ascii_case(kind));

@@ -13,8 +13,8 @@ use super::scalar::{data_source, duration, optional_duration, substitution};
 use super::set::refuse;
 use super::{access_log, per_filter, redirect, retry, route_match, upgrade, weighted};
 use crate::plan::route::{
-    Action, ClusterChoice, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathMatch,
-    PathRewrite, Route,
+    Action, ClusterChoice, DirectResponse, Forward, ForwardExtra, HostRewrite, MaxStreamDuration,
+    PathMatch, PathRewrite, Route, RouteExtra,
 };
 
 /// Compiles one route; `None` where an error was recorded that leaves nothing to match or to do.
@@ -67,10 +67,13 @@ pub(crate) fn compile(
         action: action?,
         conditions: (!conditions.is_empty()).then(|| Box::new(conditions)),
         matched_len: path.literal_len().and_then(|len| u32::try_from(len).ok()),
-        request_headers,
-        response_headers,
-        stat_prefix: (!stat_prefix.is_empty()).then(|| Arc::from(stat_prefix.as_str())),
-        retry_buffer_limit: limit.or(inherited.buffer_limit),
+        extra: RouteExtra {
+            request_headers,
+            response_headers,
+            stat_prefix: (!stat_prefix.is_empty()).then(|| Arc::from(stat_prefix.as_str())),
+            retry_buffer_limit: limit.or(inherited.buffer_limit),
+        }
+        .boxed(),
         filters: per_filter::compile(cx, at, typed_per_filter_config),
     };
     Some((path, route))
@@ -191,16 +194,19 @@ fn forward(
     Some(Forward {
         cluster: cluster?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code),
-        rewrite,
-        host,
         append_x_forwarded_host: *append_x_forwarded_host,
         timeout,
-        idle_timeout,
         retry,
         priority: u8::try_from(*priority).unwrap_or_default(),
-        max_stream: max_stream(cx, at, max_stream_duration.as_ref()),
-        max_grpc_timeout,
-        upgrades: upgrade::of_route(cx, &at.field("upgrade_configs"), upgrade_configs),
+        extra: ForwardExtra {
+            rewrite,
+            host,
+            idle_timeout,
+            max_stream: max_stream(cx, at, max_stream_duration.as_ref()),
+            max_grpc_timeout,
+            upgrades: upgrade::of_route(cx, &at.field("upgrade_configs"), upgrade_configs),
+        }
+        .boxed(),
     })
 }
 
@@ -247,7 +253,7 @@ fn cluster_choice(
         }
         Some(ClusterSpecifier::WeightedClusters(clusters)) => {
             weighted::compile(cx, &at.field("weighted_clusters"), clusters, inherited)
-                .map(ClusterChoice::Weighted)
+                .map(|weighted| ClusterChoice::Weighted(Box::new(weighted)))
         }
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
             cx.unsupported(&at.field("cluster_specifier_plugin"));

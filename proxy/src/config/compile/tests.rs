@@ -185,7 +185,7 @@ fn routes_take_from_their_virtual_host() {
     assert_eq!(on(0), Some(RetryOn(RetryOn::R5XX | RetryOn::GRPC_UNAVAILABLE)));
     assert_eq!(on(1), Some(RetryOn(RetryOn::RESET)));
     let Action::Forward(forward) = &routes[0].action else { panic!("a route that forwards") };
-    assert!(matches!(&forward.rewrite, PathRewrite::Prefix(text) if &**text == "/b"));
+    assert!(matches!(&forward.extra().rewrite, PathRewrite::Prefix(text) if &**text == "/b"));
     assert_eq!(routes[0].matched_len, None);
     assert_eq!(loaded.warnings.0.len(), 1, "the word 'no' is no condition");
 }

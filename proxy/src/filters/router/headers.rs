@@ -17,7 +17,7 @@ pub(crate) fn finish_request(conn: &Conn, work: &mut Work, matched: &Matched<'_>
     let weighted = weighted_rules(work, matched, |w| &w.request_headers);
     let levels = [
         weighted,
-        Some(&matched.route.request_headers),
+        Some(&matched.route.extra().request_headers),
         Some(&matched.host.request_headers),
         Some(&matched.table.request_headers),
     ];
@@ -46,7 +46,7 @@ pub(crate) fn finish_response(conn: &Conn, work: &mut Work) {
     let weighted = weighted_rules(work, &matched, |w| &w.response_headers);
     let levels = [
         weighted,
-        Some(&route.response_headers),
+        Some(&route.extra().response_headers),
         Some(&host.response_headers),
         Some(&table.response_headers),
     ];

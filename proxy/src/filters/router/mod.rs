@@ -71,7 +71,7 @@ pub(crate) async fn forward(
         cluster,
         matched: *matched,
         forward,
-        replay_limit: matched.route.retry_buffer_limit.unwrap_or(buffer_limit),
+        replay_limit: matched.route.extra().retry_buffer_limit.unwrap_or(buffer_limit),
         timeouts,
     };
     attempt::run(conn, work, &exchange, &mut retry).await

@@ -436,7 +436,9 @@ fn start_request<'a>(
     host: &ShardHost,
     acquired: Acquired,
 ) -> Up<'a> {
-    if matches!(exchange.forward.host, HostRewrite::Auto) && !host.plan().info.hostname.is_empty() {
+    if matches!(exchange.forward.extra().host, HostRewrite::Auto)
+        && !host.plan().info.hostname.is_empty()
+    {
         let name = host.plan().info.hostname.clone();
         let append = exchange.forward.append_x_forwarded_host && work.info.attempts <= 1;
         set_authority(&mut work.request, name.as_bytes(), append);

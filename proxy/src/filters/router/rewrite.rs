@@ -23,7 +23,8 @@ pub(crate) fn rewrite(
         rewrite_host(&mut work.request, forward);
     }
     let path = &work.request.path;
-    let Some(new) = rewritten(path, &forward.rewrite, matched.route.matched_len) else { return };
+    let rewrite = &forward.extra().rewrite;
+    let Some(new) = rewritten(path, rewrite, matched.route.matched_len) else { return };
     if insert_original {
         let old = std::mem::take(&mut work.request.path);
         work.request.headers.set(K::XEnvoyOriginalPath, &old);
@@ -34,7 +35,7 @@ pub(crate) fn rewrite(
 
 fn rewrite_host(head: &mut RequestHead, forward: &Forward) {
     let append = forward.append_x_forwarded_host;
-    match &forward.host {
+    match &forward.extra().host {
         HostRewrite::None | HostRewrite::Auto => {}
         HostRewrite::Literal(host) => set_authority(head, host.as_bytes(), append),
         HostRewrite::Header(name) => {

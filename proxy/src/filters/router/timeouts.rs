@@ -58,8 +58,9 @@ impl Timeouts {
         let plan = &conn.manager.plan.timeouts;
         let grpc = is_grpc(&work.request);
         let told = grpc_timeout(&work.request);
-        let max_grpc = forward.max_grpc_timeout.filter(|_| grpc && forward.max_stream.is_none());
-        let mut global = match (forward.max_stream, max_grpc) {
+        let extra = forward.extra();
+        let max_grpc = extra.max_grpc_timeout.filter(|_| grpc && extra.max_stream.is_none());
+        let mut global = match (extra.max_stream, max_grpc) {
             // The newer field takes the place of the route's timeout.
             (Some(_), _) => Duration::ZERO,
             (None, Some((max, offset))) => {
@@ -78,7 +79,7 @@ impl Timeouts {
         }
         let alt = K::XEnvoyUpstreamRqTimeoutAltResponse;
         let alt_response = work.request.headers.remove(alt) > 0;
-        let rules = forward.max_stream.unwrap_or_default();
+        let rules = extra.max_stream.unwrap_or_default();
         let stream = stream_limit(&rules, told);
         if let Some(limit) = stream.filter(|_| grpc) {
             let mut text = Vec::new();
@@ -88,7 +89,7 @@ impl Timeouts {
         Self {
             alt_response,
             global,
-            idle: forward.idle_timeout.unwrap_or(plan.stream_idle),
+            idle: extra.idle_timeout.unwrap_or(plan.stream_idle),
             request: plan.request,
             stream: stream.unwrap_or(plan.max_stream),
             tells_grpc: max_grpc.is_some(),

@@ -23,7 +23,7 @@ pub use matcher::{Conditions, Fraction, QueryMatch, QueryMatcher, RouteRequest};
 pub use scoped::{
     Element, FoundKey, FragmentBuilder, Scope, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
 };
-pub use table::{Lookup, RequireTls, Route, RouteId, RouteTable, VirtualHost};
+pub use table::{Lookup, RequireTls, Route, RouteExtra, RouteId, RouteTable, VirtualHost};
 
 /// What a matched route does.
 #[derive(Debug)]
@@ -45,20 +45,35 @@ pub struct Forward {
     pub cluster: ClusterChoice,
     /// `cluster_not_found_response_code`, default 503.
     pub cluster_not_found_status: u16,
-    /// Path rewrite.
-    pub rewrite: PathRewrite,
-    /// Host rewrite.
-    pub host: HostRewrite,
     /// `append_x_forwarded_host`.
     pub append_x_forwarded_host: bool,
     /// `timeout`: the whole exchange from the end of the request; default 15 s, zero is none.
     pub timeout: Duration,
-    /// `idle_timeout` of the route; `None` means the manager's `stream_idle_timeout`.
-    pub idle_timeout: Option<Duration>,
     /// `retry_policy` (own or the virtual host's).
     pub retry: Option<Arc<RetryPolicy>>,
     /// `priority`: 0 default, 1 high.
     pub priority: u8,
+    /// `None`: none of it is said.
+    pub extra: Option<Box<ForwardExtra>>,
+}
+
+impl Forward {
+    /// What few routes say, or its defaults.
+    pub fn extra(&self) -> &ForwardExtra {
+        static NONE: ForwardExtra = ForwardExtra::NONE;
+        self.extra.as_deref().unwrap_or(&NONE)
+    }
+}
+
+/// What few routes say of how they forward: apart, because there may be very many routes.
+#[derive(Debug)]
+pub struct ForwardExtra {
+    /// Path rewrite.
+    pub rewrite: PathRewrite,
+    /// Host rewrite.
+    pub host: HostRewrite,
+    /// `idle_timeout` of the route; `None` means the manager's `stream_idle_timeout`.
+    pub idle_timeout: Option<Duration>,
     /// `max_stream_duration`, which takes the place of `timeout`.
     pub max_stream: Option<MaxStreamDuration>,
     /// `max_grpc_timeout`, `grpc_timeout_offset`: gRPC requests say themselves how long they may
@@ -66,6 +81,29 @@ pub struct Forward {
     pub max_grpc_timeout: Option<(Duration, Duration)>,
     /// `upgrade_configs`, which go before the manager's.
     pub upgrades: Vec<RouteUpgrade>,
+}
+
+impl ForwardExtra {
+    const NONE: Self = Self {
+        rewrite: PathRewrite::None,
+        host: HostRewrite::None,
+        idle_timeout: None,
+        max_stream: None,
+        max_grpc_timeout: None,
+        upgrades: Vec::new(),
+    };
+
+    /// In a box of its own, unless it says nothing.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let Self { rewrite, host, idle_timeout, max_stream, max_grpc_timeout, upgrades } = &self;
+        let nothing = matches!(rewrite, PathRewrite::None)
+            && matches!(host, HostRewrite::None)
+            && idle_timeout.is_none()
+            && max_stream.is_none()
+            && max_grpc_timeout.is_none()
+            && upgrades.is_empty();
+        (!nothing).then(|| Box::new(self))
+    }
 }
 
 /// One of `RouteAction.upgrade_configs`.
@@ -98,7 +136,7 @@ pub enum ClusterChoice {
     /// `cluster_header` (lower case).
     Header(Arc<str>),
     /// `weighted_clusters`: cumulative weights ascending; a random number below the total picks.
-    Weighted(WeightedClusters),
+    Weighted(Box<WeightedClusters>),
 }
 
 /// `weighted_clusters`.
@@ -329,6 +367,9 @@ pub struct HeaderRules {
 }
 
 impl HeaderRules {
+    /// No rules.
+    pub(super) const NONE: Self = Self { add: Vec::new(), remove: Vec::new() };
+
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()

@@ -85,6 +85,15 @@ pub struct Route {
     pub conditions: Option<Box<Conditions>>,
     /// Length of the matched prefix or exact path, for prefix rewrites; regex routes have none.
     pub matched_len: Option<u32>,
+    /// `None`: none of it is said.
+    pub extra: Option<Box<RouteExtra>>,
+    /// `typed_per_filter_config`.
+    pub(crate) filters: Overrides,
+}
+
+/// What few routes say: apart, because there may be very many routes.
+#[derive(Debug)]
+pub struct RouteExtra {
     /// Request header rules.
     pub request_headers: HeaderRules,
     /// Response header rules.
@@ -94,8 +103,33 @@ pub struct Route {
     /// `request_body_buffer_limit` / `per_request_buffer_limit_bytes`, own or the virtual host's:
     /// bytes kept for a retry.
     pub retry_buffer_limit: Option<u64>,
-    /// `typed_per_filter_config`.
-    pub(crate) filters: Overrides,
+}
+
+impl Route {
+    /// What few routes say, or its defaults.
+    pub fn extra(&self) -> &RouteExtra {
+        static NONE: RouteExtra = RouteExtra::NONE;
+        self.extra.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl RouteExtra {
+    const NONE: Self = Self {
+        request_headers: HeaderRules::NONE,
+        response_headers: HeaderRules::NONE,
+        stat_prefix: None,
+        retry_buffer_limit: None,
+    };
+
+    /// In a box of its own, unless it says nothing.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let Self { request_headers, response_headers, stat_prefix, retry_buffer_limit } = &self;
+        let nothing = request_headers.is_empty()
+            && response_headers.is_empty()
+            && stat_prefix.is_none()
+            && retry_buffer_limit.is_none();
+        (!nothing).then(|| Box::new(self))
+    }
 }
 
 /// Place of a route in its table; a stream keeps this beside the table it asked.

@@ -64,10 +64,7 @@ fn route(conditions: Conditions, path: &PathMatch) -> Route {
         action: Action::NonForwarding,
         conditions: (!conditions.is_empty()).then(|| Box::new(conditions)),
         matched_len: path.literal_len().and_then(|len| u32::try_from(len).ok()),
-        request_headers: HeaderRules::default(),
-        response_headers: HeaderRules::default(),
-        stat_prefix: None,
-        retry_buffer_limit: None,
+        extra: None,
         filters: Overrides::default(),
     }
 }
