@@ -1,8 +1,8 @@
-# make run | test | test-all | lint | bench | bench-protocols | fmt
+# make run | test | test-all | lint | bench | bench-protocols | bench-xds | fmt
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint bench bench-protocols fmt
+.PHONY: help run test test-all lint bench bench-protocols bench-xds fmt
 
 CACHE := $(or $(RINGWAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ringway)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -53,4 +53,10 @@ bench-protocols: ## the same for HTTP/2, gRPC, TLS, TCP and WebSocket; the repor
 	@.ci/tools bench
 	cargo build --release -p ringway -p ringway-perf
 	$(TARGET)/release/ringway-perf compare --suite protocols --ringway $(TARGET)/release/ringway \
+	  $(ARGS)
+
+bench-xds: ## the same for xDS, very large configurations and restarts; the report is perf/report/xds
+	@.ci/tools bench
+	cargo build --release -p ringway -p ringway-perf
+	$(TARGET)/release/ringway-perf compare --suite xds --ringway $(TARGET)/release/ringway \
 	  $(ARGS)

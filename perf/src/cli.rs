@@ -248,10 +248,17 @@ Scenarios of suite protocols (h2, h2h2, grpc, tls, tcp, ws, idle stand for all o
   storm       live connections while more TLS connections come than the proxy can take
   h2load      h2 and h2h2 by h2load
 
+Scenarios of suite xds (ringway and Envoy, two workers on one core, one control plane):
+  start     5 000 EDS clusters over ADS: time, CPU, memory    resend    all of them again, unchanged
+  move      EDS update to the first request there             updates   p99 of traffic meanwhile
+  stats     /stats/prometheus and /ready                      routes    10 000 prefix routes
+  listener  failed requests when a listener changes           restart   … when a process takes over
+
 Examples:
   ringway-perf compare
   ringway-perf compare --suite protocols --rounds 3
   ringway-perf compare --suite protocols --only h2,tls-64,tcp --out /tmp/report
+  ringway-perf compare --suite xds --only start,move --clusters 1000 --out /tmp/report
   ringway-perf compare --only s64,rate --peers ringway,envoy --rounds 2 --out /tmp/report
   ringway-perf compare --only idle --idle-connections 2000
   ringway-perf compare --render perf/report/raw.json --out perf/report
@@ -272,10 +279,10 @@ pub struct CompareArgs {
         default_value = "ringway,envoy,haproxy,nginx"
     )]
     pub peers: Vec<String>,
-    /// Rounds; the report has medians and ranges over them. 4, in suite protocols 3.
+    /// Rounds; the report has medians and ranges over them. 4, in suite protocols 3, in xds 2.
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
-    /// Time measured per run. 2s, in suite protocols 1500ms.
+    /// Time measured per run. 2s, in suite protocols 1500ms; in xds all times follow from it.
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub duration: Option<Duration>,
     /// Time of the same load before measuring. 500ms, in suite protocols 300ms.
@@ -305,11 +312,14 @@ pub struct CompareArgs {
     /// Routes of the routes scenario.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub routes: usize,
+    /// EDS clusters of suite xds.
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub clusters: usize,
     /// Rate of scenario half, instead of half of what Envoy reaches.
     #[arg(long, value_name = "R", value_parser = positive)]
     pub half_rate: Option<f64>,
-    /// Folder for README.md, plots and raw.json; perf/report, or perf/report/protocols, when not
-    /// given.
+    /// Folder for README.md, plots and raw.json; perf/report when not given, or a folder in it
+    /// that is named as the suite.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Run nothing: write the report anew from this raw.json.
@@ -323,33 +333,41 @@ pub struct CompareArgs {
     pub quiet: bool,
 }
 
-/// What is taken when nothing is given. All of suite protocols runs in about ten minutes.
+/// What is taken when nothing is given. All of suite protocols runs in about ten minutes, all of
+/// suite xds in less than five.
 impl CompareArgs {
     pub(crate) fn rounds(&self) -> usize {
-        self.rounds.unwrap_or_else(|| self.by_suite(4, 3))
+        self.rounds.unwrap_or_else(|| self.by_suite(4, 3, 2))
     }
 
     pub(crate) fn duration(&self) -> Duration {
-        self.duration.unwrap_or_else(|| Duration::from_millis(self.by_suite(2000, 1500)))
+        self.duration.unwrap_or_else(|| Duration::from_millis(self.by_suite(2000, 1500, 2000)))
     }
 
     pub(crate) fn warmup(&self) -> Duration {
-        self.warmup.unwrap_or_else(|| Duration::from_millis(self.by_suite(500, 300)))
+        self.warmup.unwrap_or_else(|| Duration::from_millis(self.by_suite(500, 300, 300)))
     }
 
     pub(crate) fn idle_rounds(&self) -> usize {
-        self.idle_rounds.unwrap_or_else(|| self.by_suite(self.rounds(), 1))
+        self.idle_rounds.unwrap_or_else(|| self.by_suite(self.rounds(), 1, 1))
     }
 
     pub(crate) fn out(&self) -> PathBuf {
-        let by_suite = || self.by_suite("perf/report", "perf/report/protocols").into();
+        let by_suite =
+            || self.by_suite("perf/report", "perf/report/protocols", "perf/report/xds").into();
         self.out.clone().unwrap_or_else(by_suite)
     }
 
-    fn by_suite<T>(&self, http1: T, protocols: T) -> T {
+    /// What times of suite xds are multiplied by.
+    pub(crate) fn scale(&self) -> f64 {
+        self.duration().as_secs_f64() / 2.0
+    }
+
+    fn by_suite<T>(&self, http1: T, protocols: T, xds: T) -> T {
         match self.suite {
             Suite::Http1 => http1,
             Suite::Protocols => protocols,
+            Suite::Xds => xds,
         }
     }
 }

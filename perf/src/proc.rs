@@ -27,6 +27,41 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A thread of a process.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Its number; that of the process is its first thread's.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// CPU time it has used.
+    pub cpu: Duration,
+}
+
+/// All threads of a process.
+///
+/// # Errors
+/// As [`cpu_time`].
+pub fn threads(pid: u32) -> Result<Vec<Thread>> {
+    let dir = format!("/proc/{pid}/task");
+    let tasks = fs::read_dir(&dir).with_context(|| format!("{dir}: the process is gone"))?;
+    let mut threads = Vec::new();
+    for task in tasks {
+        let path = task?.path();
+        let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let read = |name| fs::read_to_string(path.join(name)).ok();
+        // A thread may end while the directory is read.
+        let (Some(id), Some(name), Some(stat)) = (id, read("comm"), read("schedstat")) else {
+            continue;
+        };
+        let nanos =
+            first_number(&stat).with_context(|| format!("{}: no number", path.display()))?;
+        let name = name.trim_end().to_owned();
+        threads.push(Thread { id, name, cpu: Duration::from_nanos(nanos) });
+    }
+    Ok(threads)
+}
+
 /// Resident memory of a process in bytes (`VmRSS`).
 ///
 /// # Errors

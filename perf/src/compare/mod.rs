@@ -14,6 +14,7 @@ mod storm;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod xds;
 
 pub use data::{IdleRun, Peer, Raw, RoutesRun, StormRun, TrafficRun};
 pub use peer::Kind;
@@ -30,6 +31,9 @@ use std::process::ExitCode;
 /// Unknown names of scenarios or peers, no peer at all, no core to pin to, files that cannot be
 /// written. A single run that fails is a note in the report, not an error.
 pub fn command(args: &CompareArgs) -> Result<ExitCode> {
+    if args.suite == Suite::Xds {
+        return xds::command(args);
+    }
     let raw = match &args.render {
         Some(path) => read(path)?,
         None => runner::run(args)?,

@@ -153,6 +153,39 @@ impl Installed {
         Ok(running)
     }
 
+    /// Starts it with this configuration and these flags, and does not wait; `port` is where it
+    /// will listen.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn launch(
+        &self,
+        config: &str,
+        port: u16,
+        flags: &[&str],
+        dir: &Path,
+    ) -> Result<Running> {
+        let dir = dir.join(format!("{}-{port}-{}", self.kind.title(), free_port()?));
+        fs::create_dir_all(&dir)?;
+        let file = dir.join("envoy.yaml");
+        fs::write(&file, config)?;
+        let mut command = Command::new(&self.binary);
+        command.arg("-c").arg(file).args(flags);
+        if self.kind == Kind::Ringway {
+            command.args(self.flags.split_whitespace());
+        }
+        self.spawn(command, port, &dir)
+    }
+
+    fn spawn(&self, mut command: Command, port: u16, dir: &Path) -> Result<Running> {
+        let log = dir.join("output.log");
+        let output = File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = spawn_on(self.core, command)
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        Ok(Running { kind: self.kind, port, child, log })
+    }
+
     /// Starts it and waits until it listens.
     ///
     /// # Errors
@@ -166,14 +199,8 @@ impl Installed {
             fs::write(dir.join(name), text)?;
         }
         let config = dir.join(files.first().context("no configuration")?.0);
-        let log = dir.join("output.log");
-        let mut command = self.kind.command(&self.binary, &config, &dir, &self.flags);
-        let output = File::create(&log)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = spawn_on(self.core, command)
-            .with_context(|| format!("starting {}", self.binary.display()))?;
-        let port = task.port;
-        let mut running = Running { kind: self.kind, port, child, log };
+        let command = self.kind.command(&self.binary, &config, &dir, &self.flags);
+        let mut running = self.spawn(command, task.port, &dir)?;
         running.wait_until_ready()?;
         Ok(running)
     }
@@ -237,7 +264,26 @@ impl Running {
         Ok(())
     }
 
-    fn last_words(&self) -> String {
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(super) fn terminate(&self) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("no process number")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        Ok(())
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    pub(super) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
@@ -261,7 +307,7 @@ fn spawn_on(core: usize, mut command: Command) -> Result<Child> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

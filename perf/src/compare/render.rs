@@ -1,12 +1,12 @@
 //! The report: README.md and its plots.
 
-mod plots;
+pub(super) mod plots;
 mod tables;
 
 use super::data::Raw;
 use super::peer::Kind;
 use super::scenario::Suite;
-use super::targets::checks;
+use super::targets::{Check, checks};
 use crate::load::Report;
 use crate::units;
 use std::fmt::Write;
@@ -41,15 +41,19 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
 
 /// For the terminal: the targets, or that there are none.
 pub(super) fn summary(raw: &Raw) -> String {
-    let checks = checks(raw);
+    check_table(&checks(raw), &raw.notes)
+}
+
+/// Targets and notes for the terminal.
+pub(super) fn check_table(checks: &[Check], notes: &[String]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["scenario", "target", "limit", "measured", ""]);
-    for check in &checks {
+    for check in checks {
         let verdict = if check.met { "met".to_owned() } else { check.verdict().to_uppercase() };
         table.add_row([check.scenario, &check.what, &check.limit, &check.figure, &verdict]);
     }
-    let notes: String = raw.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
     match checks.is_empty() {
         true => format!("{notes}no targets: ringway or Envoy did not take part"),
         false => format!("{notes}{table}"),
@@ -60,6 +64,7 @@ fn readme(raw: &Raw, plots: &[&str]) -> String {
     let mut out = match raw.suite {
         Suite::Http1 => "# Comparison\n\n".to_owned(),
         Suite::Protocols => "# Comparison: protocols\n\n".to_owned(),
+        Suite::Xds => "# Comparison: xDS\n\n".to_owned(),
     };
     out += &setting(raw);
     if !raw.notes.is_empty() {
@@ -68,7 +73,7 @@ fn readme(raw: &Raw, plots: &[&str]) -> String {
             let _ = writeln!(out, "- {note}");
         });
     }
-    out += &targets(raw);
+    out += &targets_of(&checks(raw));
     for (plot, title) in [
         ("cpu.svg", "CPU per request"),
         ("connections.svg", "CPU per connection"),
@@ -139,10 +144,12 @@ fn setting(raw: &Raw) -> String {
         what = match raw.suite {
             Suite::Http1 => "HTTP/1.1, keep-alive",
             Suite::Protocols => "All clients offer TLS 1.3 with AES-128-GCM and X25519",
+            Suite::Xds => "Configuration over ADS",
         },
         command = match raw.suite {
             Suite::Http1 => "make bench",
             Suite::Protocols => "make bench-protocols",
+            Suite::Xds => "make bench-xds",
         },
         date = raw.date,
         cpu = machine.cpu,
@@ -157,8 +164,8 @@ fn setting(raw: &Raw) -> String {
     )
 }
 
-fn targets(raw: &Raw) -> String {
-    let checks = checks(raw);
+/// Targets as a table of the report, with its heading.
+pub(super) fn targets_of(checks: &[Check]) -> String {
     if checks.is_empty() {
         return String::new();
     }

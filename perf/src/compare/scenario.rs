@@ -2,6 +2,7 @@
 
 use super::peer::Kind;
 use super::second::Second;
+use super::xds;
 use crate::load::{Target, Wish};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -19,6 +20,8 @@ pub enum Suite {
     Http1,
     /// Every other protocol: HTTP/2, gRPC, TLS, TCP, WebSocket, new connections.
     Protocols,
+    /// Configuration over ADS, very large ones, and restarts.
+    Xds,
 }
 
 impl Suite {
@@ -27,6 +30,7 @@ impl Suite {
         match self {
             Self::Http1 => &http1::TRAFFIC,
             Self::Protocols => &protocols::TRAFFIC,
+            Self::Xds => &[],
         }
     }
 
@@ -35,6 +39,7 @@ impl Suite {
         match self {
             Self::Http1 => &http1::IDLE,
             Self::Protocols => &protocols::IDLE,
+            Self::Xds => &[],
         }
     }
 
@@ -43,6 +48,7 @@ impl Suite {
         match self {
             Self::Http1 => &["routes", "wrk"],
             Self::Protocols => &["storm", "h2load"],
+            Self::Xds => &xds::KEYS,
         }
     }
 
@@ -51,6 +57,7 @@ impl Suite {
         match self {
             Self::Http1 => Some(Second::Wrk),
             Self::Protocols => Some(Second::H2load),
+            Self::Xds => None,
         }
     }
 

@@ -102,6 +102,7 @@ pub(super) fn checks(raw: &Raw) -> Vec<Check> {
             let ratios = HTTP1.iter().filter_map(|target| ratio(raw, *target));
             ratios.chain(idle(raw)).chain(routes(raw)).collect()
         }
+        Suite::Xds => Vec::new(),
         Suite::Protocols => {
             let ratios = PROTOCOLS.iter().filter_map(|target| ratio(raw, *target));
             let aims = AIMS.iter().filter_map(|target| ratio(raw, *target));

@@ -16,7 +16,7 @@ use crate::cli::{Service, UpstreamArgs};
 use anyhow::{Context, Result};
 use reply::Replies;
 use ringway_runtime::{Config, ListenOptions, Listener, Runtime, SockAddr, signal, spawn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -59,11 +59,23 @@ impl Background {
     /// # Errors
     /// No port, no thread, or the core is not there.
     pub fn start(cpu: Option<usize>) -> Result<Self> {
+        Self::at([127, 0, 0, 1].into(), cpu)
+    }
+
+    /// The same on all addresses of this machine, all of 127.0.0.0/8 among them.
+    ///
+    /// # Errors
+    /// As [`Background::start`].
+    pub fn everywhere(cpu: Option<usize>) -> Result<Self> {
+        Self::at([0, 0, 0, 0].into(), cpu)
+    }
+
+    fn at(ip: IpAddr, cpu: Option<usize>) -> Result<Self> {
         let (send, receive) = mpsc::channel();
         let thread = std::thread::Builder::new().name("upstream".to_owned());
         thread.spawn(move || {
             let report = send.clone();
-            let result = background(cpu, send);
+            let result = background(ip, cpu, send);
             if let Err(err) = result {
                 // Nobody waits for a later error: connections then fail and are counted.
                 let _ = report.send(Err(err));
@@ -74,9 +86,9 @@ impl Background {
     }
 }
 
-fn background(cpu: Option<usize>, send: mpsc::Sender<Result<Addresses>>) -> Result<()> {
+fn background(ip: IpAddr, cpu: Option<usize>, send: mpsc::Sender<Result<Addresses>>) -> Result<()> {
     Runtime::new(Config { cpu, ..Config::default() })?.block_on(async move {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+        let any = SocketAddr::from((ip, 0)).into();
         let (http, echo) = (listen(&any)?, listen(&any)?);
         let addr = |listener: &Listener| listener.local_addr()?.as_inet().context("no IP address");
         let _ = send.send(Ok((addr(&http)?, addr(&echo)?)));

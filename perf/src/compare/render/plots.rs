@@ -30,6 +30,7 @@ fn charts(suite: Suite) -> Vec<Chart> {
     let cpu = "CPU time of the proxy per request (median; the line is the range)";
     match suite {
         Suite::Http1 => vec![("cpu.svg", cpu, pick(&|scenario| scenario.key != "l16"))],
+        Suite::Xds => Vec::new(),
         Suite::Protocols => {
             let small = |scenario: &Scenario| scenario.keep_alive() && scenario.bytes == 0;
             vec![
@@ -49,7 +50,7 @@ fn charts(suite: Suite) -> Vec<Chart> {
     }
 }
 
-fn color(kind: Kind) -> Color {
+pub(in super::super) fn color(kind: Kind) -> Color {
     let at = Kind::ALL.iter().position(|other| *other == kind).unwrap_or(0);
     COLORS[at % COLORS.len()]
 }
