@@ -21,6 +21,7 @@ use crate::control::log::{self, Settings, log};
 use crate::control::message;
 use crate::control::start::{self, Setup, ShardMain, ShardStart};
 use crate::control::state::Server;
+use crate::control::xds::Identity;
 use crate::observe::stats::Registry;
 use crate::shard;
 
@@ -112,6 +113,7 @@ fn setup(
         dynamic,
         compiler,
         registry,
+        identity: Identity { node: whole.encode_to_vec().into(), context_params: Vec::new() },
         names,
         dump: ConfigDump { bootstrap, node: whole, loaded: clock::unix_now() },
         facts,

@@ -79,11 +79,41 @@ pub fn bind_all(plan: &Plan, shards: usize) -> Result<Sockets, BindError> {
     Ok(sockets)
 }
 
+/// Binds the addresses of a listener that are not bound yet: `bound` answers where one is that the
+/// shards have sockets of already.
+///
+/// # Errors
+/// The first address that cannot be bound; what was bound before it is closed again.
+pub fn bind_missing(
+    listener: &Listener,
+    shards: usize,
+    bound: impl Fn(&Address) -> Option<Address>,
+) -> Result<(Bound, Vec<Vec<ListenSocket>>), BindError> {
+    let by_shard = (0..shards).map(|_| Vec::new()).collect();
+    let mut sockets = Sockets { bound: Vec::new(), by_shard };
+    bind_others(listener, &mut sockets, bound)?;
+    let bound = sockets.bound.pop();
+    let nowhere = || Bound { name: listener.name.clone(), addresses: Vec::new() };
+    Ok((bound.unwrap_or_else(nowhere), sockets.by_shard))
+}
+
 fn bind_listener(listener: &Listener, sockets: &mut Sockets) -> Result<(), BindError> {
+    bind_others(listener, sockets, |_| None)
+}
+
+fn bind_others(
+    listener: &Listener,
+    sockets: &mut Sockets,
+    bound: impl Fn(&Address) -> Option<Address>,
+) -> Result<(), BindError> {
     let mut addresses = Vec::with_capacity(listener.addresses.len());
     for (index, address) in listener.addresses.iter().enumerate() {
         if !listener.bind_to_port {
             addresses.push(address.clone());
+            continue;
+        }
+        if let Some(at) = bound(address) {
+            addresses.push(at);
             continue;
         }
         let fail = |error| BindError {

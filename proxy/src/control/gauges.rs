@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::admin::info;
 use super::message::StopListening;
 use super::state::{Server, State};
+use super::xds::StatNames;
 use crate::observe::stats::{
     BlockHandle, ClusterManagerStats, FilesystemStats, Gauge, Http1CodecStats,
     ListenerExtensionStats, ListenerManagerStats, OverloadActionStats, OverloadStats, Registry,
@@ -73,6 +74,13 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Those that tell of clusters and listeners.
+    pub(super) fn of_configuration(&self) -> StatNames {
+        StatNames { clusters: self.clusters.clone(), listeners: self.listeners.clone() }
+    }
+}
+
 /// The names and the control thread's page.
 pub(super) struct Gauges {
     stats: Rc<ShardStats>,
@@ -89,7 +97,6 @@ impl Gauges {
         plan: &Plan,
         shards: usize,
     ) -> Self {
-        let listeners = plan.listeners.len() as u64;
         let clusters = plan.clusters.iter().flatten().count() as u64;
         stats.gauge_set(names.server.concurrency(), shards as u64);
         stats.gauge_set(names.server.version(), info::revision_number());
@@ -98,11 +105,6 @@ impl Gauges {
         for thread in &names.listed.inflated {
             stats.gauge_set(thread.clusters_inflated(), clusters);
         }
-        stats.add(names.listeners.listener_added(), listeners);
-        stats.add(names.listeners.listener_create_success(), listeners * shards as u64);
-        stats.gauge_set(names.listeners.total_listeners_active(), listeners);
-        stats.add(names.clusters.cluster_added(), clusters);
-        stats.gauge_set(names.clusters.active_clusters(), clusters);
         let extensions = plan
             .listeners
             .iter()

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ringway_runtime::SockAddr;
 
+use super::bind::Bound;
+use super::xds::DumpSnapshot;
 use crate::observe::stats::{BlockHandle, Counter, Histogram};
 use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 
@@ -24,7 +26,7 @@ pub enum Message {
     /// New streams begin with what this change makes of the configuration; answered by
     /// [`Message::Installed`].
     Install(Arc<Change>),
-    /// A cluster has other hosts: DNS or EDS answered.
+    /// A cluster has other hosts, besides those that come with a change.
     Hosts(ClusterId, Arc<HostSet>),
     /// Health bits of a host of this cluster changed: rebuild its load balancing tables.
     HealthChanged(ClusterId),
@@ -69,6 +71,14 @@ pub enum Message {
     // ---- admin → control ----
     /// An operator's command.
     Admin(AdminCommand),
+    /// What did xDS bring? Answered by [`Message::Dump`].
+    WantDump,
+
+    // ---- control → admin ----
+    /// What xDS brought, as it is now.
+    Dump(Arc<DumpSnapshot>),
+    /// Where listeners are bound now.
+    Bound(Arc<[Bound]>),
 }
 
 /// One socket of a listener that a shard is to accept on.

@@ -6,6 +6,7 @@
 //! | [`start`] | binding, threads, end of the process |
 //! | `run` | the control thread: publish, signals, drain |
 //! | [`admin`] | the admin thread and its pages |
+//! | [`xds`] | configuration as it comes and changes |
 //! | [`log`] | the application log |
 
 pub mod admin;
@@ -26,3 +27,4 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod xds;

@@ -41,6 +41,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// The next event, if there is one.
+    pub(super) fn try_next(&self) -> Option<T> {
+        self.inner.borrow_mut().items.pop_front()
+    }
+
     /// The next event.
     pub(super) async fn next(&self) -> T {
         poll_fn(|cx| self.poll_next(cx)).await

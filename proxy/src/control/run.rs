@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ringway_runtime::mesh::Mailbox;
 use ringway_runtime::signal::{self, Signals};
-use ringway_runtime::{Join, sleep, spawn};
+use ringway_runtime::{Join, now, sleep, spawn, timeout, yield_now};
 
+use super::bind::{Bound, Sockets};
 use super::gauges::Gauges;
 use super::log::{self, log};
 use super::message::{
@@ -18,12 +19,9 @@ use super::post::Post;
 use super::queue::Queue;
 use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
-use crate::config::compile::Compiler;
+use super::xds::{News, Outlet, Stage, Start, Xds};
 use crate::observe::stats::ShardStats;
-use crate::plan::cluster::Discovery;
-use crate::plan::{Change, Cluster, ClusterId, HostSet, Plan};
-use crate::upstream::control::{ClusterControl, ClusterEvents};
-use crate::upstream::dns::Resolver;
+use crate::plan::{Change, ClusterId};
 
 /// How long threads may take to return once told to.
 const JOIN_TIME: Duration = Duration::from_secs(3);
@@ -36,18 +34,18 @@ enum Event {
     Flush,
     /// The files of secrets may have changed.
     LookAtSecrets,
-    /// A cluster has all it needs to be used.
-    ClusterReady,
+    /// Configuration has something to tell.
+    News(News),
     /// The drain of this number has used up its time.
     DrainOver(u64),
 }
 
 /// What the process is doing.
 ///
-/// LIFECYCLE: Warming (clusters wait for DNS and first health checks; nothing is accepted) →
-/// Starting (the plan is on its way to the shards) → Running → Draining (SIGTERM, SIGINT) →
-/// Stopping (all shards drained, time over, second signal). `/quitquitquit`, and a signal before
-/// Running, lead to Stopping from anywhere.
+/// LIFECYCLE: Warming (what the configuration needs is not complete; nothing is accepted) →
+/// Starting (the first listeners are on their way to the shards) → Running → Draining (SIGTERM,
+/// SIGINT) → Stopping (all shards drained, time over, second signal). `/quitquitquit`, and a signal
+/// before Running, lead to Stopping from anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Warming,
@@ -61,16 +59,11 @@ enum Phase {
 pub(super) struct Control {
     post: Post,
     events: Queue<Event>,
-    plan: Plan,
-    clusters: ClusterControl,
-    /// Listening sockets, until the shards get them.
-    sockets: Vec<Vec<ListenSocket>>,
+    xds: Xds,
     server: Arc<Server>,
     options: Options,
     shards: usize,
-    compiler: Compiler,
     gauges: Gauges,
-    stats: Rc<ShardStats>,
     /// Says when to look at their files.
     looking: Option<Join<()>>,
     phase: Phase,
@@ -89,28 +82,38 @@ impl Control {
         setup: Setup,
         mailbox: Mailbox<Message>,
         stats: Rc<ShardStats>,
-        sockets: Vec<Vec<ListenSocket>>,
+        sockets: Sockets,
     ) -> Self {
         let shards = setup.options.concurrency.max(1);
-        let mut registry = setup.registry;
-        let gauges = Gauges::new(&mut registry, setup.names, stats.clone(), &setup.plan, shards);
-        registry.publish();
         let mut compiler = setup.compiler;
-        compiler.own(registry);
+        compiler.own(setup.registry);
+        let registry = compiler.registry();
+        let names = setup.names.of_configuration();
+        let gauges = Gauges::new(registry, setup.names, stats.clone(), &setup.plan, shards);
+        registry.publish();
         let (post, events) = (Post::new(mailbox), Queue::default());
-        let news = Rc::new(News { post: post.clone(), events: events.clone(), shards });
+        let outlet = Rc::new(Exit { post: post.clone(), events: events.clone(), shards });
+        let xds = Xds::new(Start {
+            compiler,
+            plan: setup.plan,
+            dynamic: setup.dynamic,
+            identity: setup.identity,
+            names,
+            stats,
+            shards,
+            drain_time: setup.options.drain_time,
+            sockets: sockets.by_shard,
+            bound: sockets.bound,
+            outlet,
+        });
         Self {
             post,
             events,
-            plan: setup.plan,
-            clusters: ClusterControl::new(stats.clone(), news, Resolver::default()),
-            sockets,
+            xds,
             server: setup.server,
             options: setup.options,
             shards,
-            compiler,
             gauges,
-            stats,
             looking: None,
             phase: Phase::Warming,
             installed: vec![0; shards],
@@ -131,45 +134,57 @@ impl Control {
         self.shards + 1
     }
 
-    /// Gives the shards everything but listeners where clusters have to wait for DNS or for their
-    /// first health checks, which shards make.
-    fn warm(&mut self) {
-        let waits = |cluster: &Arc<Cluster>| {
-            !matches!(cluster.discovery, Discovery::Static) || !cluster.health_checks.is_empty()
-        };
-        if self.plan.clusters.iter().flatten().any(waits) {
-            let all = Change::all(&self.plan);
-            let change = Arc::new(Change { version: 0, listeners: Vec::new(), ..all });
-            self.to_shards(|| Message::Install(change.clone()));
+    /// Does what comes next.
+    async fn turn(&mut self) {
+        if self.xds.has_work() && self.is_open() {
+            // Between two slices everybody else has a turn: signals, streams, timers.
+            yield_now().await;
+            match self.events.try_next() {
+                Some(event) => self.handle(event),
+                None => self.xds.work(),
+            }
+        } else {
+            let next = self.events.next();
+            let event = match self.xds.next_deadline().filter(|_| self.is_open()) {
+                Some(at) => timeout(at - now(), next).await.ok(),
+                None => Some(next.await),
+            };
+            match event {
+                Some(event) => self.handle(event),
+                None => self.xds.deadlines(),
+            }
         }
-        self.clusters.install(&Change::all(&self.plan));
-        self.start_when_warm();
+        self.follow();
     }
 
-    fn start_when_warm(&mut self) {
-        if self.phase == Phase::Warming && self.clusters.all_initialized() {
-            log!(Info, Upstream, "cm init: all clusters initialized");
-            log!(Info, Config, "all dependencies initialized. starting workers");
-            self.phase = Phase::Starting;
+    /// Whether the configuration may still change.
+    fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Draining | Phase::Stopping)
+    }
+
+    /// Goes along with the start of the configuration.
+    fn follow(&mut self) {
+        if self.phase != Phase::Warming {
+            return;
+        }
+        if self.xds.stage() >= Stage::Listeners && self.server.state() == State::PreInitializing {
             self.server.set(State::Initializing);
-            self.publish();
+            self.gauges.live(&self.server);
+        }
+        if self.xds.stage() == Stage::Starting {
+            self.phase = Phase::Starting;
+            self.watch_secrets();
+            self.run_when_installed();
         }
     }
 
-    /// Sends the sockets and the plan to everybody.
-    fn publish(&mut self) {
-        for (shard, sockets) in std::mem::take(&mut self.sockets).into_iter().enumerate() {
-            self.post.send(shard, Message::Sockets(sockets));
-        }
-        self.compiler.secrets().write_gauges(&self.stats);
-        if self.looking.is_none() && self.compiler.secrets().watches_files() {
+    /// Looks after the files of secrets, if there are any.
+    fn watch_secrets(&mut self) {
+        if self.looking.is_none() && self.xds.watches_secrets() {
             let events = self.events.clone();
             let due = move || events.push(Event::LookAtSecrets);
             self.looking = Some(spawn(super::secrets::tick(due)));
         }
-        let change = Arc::new(Change::all(&self.plan));
-        self.to_shards(|| Message::Install(change.clone()));
-        self.post.send(self.admin(), Message::Install(change));
     }
 
     fn handle(&mut self, event: Event) {
@@ -177,13 +192,13 @@ impl Control {
             Event::Message(message) => self.message(message),
             Event::Signal(signal) => self.signal(signal),
             Event::Flush => {
-                self.compiler.registry().publish();
+                self.xds.registry().publish();
                 self.gauges.update(&self.server);
+                self.watch_secrets();
             }
-            Event::LookAtSecrets => {
-                super::secrets::look(&mut self.compiler, &self.stats);
-            }
-            Event::ClusterReady => self.start_when_warm(),
+            Event::LookAtSecrets => self.xds.look_at_secrets(),
+            Event::News(news) if self.is_open() => self.xds.news(news),
+            Event::News(_) => {}
             Event::DrainOver(drain) if drain == self.drains => self.drain_over(),
             Event::DrainOver(_) => {}
         }
@@ -193,15 +208,15 @@ impl Control {
         let NameStat { shard, name, kind } = asked;
         let named = match kind {
             StatKind::Counter => {
-                let (block, slot) = self.compiler.registry().counter(&name);
+                let (block, slot) = self.xds.registry().counter(&name);
                 Named::Counter(block, slot)
             }
             StatKind::Histogram => {
-                let (block, slot) = self.compiler.registry().histogram(&name);
+                let (block, slot) = self.xds.registry().histogram(&name);
                 Named::Histogram(block, slot)
             }
         };
-        self.compiler.registry().publish();
+        self.xds.registry().publish();
         self.post.send(shard, Message::StatNamed(name, named));
     }
 
@@ -211,12 +226,15 @@ impl Control {
             Message::Drained { shard } => self.shard_drained(shard),
             Message::Admin(command) => self.command(command),
             Message::Eject(request) => {
-                self.clusters.eject(request.cluster, &request.host, request.reason);
+                self.xds.eject(request.cluster, &request.host, request.reason);
             }
             Message::NameStat(asked) => self.name_stat(asked),
-            Message::HostAdded(cluster, host) => self.clusters.host_added(cluster, host),
+            Message::HostAdded(cluster, host) => self.xds.host_added(cluster, host),
+            Message::WantDump => {
+                self.post.send(self.admin(), Message::Dump(Arc::new(self.xds.dump())));
+            }
             Message::HealthVerdict(verdict) => {
-                self.clusters.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);
+                self.xds.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);
             }
             // Everything else goes the other way.
             _ => {}
@@ -227,10 +245,14 @@ impl Control {
         if let Some(installed) = self.installed.get_mut(shard) {
             *installed = version;
         }
-        if self.phase == Phase::Starting
-            && self.installed.iter().all(|version| *version >= self.plan.version)
-        {
+        self.run_when_installed();
+    }
+
+    fn run_when_installed(&mut self) {
+        let first = self.xds.first_version();
+        if self.phase == Phase::Starting && self.installed.iter().all(|have| *have >= first) {
             self.phase = Phase::Running;
+            self.xds.started();
             self.server.set(State::Live);
             self.gauges.live(&self.server);
             self.gauges.initialized(&self.server);
@@ -266,7 +288,7 @@ impl Control {
         log!(Info, Main, "draining for up to {seconds} s; a second signal ends it at once");
         self.begin_drain(DrainKind::Exit, false);
         self.to_shards(|| Message::StopListening(StopListening::All));
-        self.gauges.listeners_stopped(&self.plan, StopListening::All);
+        self.gauges.listeners_stopped(self.xds.plan(), StopListening::All);
     }
 
     fn begin_drain(&mut self, kind: DrainKind, inbound_only: bool) {
@@ -342,7 +364,7 @@ impl Control {
 
     fn close_listeners(&mut self, which: StopListening) {
         self.to_shards(|| Message::StopListening(which));
-        self.gauges.listeners_stopped(&self.plan, which);
+        self.gauges.listeners_stopped(self.xds.plan(), which);
     }
 
     fn reopen_logs(&self) {
@@ -356,19 +378,32 @@ fn name(signal: i32) -> &'static str {
     if signal == signal::SIGINT { "SIGINT" } else { "SIGTERM" }
 }
 
-/// News of clusters, passed on to everybody.
-struct News {
+/// Where configuration goes.
+struct Exit {
     post: Post,
     events: Queue<Event>,
     shards: usize,
 }
 
-impl ClusterEvents for News {
-    fn hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>) {
-        for shard in 0..self.shards {
-            self.post.send(shard, Message::Hosts(cluster, hosts.clone()));
+impl Exit {
+    fn to_all(&self, mut message: impl FnMut() -> Message) {
+        for other in (0..self.shards).chain([self.shards + 1]) {
+            self.post.send(other, message());
         }
-        self.post.send(self.shards + 1, Message::Hosts(cluster, hosts));
+    }
+}
+
+impl Outlet for Exit {
+    fn change(&self, change: Arc<Change>) {
+        self.to_all(|| Message::Install(change.clone()));
+    }
+
+    fn sockets(&self, shard: usize, sockets: Vec<ListenSocket>) {
+        self.post.send(shard, Message::Sockets(sockets));
+    }
+
+    fn bound(&self, bound: Vec<Bound>) {
+        self.post.send(self.shards + 1, Message::Bound(bound.into()));
     }
 
     fn health_changed(&self, cluster: ClusterId) {
@@ -377,18 +412,18 @@ impl ClusterEvents for News {
         }
     }
 
-    fn initialized(&self, _: ClusterId) {
-        self.events.push(Event::ClusterReady);
+    fn news(&self, news: News) {
+        self.events.push(Event::News(news));
     }
 }
 
 /// Runs until the process is to end; then ends the other threads.
 pub(super) async fn main(mut control: Control, threads: Vec<JoinHandle<()>>) {
     watch(&control);
-    control.warm();
+    control.xds.begin();
+    control.follow();
     while control.phase != Phase::Stopping {
-        let event = control.events.next().await;
-        control.handle(event);
+        control.turn().await;
     }
     control.to_shards(|| Message::Shutdown);
     control.post.send(control.admin(), Message::Shutdown);

@@ -25,6 +25,7 @@ use super::log::log;
 use super::message::{DrainStrategy, Message};
 use super::run::{self, Control};
 use super::state::Server;
+use super::xds::Identity;
 use crate::config::compile::{Compiler, Dynamic};
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Registry, ShardStats};
@@ -46,6 +47,8 @@ pub struct Setup {
     pub compiler: Compiler,
     /// Names and slots of statistics; made with [`writers`] pages.
     pub registry: Registry,
+    /// What management servers are told of this process.
+    pub(crate) identity: Identity,
     /// Names of the process that were made before the plan's.
     pub names: Names,
     /// For `/config_dump`.
@@ -163,11 +166,11 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     for end in ends {
         threads.push(start_shard(&mut setup, &loads, shards, end)?);
     }
-    let Sockets { bound, by_shard } = sockets;
+    let bound = sockets.bound.clone();
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
-        let control = Control::new(setup, post, Rc::new(stats), by_shard);
+        let control = Control::new(setup, post, Rc::new(stats), sockets);
         run::main(control, threads).await;
         Ok(())
     })

@@ -77,6 +77,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
         dynamic: Dynamic::default(),
         compiler: Compiler::new(shards, false),
         registry,
+        identity: Default::default(),
         dump: ConfigDump::default(),
         facts: Facts::default(),
         layers: Layers::new(),

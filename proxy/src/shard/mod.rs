@@ -216,6 +216,9 @@ impl Shard {
             | Message::HostAdded(..)
             | Message::NameStat(_)
             | Message::Drained { .. }
+            | Message::WantDump
+            | Message::Dump(_)
+            | Message::Bound(_)
             | Message::Admin(_) => {}
         }
     }

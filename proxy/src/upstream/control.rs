@@ -22,7 +22,7 @@ use crate::control::log::log;
 use crate::control::message::EjectReason;
 use crate::observe::stats::ShardStats;
 use crate::plan::cluster::{Discovery, HostShared, HostState};
-use crate::plan::{Change, Cluster, ClusterId, Host, HostSet};
+use crate::plan::{Address, Change, Cluster, ClusterId, Host, HostSet};
 
 /// Look-ups under way at once: each has a socket.
 const LOOKUPS_MAX: u32 = 128;
@@ -37,16 +37,22 @@ pub trait ClusterEvents {
     fn hosts(&self, cluster: ClusterId, hosts: Arc<HostSet>);
     /// Health bits of a host changed: every shard is to build its tables again.
     fn health_changed(&self, cluster: ClusterId);
-    /// The cluster is ready: it has its first answer (or failure) from DNS, and each of its hosts
-    /// was checked once where there are health checks. Once per cluster of a plan.
-    fn initialized(&self, cluster: ClusterId);
+    /// A version of the cluster has got further: it has its first answer (or failure) from DNS or
+    /// EDS ([`ClusterControl::is_resolved`]), or, besides, each of its hosts was checked once where
+    /// there are health checks ([`ClusterControl::is_initialized`]).
+    fn progressed(&self, cluster: ClusterId);
 }
 
-/// All clusters of a plan.
+/// All clusters.
 pub struct ClusterControl {
     shared: Rc<ControlCx>,
+    /// Those the shards have, by id.
     clusters: RefCell<Vec<Option<Rc<Managed>>>>,
+    /// Versions that will take the place of one of those.
+    warming: RefCell<Warming>,
 }
+
+type Warming = hashbrown::HashMap<ClusterId, Rc<Managed>, foldhash::fast::RandomState>;
 
 struct ControlCx {
     stats: Rc<ShardStats>,
@@ -57,17 +63,22 @@ struct ControlCx {
 
 /// One cluster.
 ///
-/// LIFECYCLE: made with its plan → waiting for DNS (or not) → waiting for the first check of each
-/// host (or not) → initialized; gone with the plan that no longer has it, and its tasks with it.
+/// LIFECYCLE: made with its plan → waiting for DNS or EDS (or not) → waiting for the first check of
+/// each host (or not) → initialized; gone with the plan that no longer has it, and its tasks with
+/// it. Meanwhile: warming (only this thread knows it) → visible (the shards have it, and hear of
+/// every change of its hosts).
 struct Managed {
     cx: Rc<ControlCx>,
     plan: Arc<Cluster>,
     hosts: RefCell<Arc<HostSet>>,
     detector: RefCell<Option<Detector>>,
-    /// Names that have no result yet.
+    /// The shards have it.
+    visible: Cell<bool>,
+    /// Names that have no result yet; 1 where EDS has said nothing yet.
     unresolved: Cell<usize>,
     /// Hosts whose first check is awaited.
     unchecked: RefCell<Vec<Arc<Host>>>,
+    resolved: Cell<bool>,
     initialized: Cell<bool>,
     /// Hosts of an ORIGINAL_DST cluster that are not in `hosts` yet.
     coming: RefCell<Vec<Arc<Host>>>,
@@ -79,41 +90,124 @@ impl ClusterControl {
     pub fn new(stats: Rc<ShardStats>, events: Rc<dyn ClusterEvents>, resolver: Resolver) -> Self {
         let lookups = Slots::new(LOOKUPS_MAX);
         let shared = Rc::new(ControlCx { stats, events, resolver, lookups });
-        Self { shared, clusters: RefCell::default() }
+        Self { shared, clusters: RefCell::default(), warming: RefCell::default() }
     }
 
-    /// Takes over a change, after the shards were sent it. Clusters whose `Arc` is the same go on.
+    /// Takes over a change that the shards were sent, without warming.
     pub fn install(&self, change: &Change) {
-        let mut started = Vec::new();
-        for (id, wanted) in &change.clusters {
+        for cluster in change.set_clusters() {
+            self.warm(cluster);
+            self.activate(cluster.id);
+        }
+        change.removed_clusters().for_each(|id| self.remove(id));
+    }
+
+    /// Looks for the hosts of a version of a cluster that is to take the place of the one with its
+    /// id, if there is one.
+    pub fn warm(&self, cluster: &Arc<Cluster>) {
+        let managed = Managed::new(&self.shared, cluster);
+        let before = self.warming.borrow_mut().insert(cluster.id, managed.clone());
+        if let Some(before) = before {
+            before.stop();
+        }
+        managed.start();
+    }
+
+    /// The version that is warming under this id.
+    pub fn warming(&self, cluster: ClusterId) -> Option<Arc<Cluster>> {
+        self.warming.borrow().get(&cluster).map(|managed| managed.plan.clone())
+    }
+
+    /// Whether the version that is warming knows its hosts. Their first health checks need the
+    /// shards, and come afterwards.
+    pub fn is_resolved(&self, cluster: ClusterId) -> bool {
+        self.warming.borrow().get(&cluster).is_some_and(|managed| managed.unresolved.get() == 0)
+    }
+
+    /// Whether the version that the shards have is initialized.
+    pub fn is_initialized(&self, cluster: ClusterId) -> bool {
+        self.get(cluster).is_some_and(|managed| managed.initialized.get())
+    }
+
+    /// The version that is warming takes over: the shards are sent it, and told of its hosts from
+    /// now on. Answers the hosts it has, if they are others than those it was compiled with.
+    pub fn activate(&self, cluster: ClusterId) -> Option<Arc<HostSet>> {
+        let managed = self.warming.borrow_mut().remove(&cluster)?;
+        let before = {
             let mut clusters = self.clusters.borrow_mut();
-            let at = id.0 as usize;
+            let at = cluster.0 as usize;
             if at >= clusters.len() {
                 clusters.resize(at + 1, None);
             }
-            let Some(slot) = clusters.get_mut(at) else { continue };
-            let wanted = wanted.as_ref();
-            let same = |have: &Rc<Managed>| wanted.is_some_and(|w| Arc::ptr_eq(&have.plan, w));
-            if slot.as_ref().is_some_and(same) {
-                continue;
-            }
-            if let Some(old) = slot.take() {
-                old.stop();
-            }
-            *slot = wanted.map(|plan| Managed::new(&self.shared, plan));
-            started.extend(slot.clone());
+            clusters.get_mut(at)?.replace(managed.clone())
+        };
+        if let Some(before) = before {
+            managed.inherit(&before);
+            before.stop();
         }
-        started.iter().for_each(|cluster| cluster.start());
+        managed.visible.set(true);
+        managed.count_members();
+        managed.check_initialized();
+        let hosts = managed.hosts.borrow().clone();
+        (!Arc::ptr_eq(&hosts, &managed.plan.hosts)).then_some(hosts)
     }
 
-    /// The hosts a cluster has now.
-    pub fn hosts(&self, cluster: ClusterId) -> Option<Arc<HostSet>> {
-        self.get(cluster).map(|managed| managed.hosts.borrow().clone())
+    /// The version that is warming is not wanted any more.
+    pub fn forget_warming(&self, cluster: ClusterId) {
+        let managed = self.warming.borrow_mut().remove(&cluster);
+        if let Some(managed) = managed {
+            managed.stop();
+        }
+    }
+
+    /// The shards do not have it any more.
+    pub fn remove(&self, cluster: ClusterId) {
+        let managed = self.clusters.borrow_mut().get_mut(cluster.0 as usize).and_then(Option::take);
+        if let Some(managed) = managed {
+            managed.stop();
+        }
+    }
+
+    /// The hosts to compare an assignment with: those of this version of the cluster, or of the one
+    /// it will take the place of.
+    pub fn known_hosts(&self, cluster: &Arc<Cluster>) -> Arc<HostSet> {
+        let own = self.version(cluster);
+        let has_any = |managed: &Rc<Managed>| managed.unresolved.get() == 0;
+        let own = own.filter(has_any).or_else(|| self.get(cluster.id));
+        own.map(|managed| managed.hosts.borrow().clone()).unwrap_or_default()
+    }
+
+    /// EDS says that these are the hosts of this version of a cluster.
+    pub fn set_hosts(&self, cluster: &Arc<Cluster>, hosts: Arc<HostSet>) {
+        if let Some(managed) = self.version(cluster) {
+            managed.assign(hosts);
+        }
+    }
+
+    /// The version that is warming does not wait any longer for EDS. Answers whether it did.
+    pub fn give_up(&self, cluster: ClusterId) -> bool {
+        let managed = self.warming.borrow().get(&cluster).cloned();
+        let Some(managed) = managed else { return false };
+        let waited = managed.unresolved.replace(0) > 0;
+        managed.check_initialized();
+        waited
+    }
+
+    /// This very version, warming or not.
+    fn version(&self, cluster: &Arc<Cluster>) -> Option<Rc<Managed>> {
+        let same = |managed: &Rc<Managed>| Arc::ptr_eq(&managed.plan, cluster);
+        let warming = self.warming.borrow().get(&cluster.id).cloned().filter(same);
+        warming.or_else(|| self.get(cluster.id).filter(same))
     }
 
     /// Whether every cluster is initialized.
     pub fn all_initialized(&self) -> bool {
         self.clusters.borrow().iter().flatten().all(|managed| managed.initialized.get())
+    }
+
+    /// The hosts a cluster has now.
+    pub fn hosts(&self, cluster: ClusterId) -> Option<Arc<HostSet>> {
+        self.get(cluster).map(|managed| managed.hosts.borrow().clone())
     }
 
     /// A shard saw a host break a rule ([`super::Outbox::eject`]).
@@ -149,6 +243,7 @@ impl ClusterControl {
 impl Drop for ClusterControl {
     fn drop(&mut self) {
         self.clusters.borrow().iter().flatten().for_each(|managed| managed.stop());
+        self.warming.borrow().values().for_each(|managed| managed.stop());
     }
 }
 
@@ -163,7 +258,8 @@ impl fmt::Debug for ClusterControl {
 impl Managed {
     fn new(cx: &Rc<ControlCx>, plan: &Arc<Cluster>) -> Rc<Self> {
         let names = match &plan.discovery {
-            Discovery::Static | Discovery::OriginalDst(_) | Discovery::Eds(_) => 0,
+            Discovery::Static | Discovery::OriginalDst(_) => 0,
+            Discovery::Eds(_) => 1,
             Discovery::StrictDns(dns) | Discovery::LogicalDns(dns) => dns.targets.len(),
         };
         Rc::new(Self {
@@ -171,8 +267,10 @@ impl Managed {
             plan: plan.clone(),
             hosts: RefCell::new(Arc::default()),
             detector: RefCell::new(plan.outlier.clone().map(Detector::new)),
+            visible: Cell::new(false),
             unresolved: Cell::new(names),
             unchecked: RefCell::default(),
+            resolved: Cell::new(false),
             initialized: Cell::new(false),
             coming: RefCell::default(),
             tasks: RefCell::default(),
@@ -190,7 +288,8 @@ impl Managed {
         if self.plan.outlier.is_some() {
             tasks.push(runtime::spawn(sweep(Rc::downgrade(self))));
         }
-        if self.unresolved.get() > 0 {
+        let has_names = !matches!(self.plan.discovery, Discovery::Eds(_));
+        if has_names && self.unresolved.get() > 0 {
             tasks.push(runtime::spawn(give_up(Rc::downgrade(self))));
         }
         self.tasks.borrow_mut().append(&mut tasks);
@@ -214,8 +313,42 @@ impl Managed {
             hosts,
             overprovisioning_percent: before.overprovisioning_percent,
         });
+        self.tell(set);
+    }
+
+    /// EDS says that these are the hosts.
+    fn assign(&self, set: Arc<HostSet>) {
+        let same = Arc::ptr_eq(&self.hosts.borrow(), &set);
+        if !same {
+            self.tell(set);
+        }
+        self.unresolved.set(0);
+        self.check_initialized();
+    }
+
+    fn tell(&self, set: Arc<HostSet>) {
         self.adopt(set.clone());
-        self.cx.events.hosts(self.plan.id, set);
+        if self.visible.get() {
+            self.cx.events.hosts(self.plan.id, set);
+        }
+    }
+
+    /// What active checks found out about hosts of the version before holds for hosts at the same
+    /// addresses: a change of the cluster is no reason to send them nothing until they are checked
+    /// again.
+    fn inherit(&self, before: &Self) {
+        if self.plan.health_checks.is_empty() || before.plan.health_checks.is_empty() {
+            return;
+        }
+        let old = before.hosts.borrow();
+        let healthy = |host: &&Arc<Host>| host.state.flags() & HostState::FAILED_ACTIVE_HC == 0;
+        let passed: hashbrown::HashSet<&Address, foldhash::fast::RandomState> =
+            old.hosts.iter().filter(healthy).map(|host| &host.address).collect();
+        let new = self.hosts.borrow();
+        for host in new.hosts.iter().filter(|host| passed.contains(&host.address)) {
+            host.state.clear(HostState::FAILED_ACTIVE_HC);
+        }
+        self.unchecked.borrow_mut().retain(|host| !passed.contains(&host.address));
     }
 
     /// These are the hosts from now on. The shards have them already, or are told by the caller.
@@ -244,7 +377,9 @@ impl Managed {
 
     fn health_changed(&self) {
         self.count_members();
-        self.cx.events.health_changed(self.plan.id);
+        if self.visible.get() {
+            self.cx.events.health_changed(self.plan.id);
+        }
     }
 
     /// Runs outlier detection; what it changed is told.
@@ -265,6 +400,9 @@ impl Managed {
     }
 
     fn count_members(&self) {
+        if !self.visible.get() {
+            return;
+        }
         let (stats, names) = (&self.cx.stats, &self.plan.stats);
         let hosts = self.hosts.borrow();
         let with = |test: fn(u32) -> bool| {
@@ -283,10 +421,16 @@ impl Managed {
     }
 
     fn check_initialized(&self) {
-        let ready = self.unresolved.get() == 0 && self.unchecked.borrow().is_empty();
-        if ready && !self.initialized.replace(true) {
+        if self.unresolved.get() > 0 {
+            return;
+        }
+        let mut news = !self.resolved.replace(true);
+        if self.unchecked.borrow().is_empty() && !self.initialized.replace(true) {
             self.cx.stats.gauge_set(self.plan.stats.warming_state(), 0);
-            self.cx.events.initialized(self.plan.id);
+            news = true;
+        }
+        if news {
+            self.cx.events.progressed(self.plan.id);
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn listeners(request: &Request, admin: &Admin) -> Response {
         return Response::ok(JSON, as_json(admin));
     }
     let mut out = String::new();
-    for listener in admin.bound.iter() {
+    for listener in admin.bound.borrow().iter() {
         for address in &listener.addresses {
             let _infallible = writeln!(out, "{}::{address}", listener.name);
         }
@@ -24,10 +24,10 @@ pub(super) fn listeners(request: &Request, admin: &Admin) -> Response {
 fn as_json(admin: &Admin) -> String {
     let mut json = Json::new();
     json.object();
-    if !admin.bound.is_empty() {
+    if !admin.bound.borrow().is_empty() {
         json.key("listener_statuses").array();
     }
-    for listener in admin.bound.iter() {
+    for listener in admin.bound.borrow().iter() {
         let mut addresses = listener.addresses.iter();
         json.object().key("name").string(&listener.name);
         if let Some(first) = addresses.next() {
@@ -44,7 +44,7 @@ fn as_json(admin: &Admin) -> String {
         }
         json.end_object();
     }
-    if !admin.bound.is_empty() {
+    if !admin.bound.borrow().is_empty() {
         json.end_array();
     }
     json.end_object();

@@ -57,7 +57,7 @@ pub struct Admin {
     /// What `/config_dump` prints.
     pub dump: Arc<ConfigDump>,
     /// Where listeners are bound.
-    pub bound: Arc<[Bound]>,
+    pub bound: RefCell<Arc<[Bound]>>,
     /// Reader of the statistics.
     pub merger: RefCell<Merger>,
     /// What the admin listener counts about itself.
@@ -122,7 +122,7 @@ impl Admin {
             server: parts.server,
             facts: parts.facts,
             dump: parts.dump,
-            bound: parts.bound,
+            bound: RefCell::new(parts.bound),
             merger: RefCell::new(parts.merger),
             counters: parts.counters,
             logs: access_log::Logs::new(parts.access_logs, ShardLogs::new(parts.log_options)),

@@ -64,6 +64,7 @@ async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
     loop {
         match mailbox.recv().await {
             Message::Install(change) => admin.install(&change),
+            Message::Bound(bound) => drop(admin.bound.replace(bound)),
             Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
             Message::ReopenLogs => admin.reopen_logs(),
             Message::Shutdown => return,

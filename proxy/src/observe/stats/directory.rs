@@ -25,12 +25,15 @@ pub struct Scope {
 /// A part of the list; `None` is a free place.
 pub(super) type Group = Vec<Option<Arc<Scope>>>;
 
+/// A text readout: its full name and its value.
+pub(super) type Text = (Arc<str>, Arc<str>);
+
 /// All names at one point in time.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
     pub(super) groups: Vec<Arc<Group>>,
-    /// Text readouts: full name and value, unsorted.
-    pub(super) texts: Arc<Vec<(Arc<str>, Arc<str>)>>,
+    /// Text readouts: full name and value, unsorted; `None` is a free place.
+    pub(super) texts: Arc<Vec<Option<Text>>>,
 }
 
 impl Directory {
@@ -40,7 +43,18 @@ impl Directory {
     }
 
     /// Text readouts: full name and value, in no particular order.
-    pub fn texts(&self) -> &[(Arc<str>, Arc<str>)] {
-        &self.texts
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Text> {
+        self.texts.iter().flatten()
+    }
+
+    /// The text readout at a place of the list.
+    pub(super) fn text(&self, place: usize) -> Option<&Text> {
+        self.texts.get(place)?.as_ref()
+    }
+
+    /// Places of text readouts, and what is at each.
+    pub(super) fn text_places(&self) -> impl Iterator<Item = (usize, &Text)> {
+        let places = self.texts.iter().enumerate();
+        places.filter_map(|(place, text)| text.as_ref().map(|text| (place, text)))
     }
 }

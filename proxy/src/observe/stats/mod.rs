@@ -28,12 +28,13 @@ mod writer;
 mod tests;
 
 pub use blocks::{
-    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats, CorsStats,
-    DnsStats, FilesystemStats, GrpcAccessLogStats, HcmStats, HealthCheckStats, Http1CodecSlots,
-    Http1CodecStats, Http2CodecStats, HttpInspectorStats, HttpStats, ListenerExtensionStats,
-    ListenerHttpStats, ListenerManagerStats, ListenerStats, OutlierDetectionStats,
-    OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, RouteStats,
-    RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats, TcpStats,
+    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats,
+    ControlPlaneStats, CorsStats, DnsStats, EdsStats, FilesystemStats, GrpcAccessLogStats,
+    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
+    HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
+    ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
+    ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats, RouteStats, RouterStats,
+    RuntimeStats, ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpStats,
     ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use super::def::{BlockDef, Counter, Gauge, Histogram, Kind, Show, Source, StatDef};
 use super::directory::{Directory, GROUP, Group, Scope};
@@ -45,7 +45,7 @@ impl BlockHandle {
 }
 
 /// A text readout; see [`Registry::set_text`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TextReadout(usize);
 
 /// Pages of all writers.
@@ -66,6 +66,8 @@ pub struct Registry {
     current: Directory,
     leases: Vec<Option<Weak<Lease>>>,
     free_scopes: Vec<u32>,
+    text_index: HashMap<Arc<str>, usize, FixedState>,
+    free_texts: Vec<usize>,
     index: HashTable<u32>,
     hasher: FixedState,
     uid: u64,
@@ -85,6 +87,8 @@ impl Registry {
             current: Directory::default(),
             leases: Vec::new(),
             free_scopes: Vec::new(),
+            text_index: HashMap::default(),
+            free_texts: Vec::new(),
             index: HashTable::new(),
             hasher: FixedState::default(),
             uid: 0,
@@ -158,22 +162,40 @@ impl Registry {
 
     /// A text readout under its full name, created empty if it does not exist.
     pub fn text_readout(&mut self, name: &str) -> TextReadout {
-        if let Some(i) = self.current.texts.iter().position(|(n, _)| &**n == name) {
-            return TextReadout(i);
+        if let Some(place) = self.text_index.get(name) {
+            return TextReadout(*place);
         }
+        let name: Arc<str> = name.into();
         let texts = Arc::make_mut(&mut self.current.texts);
-        texts.push((name.into(), "".into()));
+        let place = self.free_texts.pop().unwrap_or_else(|| {
+            texts.push(None);
+            texts.len() - 1
+        });
+        if let Some(text) = texts.get_mut(place) {
+            *text = Some((name.clone(), "".into()));
+        }
+        self.text_index.insert(name, place);
         self.dirty = true;
-        TextReadout(texts.len() - 1)
+        TextReadout(place)
     }
 
     /// Changes a text.
-    pub fn set_text(&mut self, readout: TextReadout, value: &str) {
-        let known = self.current.texts.get(readout.0);
-        if known.is_some_and(|(_, old)| &**old != value)
-            && let Some(text) = Arc::make_mut(&mut self.current.texts).get_mut(readout.0)
+    pub fn set_text(&mut self, readout: TextReadout, value: &Arc<str>) {
+        let known = self.current.text(readout.0);
+        if known.is_some_and(|(_, old)| old != value)
+            && let Some(Some(text)) = Arc::make_mut(&mut self.current.texts).get_mut(readout.0)
         {
-            text.1 = value.into();
+            text.1 = value.clone();
+            self.dirty = true;
+        }
+    }
+
+    /// Ends a text readout.
+    pub fn remove_text(&mut self, readout: TextReadout) {
+        let Some(text) = Arc::make_mut(&mut self.current.texts).get_mut(readout.0) else { return };
+        if let Some((name, _)) = text.take() {
+            self.text_index.remove(&name);
+            self.free_texts.push(readout.0);
             self.dirty = true;
         }
     }

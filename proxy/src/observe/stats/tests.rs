@@ -518,7 +518,7 @@ fn text_readouts() {
     let merger = registry.merger();
     let readout = registry.text_readout("a.text");
     assert_eq!(registry.text_readout("a.text"), readout);
-    registry.set_text(readout, "v \"1\"");
+    registry.set_text(readout, &"v \"1\"".into());
     assert_eq!(page(&mut registry, &merger, all(PageFormat::Text)), "a.text: \"v \"1\"\"\n");
     assert_eq!(
         page(&mut registry, &merger, all(PageFormat::Json)),
@@ -530,6 +530,10 @@ fn text_readouts() {
         page(&mut registry, &merger, params),
         "# TYPE envoy_a_text gauge\nenvoy_a_text{text_value=\"v \\\"1\\\"\"} 1\n"
     );
+    registry.remove_text(readout);
+    assert_eq!(page(&mut registry, &merger, all(PageFormat::Text)), "");
+    assert_eq!(registry.text_readout("b.text"), readout, "its place is used again");
+    assert_eq!(page(&mut registry, &merger, all(PageFormat::Text)), "b.text: \"\"\n");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl ClusterEvents for News {
         self.changes.set(self.changes.get() + 1);
     }
 
-    fn initialized(&self, _: ClusterId) {
+    fn progressed(&self, _: ClusterId) {
         self.initialized.set(self.initialized.get() + 1);
     }
 }

@@ -110,6 +110,17 @@ impl Call {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<M>, Failure>> {
+        self.poll_recv_with(cx, |bytes| {
+            M::decode(bytes).map_err(|error| format!("a message that cannot be read: {error}"))
+        })
+    }
+
+    /// As [`Call::poll_recv`], with what makes a message of its bytes, or says why it cannot.
+    pub(crate) fn poll_recv_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut decode: impl FnMut(&[u8]) -> Result<T, String>,
+    ) -> Poll<Result<Option<T>, Failure>> {
         loop {
             if let Some(ended) = &self.ended {
                 return Poll::Ready(ended.clone().map(|()| None));
@@ -118,19 +129,25 @@ impl Call {
                 Ok(None) => {}
                 Ok(Some(complete)) => {
                     let decoded = match complete {
-                        Complete::Here(chunk) => M::decode(&*chunk),
-                        Complete::Collected => M::decode(self.message.as_slice()),
+                        Complete::Here(chunk) => decode(&chunk),
+                        Complete::Collected => decode(&self.message),
                     };
+                    self.let_go_of_a_large_one();
                     match decoded {
                         Ok(message) => return Poll::Ready(Ok(Some(message))),
-                        Err(error) => {
-                            let text = format!("a message that cannot be read: {error}");
-                            self.fail(Failure::new(Status::INTERNAL, text));
-                        }
+                        Err(text) => self.fail(Failure::new(Status::INTERNAL, text)),
                     }
                 }
                 Err(failure) => self.fail(failure),
             }
+        }
+    }
+
+    /// A message of megabytes may be followed by none of its kind for days.
+    fn let_go_of_a_large_one(&mut self) {
+        const KEPT: usize = 64 << 10;
+        if self.message.capacity() > KEPT {
+            self.message = Vec::new();
         }
     }
 

@@ -10,6 +10,7 @@ mod process;
 mod route;
 mod tcp;
 mod tls;
+mod xds;
 
 pub use cluster::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, HealthCheckStats,
@@ -30,6 +31,7 @@ pub use process::{
 pub use route::RouteStats;
 pub use tcp::TcpStats;
 pub use tls::{SslFactoryStats, SslStats};
+pub use xds::{ControlPlaneStats, EdsStats, ReloadStats, SubscriptionStats};
 
 /// The suffix of a statistic: given, or its own name.
 macro_rules! suffix {

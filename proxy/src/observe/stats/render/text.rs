@@ -96,7 +96,7 @@ pub(super) fn texts(view: &View, params: &StatsParams, mut f: impl FnMut(&str, &
     if !params.wants_kind(Kind::TextReadout) {
         return;
     }
-    let mut texts: Vec<_> = view.names().texts().iter().collect();
+    let mut texts: Vec<_> = view.names().texts().collect();
     texts.sort();
     for (name, value) in texts {
         if (!params.used_only || !value.is_empty()) && params.wants(name) {

@@ -135,7 +135,7 @@ impl Catalog {
         if !params.text_readouts || !params.wants_kind(Kind::TextReadout) {
             return;
         }
-        for (i, (name, value)) in view.names().texts().iter().enumerate() {
+        for (i, (name, value)) in view.names().text_places() {
             if !params.used_only || !value.is_empty() {
                 self.add(Kind::TextReadout, name, tags, Source::Text(i as u32));
             }

@@ -89,7 +89,7 @@ impl Metric {
                 }),
                 Source::Text(text) => {
                     members.push(Member { scope: text, source: index });
-                    let name = view.names().texts().get(text as usize).map_or("", |(name, _)| name);
+                    let name = view.names().text(text as usize).map_or("", |(name, _)| name);
                     Some(prepare(name, "", rules, From::Text))
                 }
             };
@@ -102,7 +102,7 @@ impl Metric {
             members.sort_by(|a, b| catalog.order((a.scope, suffix(a)), (b.scope, suffix(b))));
         } else if sources.len() > 1 {
             let name = |member: &Member| {
-                let text = view.names().texts().get(member.scope as usize);
+                let text = view.names().text(member.scope as usize);
                 text.map(|(name, _)| super::catalog::key(name))
             };
             members.sort_by_key(name);
@@ -163,7 +163,7 @@ impl Metric {
     }
 
     fn write_text(&mut self, member: Member, view: &View, params: &StatsParams, out: &mut Vec<u8>) {
-        let text = view.names().texts().get(member.scope as usize);
+        let text = view.names().text(member.scope as usize);
         let Some((_, value)) = text.filter(|(name, _)| params.wants(name)) else { return };
         let Some(source) = self.sources.get(member.source as usize) else { return };
         self.labels.clear();

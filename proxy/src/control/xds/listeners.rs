@@ -1,0 +1,424 @@
+//! Listeners: those of the bootstrap and those LDS brings, the version of each that is used and
+//! the one that is still warming.
+//!
+//! LIFECYCLE of a version: put (its addresses are bound, so that a port in use refuses it) →
+//! warming (routes, secrets and extensions are awaited) → active → replaced or removed: its
+//! connections drain on the shards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ringway_xds::client::Resource;
+
+use super::Xds;
+use super::due::Due;
+use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::routes::HELD_MAX;
+use crate::control::bind::{self, Bound};
+use crate::control::log::log;
+use crate::control::message::ListenSocket;
+use crate::plan::http::{HttpManager, Routes};
+use crate::plan::listener::Terminal;
+use crate::plan::{Address, ClusterName, ConfigSource, Listener, ListenerChange, RouteName};
+
+/// All listeners.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    pub(super) by_name: HashMap<Arc<str>, Entry, RandomState>,
+    /// Names, in the order in which they came.
+    pub(super) order: Vec<Arc<str>>,
+    /// Where each is bound, for people.
+    pub(super) bound: Vec<Bound>,
+    /// How many wait.
+    pub(super) warming: usize,
+    /// How many connections' worth of old versions drain.
+    pub(super) draining: usize,
+}
+
+/// One listener.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    fixed: bool,
+    active: Option<Version>,
+    warming: Option<Version>,
+    refused: Option<Arc<Refused>>,
+}
+
+/// A version of a listener.
+#[derive(Debug)]
+pub(super) struct Version {
+    raw: Option<Arc<Raw>>,
+    pub(super) listener: Arc<Listener>,
+    /// For each shard, until it is active.
+    sockets: Vec<Vec<ListenSocket>>,
+    /// It does not wait any longer for what is fetched.
+    patient: bool,
+    /// It does not wait any longer for the clusters it names.
+    reckless: bool,
+}
+
+impl Xds {
+    /// A listener of the bootstrap, whose sockets are there.
+    pub(super) fn put_static_listener(
+        &mut self,
+        listener: Arc<Listener>,
+        sockets: Vec<Vec<ListenSocket>>,
+    ) {
+        let name = listener.name.clone();
+        self.listeners.by_name.entry(name).or_default().fixed = true;
+        self.stats.inc(self.names.listeners.listener_added());
+        self.put_listener(listener, None, sockets);
+    }
+
+    /// A listener of LDS.
+    pub(super) fn apply_listener(
+        &mut self,
+        source: &ConfigSource,
+        resource: &Resource,
+    ) -> Result<(), String> {
+        let entry = self.listeners.by_name.get(&resource.name);
+        if entry.is_some_and(|entry| entry.fixed) {
+            log!(Debug, Config, "lds: '{}' is the bootstrap's and stays", resource.name);
+            return Ok(());
+        }
+        let known = entry.and_then(|entry| entry.warming.as_ref().or(entry.active.as_ref()));
+        if known.and_then(|v| v.raw.as_ref()).is_some_and(|raw| raw.hash == resource.hash) {
+            return Ok(());
+        }
+        let is_new = known.is_none();
+        let raw = Raw::of(resource);
+        let made = self.compile_listener(source, resource);
+        let made = made.and_then(|listener| Ok((self.bind_listener(&listener)?, listener)));
+        match made {
+            Ok((sockets, listener)) => {
+                let counts = &self.names.listeners;
+                let count =
+                    if is_new { counts.listener_added() } else { counts.listener_modified() };
+                self.stats.inc(count);
+                self.put_listener(listener, Some(raw), sockets);
+                Ok(())
+            }
+            Err(text) => {
+                let entry = self.listeners.by_name.entry(resource.name.clone()).or_default();
+                entry.refused = Some(Refused::new(raw, &text));
+                Err(text)
+            }
+        }
+    }
+
+    /// Binds the addresses a listener does not have yet, for every shard.
+    fn bind_listener(&mut self, listener: &Listener) -> Result<Vec<Vec<ListenSocket>>, String> {
+        if let Some(address) = self.listeners.taken_by_another(listener) {
+            return Err(format!(
+                "error adding listener: '{}' has duplicate address '{address}' as existing \
+                 listener",
+                listener.name
+            ));
+        }
+        let all = &self.listeners;
+        let has = |address: &Address| all.bound_at(&listener.name, address);
+        let (bound, sockets) =
+            bind::bind_missing(listener, self.shards, has).map_err(|error| error.to_string())?;
+        self.listeners.note_bound(bound);
+        Ok(sockets)
+    }
+
+    fn put_listener(
+        &mut self,
+        listener: Arc<Listener>,
+        raw: Option<Arc<Raw>>,
+        sockets: Vec<Vec<ListenSocket>>,
+    ) {
+        let name = listener.name.clone();
+        for (routes, manager) in tables_of(&listener) {
+            self.want_routes(routes, &manager.stat_prefix);
+        }
+        self.want_secrets(&listener.needs.secrets);
+        let entry = self.listeners.by_name.entry(name.clone()).or_default();
+        entry.refused = None;
+        if entry.active.is_none() && entry.warming.is_none() {
+            self.listeners.order.push(name.clone());
+        }
+        let has_predecessor = entry.active.is_some();
+        let mut version =
+            Version { raw, listener: listener.clone(), sockets, patient: false, reckless: false };
+        match entry.warming.take() {
+            Some(before) => {
+                // Sockets that version got and has not used are as good for this one.
+                for (own, more) in version.sockets.iter_mut().zip(before.sockets) {
+                    own.extend(more);
+                }
+                entry.warming = Some(version);
+                self.release_listener(&before.listener);
+            }
+            None => {
+                entry.warming = Some(version);
+                self.listeners.warming += 1;
+            }
+        }
+        log!(Info, Upstream, "lds: add/update listener '{name}'");
+        if !self.activate_listener_if_warm(&name) {
+            let wait = self.listener_wait(&listener);
+            if !wait.is_zero() {
+                self.due.after(wait, Due::Listener(name.clone()));
+            }
+            if has_predecessor {
+                self.due.after(HELD_MAX, Due::HeldListener(name));
+            }
+        }
+    }
+
+    /// How long it waits for secrets; route tables have times of their own.
+    fn listener_wait(&self, listener: &Listener) -> Duration {
+        let sources = listener.needs.secrets.iter().filter_map(|slot| slot.key.source.as_ref());
+        sources.map(|source| source.initial_fetch_timeout).max().unwrap_or_default()
+    }
+
+    /// Whether it has all that is fetched.
+    fn has_needs(&self, version: &Version) -> bool {
+        let needs = &version.listener.needs;
+        needs.routes.iter().all(|name| self.tables.is_settled(name.slot))
+            && (version.patient || needs.secrets.iter().all(|slot| slot.is_ready()))
+    }
+
+    /// Whether every cluster it names is there.
+    fn has_clusters(&self, version: &Version) -> bool {
+        let own = clusters_of(&version.listener);
+        let tables = version.listener.needs.routes.iter();
+        let tables = tables.filter_map(|name| self.tables.by_slot.get(&name.slot)?.active.as_ref());
+        own.iter().all(|name| self.clusters.is_active(name))
+            && tables.flat_map(|table| &table.clusters).all(|name| self.clusters.is_active(name))
+    }
+
+    /// The version that is warming takes over if it has all it needs. Answers whether none warms.
+    fn activate_listener_if_warm(&mut self, name: &Arc<str>) -> bool {
+        let Some(entry) = self.listeners.by_name.get(name) else { return true };
+        let Some(version) = &entry.warming else { return true };
+        if !self.init.may_listen() || !self.has_needs(version) {
+            return false;
+        }
+        if entry.active.is_some() && !version.reckless && !self.has_clusters(version) {
+            return false;
+        }
+        self.activate_listener(name);
+        true
+    }
+
+    fn activate_listener(&mut self, name: &Arc<str>) {
+        let Some(entry) = self.listeners.by_name.get_mut(name) else { return };
+        let Some(mut version) = entry.warming.take() else { return };
+        self.listeners.warming = self.listeners.warming.saturating_sub(1);
+        let listener = version.listener.clone();
+        for (shard, sockets) in std::mem::take(&mut version.sockets).into_iter().enumerate() {
+            if !sockets.is_empty() {
+                self.outlet.sockets(shard, sockets);
+            }
+        }
+        let before = entry.active.replace(version);
+        self.clusters.hold(&clusters_of(&listener));
+        self.change.listeners.push(ListenerChange::Set(listener.clone()));
+        let created = self.names.listeners.listener_create_success();
+        self.stats.add(created, self.shards as u64);
+        if let Some(before) = before {
+            self.end_listener(&before.listener);
+        }
+    }
+
+    /// A version that was active is not any more: its connections drain.
+    fn end_listener(&mut self, listener: &Arc<Listener>) {
+        self.release_clusters(&clusters_of(listener));
+        self.release_listener(listener);
+        self.listeners.draining += 1;
+        self.due.after(self.drain_time, Due::Drained);
+    }
+
+    /// A version does not need anything any more.
+    fn release_listener(&mut self, listener: &Arc<Listener>) {
+        for (routes, _) in tables_of(listener) {
+            self.release_routes(routes);
+        }
+        self.release_secrets(&listener.needs.secrets);
+    }
+
+    /// LDS has no such listener any more.
+    pub(super) fn remove_listener(&mut self, name: &Arc<str>) {
+        if !self.listeners.by_name.get(name).is_some_and(|entry| !entry.fixed) {
+            return;
+        }
+        let Some(entry) = self.listeners.by_name.remove(name) else { return };
+        self.listeners.order.retain(|other| other != name);
+        self.listeners.bound.retain(|bound| bound.name != *name);
+        if let Some(version) = &entry.warming {
+            self.listeners.warming = self.listeners.warming.saturating_sub(1);
+            self.release_listener(&version.listener);
+        }
+        if let Some(version) = &entry.active {
+            self.change.listeners.push(ListenerChange::Remove(name.clone()));
+            self.end_listener(&version.listener);
+        }
+        if entry.active.is_some() || entry.warming.is_some() {
+            self.stats.inc(self.names.listeners.listener_removed());
+            log!(Info, Upstream, "lds: remove listener '{name}'");
+        }
+    }
+
+    /// What some listener waits for may have come.
+    pub(super) fn listeners_may_be_warm(&mut self) {
+        if self.listeners.warming == 0 || !self.init.may_listen() {
+            return;
+        }
+        for name in self.listeners.order.clone() {
+            self.activate_listener_if_warm(&name);
+        }
+    }
+
+    /// Whether every listener has what it needs.
+    pub(super) fn listeners_have_needs(&self) -> bool {
+        let mut warming = self.listeners.by_name.values().filter_map(|e| e.warming.as_ref());
+        self.listeners.warming == 0 || warming.all(|version| self.has_needs(version))
+    }
+
+    /// A listener has waited long enough for what is fetched.
+    pub(super) fn listener_due(&mut self, name: &Arc<str>) {
+        self.hurry_listener(name, |version| version.patient = true);
+    }
+
+    /// A listener has waited long enough for the clusters it names.
+    pub(super) fn held_listener_due(&mut self, name: &Arc<str>) {
+        self.hurry_listener(name, |version| version.reckless = true);
+    }
+
+    fn hurry_listener(&mut self, name: &Arc<str>, hurry: impl FnOnce(&mut Version)) {
+        let entry = self.listeners.by_name.get_mut(name);
+        let Some(version) = entry.and_then(|entry| entry.warming.as_mut()) else { return };
+        hurry(version);
+        self.activate_listener_if_warm(name);
+    }
+
+    /// What was refused has been taken back.
+    pub(super) fn restore_listener(&mut self, name: &Arc<str>) {
+        if let Some(entry) = self.listeners.by_name.get_mut(name) {
+            entry.refused = None;
+        }
+    }
+
+    /// Nobody names these clusters for this thing any more.
+    pub(super) fn release_clusters(&mut self, names: &[Arc<ClusterName>]) {
+        for free in self.clusters.release(names) {
+            self.drop_cluster(&free);
+        }
+    }
+
+    /// For `/config_dump`.
+    pub(super) fn dump_listeners(&self, out: &mut Vec<Dumped>) {
+        for (name, entry) in self.listeners.by_name.iter().filter(|(_, entry)| !entry.fixed) {
+            let versions = [
+                (entry.active.as_ref(), ResourceState::Active),
+                (entry.warming.as_ref(), ResourceState::Warming),
+            ];
+            let versions =
+                versions.into_iter().filter_map(|(v, state)| Some((v?.raw.clone()?, state)));
+            Dumped::versions(name, versions, entry.refused.as_ref(), out);
+        }
+    }
+
+    /// Who waits for what, for `/init_dump`.
+    pub(super) fn unready_listeners(&self, out: &mut Vec<super::raw::Unready>) {
+        for (name, entry) in &self.listeners.by_name {
+            let Some(version) = &entry.warming else { continue };
+            let needs = &version.listener.needs;
+            let routes = needs.routes.iter().filter(|r| !self.tables.is_settled(r.slot));
+            let routes = routes
+                .map(|r| format!("shared target RdsRouteConfigSubscription RDS init {}", r.name));
+            let secrets = needs.secrets.iter().filter(|slot| !slot.is_ready());
+            let secrets = secrets.map(|slot| format!("target SdsApi {}", slot.key.name));
+            let targets: Vec<String> = routes.chain(secrets).collect();
+            if !targets.is_empty() {
+                let hash = version.listener.hash;
+                let name = format!("init manager Listener-local-init-manager {name} {hash}");
+                out.push(super::raw::Unready { name, targets });
+            }
+        }
+    }
+}
+
+impl Listeners {
+    /// Where an address of a listener is bound, if a version of it is.
+    fn bound_at(&self, name: &Arc<str>, address: &Address) -> Option<Address> {
+        let entry = self.by_name.get(name)?;
+        let versions = [&entry.active, &entry.warming].into_iter().flatten();
+        let mut bound = versions.filter(|version| version.listener.bind_to_port);
+        let version = bound.find(|version| version.listener.addresses.contains(address))?;
+        let at = version.listener.addresses.iter().position(|have| have == address)?;
+        let bound = self.bound.iter().find(|bound| bound.name == *name);
+        let is_that = |actual: &&Address| *actual == address || is_any_port(address);
+        let actual = bound.and_then(|bound| bound.addresses.get(at)).filter(is_that);
+        Some(actual.unwrap_or(address).clone())
+    }
+
+    /// An address that another listener has.
+    fn taken_by_another<'a>(&self, listener: &'a Listener) -> Option<&'a Address> {
+        if !listener.bind_to_port {
+            return None;
+        }
+        let has = |other: &Entry, address: &Address| {
+            let versions = [&other.active, &other.warming].into_iter().flatten();
+            let mut bound = versions.filter(|version| version.listener.bind_to_port);
+            bound.any(|version| version.listener.addresses.contains(address))
+        };
+        let others = self.by_name.iter().filter(|(name, _)| **name != listener.name);
+        let others: Vec<&Entry> = others.map(|(_, entry)| entry).collect();
+        let mut own = listener.addresses.iter().filter(|address| !is_any_port(address));
+        own.find(|address| others.iter().any(|other| has(other, address)))
+    }
+
+    fn note_bound(&mut self, bound: Bound) {
+        match self.bound.iter_mut().find(|have| have.name == bound.name) {
+            Some(have) => *have = bound,
+            None => self.bound.push(bound),
+        }
+    }
+
+    /// How many are active.
+    pub(super) fn active(&self) -> usize {
+        self.by_name.values().filter(|entry| entry.active.is_some()).count()
+    }
+}
+
+fn is_any_port(address: &Address) -> bool {
+    matches!(address, Address::Ip(ip) if ip.port() == 0)
+}
+
+fn managers(listener: &Listener) -> impl Iterator<Item = &Arc<HttpManager>> {
+    listener.chains.iter().filter_map(|chain| match &chain.terminal {
+        Terminal::Http(manager, _) => Some(manager),
+        _ => None,
+    })
+}
+
+/// Tables by RDS that a listener names, with who names them.
+fn tables_of(listener: &Listener) -> impl Iterator<Item = (&Arc<RouteName>, &Arc<HttpManager>)> {
+    managers(listener).filter_map(|manager| match &manager.routes {
+        Routes::Rds(name) => Some((name, manager)),
+        Routes::Inline(_) | Routes::Scoped(_) => None,
+    })
+}
+
+/// Clusters a listener itself names.
+fn clusters_of(listener: &Listener) -> Vec<Arc<ClusterName>> {
+    let mut names = Vec::new();
+    for chain in &listener.chains {
+        match &chain.terminal {
+            Terminal::Http(manager, _) => {
+                names.extend(
+                    manager.routes.inline().iter().flat_map(|t| t.clusters.iter().cloned()),
+                );
+            }
+            Terminal::TcpProxy(proxy) => names.extend(proxy.clusters.iter().cloned()),
+            Terminal::Echo | Terminal::DirectResponse(_) | Terminal::Nothing => {}
+        }
+    }
+    names
+}

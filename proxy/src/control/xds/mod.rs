@@ -1,0 +1,356 @@
+//! Configuration as it comes and changes: resources of the bootstrap and of xDS, on their way to
+//! the shards.
+//!
+//! [`Xds`] belongs to the control loop, which tells it the news and lets it [work](Xds::work); what
+//! comes of it goes out through [`Outlet`], as one [`Change`] for all that happened in a turn.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `feeds`, `grpc`, `files`, `pace` | where resources come from, and how fast |
+//! | `work` | responses that are being applied |
+//! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is of a kind, what waits for what |
+//! | `init` | the order in which a proxy begins |
+//! | `raw` | resources as they came, for `/config_dump` |
+
+mod clusters;
+mod compile;
+mod counts;
+mod due;
+mod endpoints;
+mod feeds;
+mod files;
+mod grpc;
+mod init;
+mod kind;
+mod layers;
+mod listeners;
+mod pace;
+mod publish;
+mod raw;
+mod routes;
+mod secrets;
+mod work;
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use ringway_runtime::Instant;
+
+use self::clusters::Clusters;
+use self::due::{Deadlines, Due};
+use self::endpoints::Endpoints;
+use self::feeds::{FeedCx, Feeds};
+use self::init::Init;
+use self::listeners::Listeners;
+use self::routes::Tables;
+use self::secrets::Secrets;
+use self::work::{Whole, Work};
+use super::message::{EjectReason, ListenSocket};
+use crate::config::compile::{Compiler, Dynamic};
+use crate::observe::stats::{ClusterManagerStats, ListenerManagerStats, ShardStats};
+use crate::plan::cluster::Discovery;
+use crate::plan::{Change, Cluster, ClusterId, Host, Listener, Plan};
+use crate::upstream::control::ClusterControl;
+use crate::upstream::dns::Resolver;
+use crate::upstream::{Outbox, Upstreams};
+
+pub(crate) use self::feeds::{Identity, News};
+pub(crate) use self::init::Stage;
+pub use self::kind::Kind;
+pub use self::publish::Desk;
+pub(crate) use self::publish::Outlet;
+pub use self::raw::{DumpSnapshot, Dumped, DumpedKind, Raw, Refused, ResourceState, Unready};
+
+/// Statistics of all clusters and all listeners.
+#[derive(Debug, Clone)]
+pub(crate) struct StatNames {
+    pub(crate) clusters: ClusterManagerStats,
+    pub(crate) listeners: ListenerManagerStats,
+}
+
+/// What the configuration begins with.
+pub(crate) struct Start {
+    pub(crate) compiler: Compiler,
+    /// Clusters and listeners of the bootstrap.
+    pub(crate) plan: Plan,
+    pub(crate) dynamic: Dynamic,
+    pub(crate) identity: Identity,
+    pub(crate) names: StatNames,
+    pub(crate) stats: Rc<ShardStats>,
+    pub(crate) shards: usize,
+    pub(crate) drain_time: Duration,
+    /// For every shard the sockets of the bootstrap's listeners.
+    pub(crate) sockets: Vec<Vec<ListenSocket>>,
+    /// Where they are bound.
+    pub(crate) bound: Vec<super::bind::Bound>,
+    pub(crate) outlet: Rc<dyn Outlet>,
+}
+
+/// All configuration.
+pub(crate) struct Xds {
+    compiler: Compiler,
+    stats: Rc<ShardStats>,
+    names: StatNames,
+    shards: usize,
+    drain_time: Duration,
+    outlet: Rc<dyn Outlet>,
+    desk: Rc<Desk>,
+    control: ClusterControl,
+    /// Clusters of management servers, on this thread.
+    upstreams: Rc<Upstreams>,
+    own: HashSet<Arc<str>, RandomState>,
+    feeds: Feeds,
+    dynamic: Dynamic,
+    clusters: Clusters,
+    endpoints: Endpoints,
+    listeners: Listeners,
+    tables: Tables,
+    secrets: Secrets,
+    layers: layers::Layers,
+    whole: HashMap<Kind, Whole, RandomState>,
+    /// Versions of the last responses of kinds that are asked for by name.
+    versions: HashMap<Kind, Arc<str>, RandomState>,
+    work: Work,
+    due: Deadlines,
+    sweep_is_due: bool,
+    init: Init,
+    /// Clusters of the bootstrap that have to wait for others.
+    secondary: Vec<Arc<Cluster>>,
+    /// Listeners of the bootstrap, until it is their turn.
+    first_listeners: Vec<(Arc<Listener>, Vec<Vec<ListenSocket>>)>,
+    /// What has not been sent yet.
+    change: Change,
+    plan: Plan,
+}
+
+impl Xds {
+    /// Nothing runs before [`Xds::begin`].
+    pub(crate) fn new(start: Start) -> Self {
+        let outlet = start.outlet;
+        let desk = Rc::new(Desk::new(outlet.clone()));
+        let control = ClusterControl::new(start.stats.clone(), desk.clone(), Resolver::default());
+        let index = u32::try_from(start.shards).unwrap_or(u32::MAX);
+        let outbox: Rc<dyn Outbox> = desk.clone();
+        let upstreams = Rc::new(Upstreams::new(index, index, start.stats.clone(), outbox));
+        let sink = outlet.clone();
+        let tell = Box::new(move |news| sink.news(news));
+        let cx = FeedCx::new(upstreams.clone(), start.stats.clone(), tell);
+        let feeds = Feeds::new(cx, start.dynamic.ads.clone(), start.identity);
+        let Plan { clusters, listeners, version, .. } = start.plan;
+        let is_secondary = |cluster: &Arc<Cluster>| matches!(cluster.discovery, Discovery::Eds(_));
+        let (secondary, primary): (Vec<_>, Vec<_>) =
+            clusters.into_iter().flatten().partition(is_secondary);
+        let mut xds = Self {
+            compiler: start.compiler,
+            stats: start.stats,
+            names: start.names,
+            shards: start.shards,
+            drain_time: start.drain_time,
+            outlet,
+            desk,
+            control,
+            upstreams,
+            own: HashSet::default(),
+            feeds,
+            dynamic: start.dynamic,
+            clusters: Clusters::default(),
+            endpoints: Endpoints::default(),
+            listeners: Listeners::default(),
+            tables: Tables::default(),
+            secrets: Secrets::default(),
+            layers: layers::Layers::default(),
+            whole: HashMap::default(),
+            versions: HashMap::default(),
+            work: Work::default(),
+            due: Deadlines::default(),
+            sweep_is_due: false,
+            init: Init::new(),
+            secondary,
+            first_listeners: Vec::new(),
+            change: Change::default(),
+            plan: Plan { version, ..Plan::default() },
+        };
+        xds.listeners.bound = start.bound;
+        xds.sort_sockets(listeners, start.sockets);
+        xds.secondary.splice(0..0, primary);
+        xds
+    }
+
+    /// Gives each listener of the bootstrap its sockets.
+    fn sort_sockets(&mut self, listeners: Vec<Arc<Listener>>, sockets: Vec<Vec<ListenSocket>>) {
+        let mut sockets = sockets;
+        for listener in listeners {
+            let mut own = Vec::with_capacity(sockets.len());
+            for shard in &mut sockets {
+                let (mine, rest) =
+                    std::mem::take(shard).into_iter().partition(|s| s.listener == listener.name);
+                *shard = rest;
+                own.push(mine);
+            }
+            self.first_listeners.push((listener, own));
+        }
+    }
+
+    /// Begins with the clusters of the bootstrap.
+    pub(crate) fn begin(&mut self) {
+        let all = std::mem::take(&mut self.secondary);
+        for cluster in all {
+            if matches!(cluster.discovery, Discovery::Eds(_)) {
+                self.secondary.push(cluster);
+            } else {
+                self.put_static_cluster(cluster);
+            }
+        }
+        self.settle();
+    }
+
+    /// Something has happened.
+    pub(crate) fn news(&mut self, news: News) {
+        match news {
+            News::Update { feed, update, used } => self.queue_update(feed, update, used),
+            News::File { feed, kind, read, used } => match read {
+                Ok(read) => self.queue_file(feed, kind, read, used),
+                Err(text) => self.file_failed(feed, kind, &text),
+            },
+            News::Expired(feed, expired) => {
+                for expired in expired {
+                    self.queue_expired(feed, expired);
+                }
+            }
+            News::Clusters => {}
+            News::Lost(feed) => self.count_lost(feed),
+        }
+        self.settle();
+    }
+
+    /// A feed has no connection.
+    fn count_lost(&mut self, feed: feeds::FeedId) {
+        for whole in self.whole.values().filter(|whole| whole.feed == feed) {
+            whole.counts.slots().failed(&self.stats);
+        }
+        self.count_lost_endpoints(feed);
+        self.count_lost_routes(feed);
+        self.count_lost_secrets(feed);
+    }
+
+    /// When [`Xds::deadlines`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.due.next()
+    }
+
+    /// Does what is due.
+    pub(crate) fn deadlines(&mut self) {
+        while let Some(due) = self.due.take() {
+            match due {
+                Due::Cluster(name) => self.cluster_due(&name),
+                Due::Leaving(name) => self.drop_cluster(&name),
+                Due::Listener(name) => self.listener_due(&name),
+                Due::HeldListener(name) => self.held_listener_due(&name),
+                Due::Routes(slot) => self.held_routes_due(slot),
+                Due::FirstRoutes(slot) => self.first_routes_due(slot),
+                Due::First(feed, kind) => self.first_due(feed, kind),
+                Due::Drained => {
+                    self.listeners.draining = self.listeners.draining.saturating_sub(1);
+                }
+                Due::Sweep => self.sweep(),
+            }
+        }
+        self.settle();
+    }
+
+    /// Looks soon for names that nobody holds any more.
+    fn sweep_soon(&mut self) {
+        const WAIT: Duration = Duration::from_secs(1);
+        if !std::mem::replace(&mut self.sweep_is_due, true) {
+            self.due.after(WAIT, Due::Sweep);
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.sweep_is_due = false;
+        self.sweep_routes();
+        self.compiler.sweep();
+    }
+
+    /// Whether secrets are in files.
+    pub(crate) fn watches_secrets(&mut self) -> bool {
+        self.compiler.secrets().watches_files()
+    }
+
+    /// Takes what has changed in the files of secrets.
+    pub(crate) fn look_at_secrets(&mut self) {
+        crate::control::secrets::look(&mut self.compiler, &self.stats);
+    }
+
+    /// Where the start is.
+    pub(crate) fn stage(&self) -> Stage {
+        self.init.stage
+    }
+
+    /// What is published, as a whole.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Names of statistics that a shard asks for late.
+    pub(crate) fn registry(&mut self) -> &mut crate::observe::stats::Registry {
+        self.compiler.registry()
+    }
+
+    /// A shard saw a host break a rule.
+    pub(crate) fn eject(&mut self, cluster: ClusterId, host: &Arc<Host>, reason: EjectReason) {
+        self.control.eject(cluster, host, reason);
+        self.settle();
+    }
+
+    /// A shard has made a host.
+    pub(crate) fn host_added(&mut self, cluster: ClusterId, host: Arc<Host>) {
+        self.control.host_added(cluster, host);
+        self.settle();
+    }
+
+    /// A host was checked.
+    pub(crate) fn health_verdict(&mut self, cluster: ClusterId, host: &Arc<Host>, healthy: bool) {
+        self.control.health_verdict(cluster, host, healthy);
+        self.settle();
+    }
+
+    /// For `/config_dump` and `/init_dump`.
+    pub(crate) fn dump(&self) -> DumpSnapshot {
+        let mut kinds = Vec::new();
+        type Fill = fn(&Xds, &mut Vec<Dumped>);
+        let fills: [(Kind, Fill); 5] = [
+            (Kind::Cluster, Self::dump_clusters),
+            (Kind::Endpoints, Self::dump_endpoints),
+            (Kind::Listener, Self::dump_listeners),
+            (Kind::Routes, Self::dump_routes),
+            (Kind::Secret, Self::dump_secrets),
+        ];
+        for (kind, fill) in fills {
+            let mut resources = Vec::new();
+            fill(self, &mut resources);
+            resources.sort_by(|a, b| a.name.cmp(&b.name));
+            let whole = self.whole.get(&kind).map(|whole| &whole.version);
+            let version = whole.or_else(|| self.versions.get(&kind)).cloned();
+            let version = version.unwrap_or_else(|| "".into());
+            if !resources.is_empty() || whole.is_some() {
+                kinds.push(DumpedKind { kind, version, resources });
+            }
+        }
+        DumpSnapshot { kinds, unready: self.unready() }
+    }
+}
+
+impl fmt::Debug for Xds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Xds")
+            .field("stage", &self.init.stage)
+            .field("clusters", &self.clusters.active)
+            .field("version", &self.plan.version)
+            .finish_non_exhaustive()
+    }
+}

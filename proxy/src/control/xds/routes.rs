@@ -1,0 +1,296 @@
+//! Route tables that come by RDS.
+//!
+//! LIFECYCLE of a slot: wanted by a listener → asked for → its first table is used at once (the
+//! listener waits for it) → a later one waits, for a while, for the clusters it names → used → no
+//! listener and no connection holds the name any more → gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ringway_runtime::now;
+use ringway_xds::client::Resource;
+use smallvec::SmallVec;
+
+use super::Xds;
+use super::counts::Counts;
+use super::due::Due;
+use super::feeds::{FeedId, Wanted};
+use super::kind::Kind;
+use super::raw::{Dumped, Raw, Refused, ResourceState};
+use crate::control::log::log;
+use crate::plan::route::RouteTable;
+use crate::plan::{RouteName, RouteSlot};
+
+/// How long a route table, or a listener, waits for the clusters it names.
+pub(super) const HELD_MAX: Duration = Duration::from_secs(5);
+
+/// All route tables that come by RDS.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) by_slot: HashMap<RouteSlot, Table, RandomState>,
+    /// Slots of a resource: one for each way its source is written.
+    slots: HashMap<(FeedId, Arc<str>), SmallVec<[RouteSlot; 1]>, RandomState>,
+    /// Slots whose table waits for clusters.
+    held: Vec<RouteSlot>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Table {
+    lease: Arc<RouteName>,
+    feed: Option<FeedId>,
+    /// How many versions of listeners want it.
+    users: usize,
+    raw: Option<Arc<Raw>>,
+    refused: Option<Arc<Refused>>,
+    pub(super) active: Option<Arc<RouteTable>>,
+    /// What waits for clusters.
+    held: Option<Arc<RouteTable>>,
+    /// Nobody waits for the first one any more: it is there, or will not come soon.
+    pub(super) settled: bool,
+    counts: Counts,
+}
+
+impl Xds {
+    /// A version of a listener needs this table.
+    pub(super) fn want_routes(&mut self, name: &Arc<RouteName>, stat_prefix: &str) {
+        if let Some(table) = self.tables.by_slot.get_mut(&name.slot) {
+            table.users += 1;
+            return;
+        }
+        let prefix = format!("http.{stat_prefix}.rds.{}.", name.name);
+        let counts = Counts::new(self.compiler.registry(), &prefix, true);
+        let wanted = Wanted { origin: &name.source.origin, kind: Kind::Routes, prefix: &prefix };
+        let feed = match self.open_feed(wanted) {
+            Ok(feed) => Some(feed),
+            Err(text) => {
+                log!(Warning, Config, "rds: no route configuration '{}': {text}", name.name);
+                None
+            }
+        };
+        let table = Table {
+            lease: name.clone(),
+            feed,
+            users: 1,
+            raw: None,
+            refused: None,
+            active: None,
+            held: None,
+            settled: feed.is_none(),
+            counts,
+        };
+        let Some(feed) = feed else {
+            self.tables.by_slot.insert(name.slot, table);
+            return;
+        };
+        table.counts.slots().began(&self.stats);
+        let stored = self.tables.stored(feed, &name.name);
+        self.tables.by_slot.insert(name.slot, table);
+        self.tables.slots.entry((feed, name.name.clone())).or_default().push(name.slot);
+        self.feeds.subscribe(feed, Kind::Routes, &name.name);
+        if let Some((raw, routes)) = stored {
+            self.use_routes(name.slot, raw, routes);
+        }
+        let wait = name.source.initial_fetch_timeout;
+        if !wait.is_zero() {
+            self.due.after(wait, Due::FirstRoutes(name.slot));
+        }
+    }
+
+    /// A version of a listener does not need it any more; its connections may.
+    pub(super) fn release_routes(&mut self, name: &RouteName) {
+        if let Some(table) = self.tables.by_slot.get_mut(&name.slot) {
+            table.users = table.users.saturating_sub(1);
+            if table.users == 0 {
+                self.sweep_soon();
+            }
+        }
+    }
+
+    /// A resource of RDS.
+    pub(super) fn apply_routes(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
+        let key = (feed, resource.name.clone());
+        let Some(slots) = self.tables.slots.get(&key).cloned() else { return Ok(()) };
+        let began = now();
+        let raw = Raw::of(resource);
+        let lease = slots.first().and_then(|slot| self.tables.by_slot.get(slot));
+        let Some(lease) = lease.map(|table| table.lease.clone()) else { return Ok(()) };
+        let compiled = self.compile_routes(&lease.source, resource);
+        let took = now() - began;
+        for slot in slots {
+            match &compiled {
+                Ok(routes) => {
+                    self.use_routes(slot, raw.clone(), routes.clone());
+                    let Some(table) = self.tables.by_slot.get(&slot) else { continue };
+                    let registry = self.compiler.registry();
+                    table.counts.took(&self.stats, registry, &resource.version, took, true);
+                }
+                Err(text) => {
+                    let Some(table) = self.tables.by_slot.get_mut(&slot) else { continue };
+                    table.refused = Some(Refused::new(raw.clone(), text));
+                    table.counts.slots().refused(&self.stats);
+                }
+            }
+        }
+        compiled.map(drop)
+    }
+
+    /// Uses a table, or holds it back until the clusters it names are there.
+    fn use_routes(&mut self, slot: RouteSlot, raw: Arc<Raw>, routes: Arc<RouteTable>) {
+        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
+        (table.raw, table.refused) = (Some(raw), None);
+        let complete = routes.clusters.iter().all(|name| self.clusters.is_active(name));
+        if table.active.is_none() || complete {
+            table.held = None;
+            self.activate_routes(slot, routes);
+            return;
+        }
+        // A table that takes the place of one that waits does not wait any longer than that.
+        if table.held.replace(routes).is_none() {
+            log!(Debug, Config, "rds: '{}' waits for its clusters", table.lease.name);
+            self.tables.held.push(slot);
+            self.due.after(HELD_MAX, Due::Routes(slot));
+        }
+    }
+
+    fn activate_routes(&mut self, slot: RouteSlot, routes: Arc<RouteTable>) {
+        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
+        self.clusters.hold(&routes.clusters);
+        table.settled = true;
+        let before = table.active.replace(routes.clone());
+        self.change.routes.push((slot, Some(routes)));
+        if let Some(before) = before {
+            self.release_clusters(&before.clusters);
+        }
+        self.listeners_may_be_warm();
+    }
+
+    /// A cluster has become active: perhaps it is the one a table waits for.
+    pub(super) fn retry_held_routes(&mut self) {
+        for slot in std::mem::take(&mut self.tables.held) {
+            let Some(table) = self.tables.by_slot.get_mut(&slot) else { continue };
+            let Some(routes) = &table.held else { continue };
+            if routes.clusters.iter().all(|name| self.clusters.is_active(name)) {
+                let Some(routes) = table.held.take() else { continue };
+                self.activate_routes(slot, routes);
+            } else {
+                self.tables.held.push(slot);
+            }
+        }
+        self.listeners_may_be_warm();
+    }
+
+    /// A table has waited long enough for its clusters.
+    pub(super) fn held_routes_due(&mut self, slot: RouteSlot) {
+        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
+        if let Some(routes) = table.held.take() {
+            let missing = routes.clusters.iter().filter(|name| !self.clusters.is_active(name));
+            let missing: Vec<&str> = missing.map(|name| &*name.name).take(10).collect();
+            let name = &table.lease.name;
+            log!(Debug, Config, "rds: '{name}' is used without {}", missing.join(", "));
+            self.tables.held.retain(|held| *held != slot);
+            self.activate_routes(slot, routes);
+        }
+    }
+
+    /// The first table has not come in time.
+    pub(super) fn first_routes_due(&mut self, slot: RouteSlot) {
+        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
+        if table.settled {
+            return;
+        }
+        table.settled = true;
+        table.counts.slots().timed_out(&self.stats);
+        let url = Kind::Routes.type_url();
+        log!(
+            Warning,
+            Config,
+            "gRPC config: initial fetch timed out for {url} ('{}')",
+            table.lease.name
+        );
+        self.listeners_may_be_warm();
+    }
+
+    /// RDS says that there is no such table: whoever waits for it does so no longer. A table that
+    /// is used stays, as in Envoy.
+    pub(super) fn remove_routes(&mut self, feed: FeedId, name: &Arc<str>) {
+        let slots = self.tables.slots.get(&(feed, name.clone())).cloned().unwrap_or_default();
+        for slot in slots {
+            if let Some(table) = self.tables.by_slot.get_mut(&slot) {
+                table.settled = true;
+            }
+        }
+        self.listeners_may_be_warm();
+    }
+
+    /// What was refused has been taken back.
+    pub(super) fn restore_routes(&mut self, feed: FeedId, name: &Arc<str>) {
+        let slots = self.tables.slots.get(&(feed, name.clone())).cloned().unwrap_or_default();
+        for slot in slots {
+            if let Some(table) = self.tables.by_slot.get_mut(&slot) {
+                table.refused = None;
+            }
+        }
+    }
+
+    /// Lets go of tables that no listener and no connection can ask for any more.
+    pub(super) fn sweep_routes(&mut self) {
+        /// The one here, and the compiler's.
+        const OURS: usize = 2;
+        let unused = self.tables.by_slot.iter().filter(|(_, table)| table.users == 0);
+        let free = unused.filter(|(_, table)| Arc::strong_count(&table.lease) <= OURS);
+        let free: Vec<RouteSlot> = free.map(|(slot, _)| *slot).collect();
+        for slot in free {
+            let Some(table) = self.tables.by_slot.remove(&slot) else { continue };
+            if let Some(feed) = table.feed {
+                let key = (feed, table.lease.name.clone());
+                if let Some(slots) = self.tables.slots.get_mut(&key) {
+                    slots.retain(|have| *have != slot);
+                    if slots.is_empty() {
+                        self.tables.slots.remove(&key);
+                    }
+                }
+                self.feeds.unsubscribe(feed, Kind::Routes, &table.lease.name);
+            }
+            if let Some(routes) = &table.active {
+                self.change.routes.push((slot, None));
+                self.release_clusters(&routes.clusters);
+            }
+            table.counts.end(self.compiler.registry());
+        }
+        if self.tables.by_slot.values().any(|table| table.users == 0) {
+            self.sweep_soon();
+        }
+    }
+
+    /// The feed has no connection.
+    pub(super) fn count_lost_routes(&self, feed: FeedId) {
+        let of_feed = self.tables.by_slot.values().filter(|table| table.feed == Some(feed));
+        of_feed.for_each(|table| table.counts.slots().failed(&self.stats));
+    }
+
+    /// For `/config_dump`.
+    pub(super) fn dump_routes(&self, out: &mut Vec<Dumped>) {
+        for table in self.tables.by_slot.values() {
+            let raw = table.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
+            Dumped::versions(&table.lease.name, raw, table.refused.as_ref(), out);
+        }
+    }
+}
+
+impl Tables {
+    /// What is known of a resource already.
+    fn stored(&self, feed: FeedId, name: &Arc<str>) -> Option<(Arc<Raw>, Arc<RouteTable>)> {
+        let slots = self.slots.get(&(feed, name.clone()))?;
+        let table = slots.iter().find_map(|slot| self.by_slot.get(slot))?;
+        let routes = table.held.as_ref().or(table.active.as_ref())?;
+        Some((table.raw.clone()?, routes.clone()))
+    }
+
+    /// Names of the tables that are awaited, for `/init_dump`.
+    pub(super) fn is_settled(&self, slot: RouteSlot) -> bool {
+        self.by_slot.get(&slot).is_none_or(|table| table.settled)
+    }
+}

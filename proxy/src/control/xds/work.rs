@@ -1,0 +1,350 @@
+//! Responses that are being worked on, a slice at a time: however many resources one brings,
+//! signals, drains and other streams are never kept waiting for it.
+//!
+//! LIFECYCLE of a response: queued → its resources are applied one by one → what it leaves out is
+//! removed → answered (ACK or NACK); the server may send its next one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_runtime::precise_now;
+use ringway_xds::client::{Answer, Expired, Receipt, Resource, Update, Verdict};
+
+use super::Xds;
+use super::counts::Counts;
+use super::feeds::FeedId;
+use super::files::FileRead;
+use super::kind::Kind;
+use crate::control::log::log;
+use crate::plan::ConfigSource;
+
+/// How long a slice takes, about.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// Resources applied between two looks at the clock.
+const STEP: usize = 8;
+
+/// Responses that wait.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    queue: VecDeque<Job>,
+}
+
+/// A response.
+#[derive(Debug)]
+struct Job {
+    feed: FeedId,
+    kind: Kind,
+    version: Arc<str>,
+    changed: std::vec::IntoIter<Resource>,
+    removed: Vec<Arc<str>>,
+    restored: Vec<Arc<str>>,
+    /// Of a stream, which waits for the answer.
+    receipt: Option<Receipt>,
+    /// Time it has cost.
+    used: Duration,
+    rejected: Vec<(Arc<str>, String)>,
+    begun: bool,
+    counts: (usize, usize, usize),
+}
+
+/// A kind of which all resources are asked for.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) feed: FeedId,
+    pub(super) source: ConfigSource,
+    pub(super) counts: Counts,
+    /// Of the last response that was taken.
+    pub(super) version: Arc<str>,
+}
+
+impl Xds {
+    /// Statistics of a kind of which all resources are asked for.
+    pub(super) fn begin_whole(
+        &mut self,
+        kind: Kind,
+        feed: FeedId,
+        source: &ConfigSource,
+        prefix: &str,
+    ) {
+        let reload = kind == Kind::Cluster;
+        let counts = Counts::new(self.compiler.registry(), prefix, reload);
+        counts.slots().began(&self.stats);
+        let whole = Whole { feed, source: source.clone(), counts, version: "".into() };
+        self.whole.insert(kind, whole);
+    }
+
+    /// A response has come.
+    pub(super) fn queue_update(&mut self, feed: FeedId, update: Update, used: Duration) {
+        if let Some(who) = &update.control_plane {
+            self.set_identifier(feed, who);
+        }
+        for error in &update.errors {
+            log!(
+                Warning,
+                Config,
+                "{}: '{}' cannot be had: {} (code {})",
+                update.type_url,
+                error.name,
+                error.message,
+                error.code
+            );
+        }
+        let Some(kind) = Kind::of(&update.type_url) else {
+            // A kind nobody asked for: the protocol has answered for itself.
+            let verdict = Verdict::default();
+            let _silent = self.feeds.answer(feed, update.receipt, verdict, used);
+            return;
+        };
+        let counts = (update.changed.len(), update.removed.len(), update.unchanged);
+        self.work.queue.push_back(Job {
+            feed,
+            kind,
+            version: update.version,
+            changed: update.changed.into_iter(),
+            removed: update.removed,
+            restored: update.restored,
+            receipt: Some(update.receipt),
+            used,
+            rejected: Vec::new(),
+            begun: false,
+            counts,
+        });
+    }
+
+    /// A file was read.
+    pub(super) fn queue_file(&mut self, feed: FeedId, kind: Kind, read: FileRead, used: Duration) {
+        let counts = (read.changed.len(), read.removed.len(), read.unchanged);
+        self.work.queue.push_back(Job {
+            feed,
+            kind,
+            version: read.version,
+            changed: read.changed.into_iter(),
+            removed: read.removed,
+            restored: Vec::new(),
+            receipt: None,
+            used,
+            rejected: Vec::new(),
+            begun: false,
+            counts,
+        });
+    }
+
+    /// Who is at the other end of a feed (`control_plane.identifier`).
+    fn set_identifier(&mut self, feed: FeedId, who: &Arc<str>) {
+        if let Some(prefix) = self.feeds.prefix(feed) {
+            let name = format!("{prefix}control_plane.identifier");
+            let registry = self.compiler.registry();
+            let text = registry.text_readout(&name);
+            registry.set_text(text, who);
+        }
+    }
+
+    /// Resources' time to live is over.
+    pub(super) fn queue_expired(&mut self, feed: FeedId, expired: Expired) {
+        let Some(kind) = Kind::of(&expired.type_url) else { return };
+        log!(
+            Info,
+            Config,
+            "{kind}: the time to live of {} resource(s) is over",
+            expired.removed.len()
+        );
+        self.work.queue.push_back(Job {
+            feed,
+            kind,
+            version: "".into(),
+            changed: Vec::new().into_iter(),
+            counts: (0, expired.removed.len(), 0),
+            removed: expired.removed,
+            restored: Vec::new(),
+            receipt: None,
+            used: Duration::ZERO,
+            rejected: Vec::new(),
+            begun: false,
+        });
+    }
+
+    /// Whether there is something to work on.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.work.queue.is_empty()
+    }
+
+    /// Whether a response of this kind is being worked on.
+    pub(super) fn has_work_of(&self, kind: Kind) -> bool {
+        self.work.queue.iter().any(|job| job.kind == kind)
+    }
+
+    /// Works for about a millisecond.
+    pub(crate) fn work(&mut self) {
+        let began = precise_now();
+        let Some(mut job) = self.work.queue.pop_front() else { return };
+        if !job.begun {
+            self.begin_job(&mut job);
+        }
+        let mut used = Duration::ZERO;
+        while job.changed.len() > 0 && used < SLICE {
+            for resource in job.changed.by_ref().take(STEP) {
+                if let Err(text) = self.apply(job.feed, job.kind, &resource) {
+                    job.rejected.push((resource.name, text));
+                }
+            }
+            used = precise_now() - began;
+        }
+        job.used += used;
+        if job.changed.len() > 0 {
+            self.work.queue.push_front(job);
+        } else {
+            self.finish_job(job);
+        }
+        self.settle();
+    }
+
+    fn begin_job(&mut self, job: &mut Job) {
+        job.begun = true;
+        let (come, gone, same) = job.counts;
+        match job.kind {
+            Kind::Cluster => {
+                log!(
+                    Info,
+                    Upstream,
+                    "cds: add {} cluster(s), remove {gone} cluster(s)",
+                    come + same
+                );
+                self.feeds.pause(Kind::Endpoints);
+            }
+            Kind::Listener => {
+                self.feeds.pause(Kind::Routes);
+                // Addresses of what goes are free for what comes.
+                self.remove(job);
+            }
+            _ => log!(
+                Debug,
+                Config,
+                "{}: {come} changed, {gone} removed, {same} as before",
+                job.kind
+            ),
+        }
+    }
+
+    /// Applies one resource.
+    fn apply(&mut self, feed: FeedId, kind: Kind, resource: &Resource) -> Result<(), String> {
+        let source = self.whole.get(&kind).map(|whole| whole.source.clone());
+        match (kind, source) {
+            (Kind::Cluster, Some(source)) => self.apply_cluster(&source, resource),
+            (Kind::Listener, Some(source)) => self.apply_listener(&source, resource),
+            (Kind::Endpoints, _) => self.apply_endpoints(feed, resource),
+            (Kind::Routes, _) => self.apply_routes(feed, resource),
+            (Kind::Secret, _) => self.apply_secret(feed, resource),
+            (Kind::Runtime, _) => self.apply_layer(feed, resource),
+            (Kind::Cluster | Kind::Listener, None)
+            | (Kind::Scope | Kind::VirtualHost | Kind::Extension, _) => Ok(()),
+        }
+    }
+
+    fn remove(&mut self, job: &mut Job) {
+        for name in std::mem::take(&mut job.removed) {
+            match job.kind {
+                Kind::Cluster => self.remove_cluster(&name),
+                Kind::Listener => self.remove_listener(&name),
+                Kind::Endpoints => self.remove_endpoints(job.feed, &name),
+                Kind::Routes => self.remove_routes(job.feed, &name),
+                Kind::Runtime => self.remove_layer(job.feed, &name),
+                Kind::Secret | Kind::Scope | Kind::VirtualHost | Kind::Extension => {}
+            }
+        }
+    }
+
+    fn finish_job(&mut self, mut job: Job) {
+        self.remove(&mut job);
+        for name in std::mem::take(&mut job.restored) {
+            self.restore(job.feed, job.kind, &name);
+        }
+        let is_clean = job.rejected.is_empty();
+        let text = self.answer(&mut job);
+        if let Some(text) = &text {
+            log!(Warning, Config, "gRPC config for {} rejected: {text}", job.kind.type_url());
+        }
+        match job.kind {
+            Kind::Cluster => {
+                let (come, _, same) = job.counts;
+                log!(
+                    Info,
+                    Upstream,
+                    "cds: added/updated {} cluster(s), skipped {same} unmodified cluster(s)",
+                    come.saturating_sub(usize::from(!is_clean))
+                );
+                self.feeds.resume(Kind::Endpoints);
+            }
+            Kind::Listener => self.feeds.resume(Kind::Routes),
+            _ => {}
+        }
+        if let Some(whole) = self.whole.get_mut(&job.kind) {
+            if text.is_some() {
+                whole.counts.slots().refused(&self.stats);
+            } else {
+                let (come, gone, _) = job.counts;
+                let registry = self.compiler.registry();
+                let took = job.used;
+                whole.counts.took(&self.stats, registry, &job.version, took, come + gone > 0);
+                whole.version = job.version.clone();
+            }
+        } else if text.is_none() {
+            self.versions.insert(job.kind, job.version.clone());
+        }
+        self.answered(job.feed, job.kind);
+    }
+
+    /// Tells the server; answers what it was told if that is a refusal.
+    fn answer(&mut self, job: &mut Job) -> Option<Arc<str>> {
+        let rejected = std::mem::take(&mut job.rejected);
+        if let Some(receipt) = job.receipt.take() {
+            let verdict = Verdict { rejected };
+            return match self.feeds.answer(job.feed, receipt, verdict, job.used) {
+                Some(Answer::Nack(text)) => Some(text),
+                _ => None,
+            };
+        }
+        if rejected.is_empty() {
+            return None;
+        }
+        self.feeds.refused_of_file(job.feed, rejected.iter().map(|(name, _)| &**name));
+        let all: Vec<String> =
+            rejected.iter().map(|(name, text)| format!("{name}: {text}")).collect();
+        let what = match job.kind {
+            Kind::Cluster => "Error adding/updating cluster(s) ",
+            Kind::Listener => "Error adding/updating listener(s) ",
+            _ => "",
+        };
+        Some(format!("{what}{}", all.join(", ")).into())
+    }
+
+    /// A file could not be read.
+    pub(super) fn file_failed(&mut self, feed: FeedId, kind: Kind, text: &str) {
+        log!(Warning, Config, "Filesystem config update rejected: {text}");
+        if let Some(whole) = self.whole.get(&kind) {
+            whole.counts.slots().refused(&self.stats);
+        }
+        match kind {
+            Kind::Endpoints => self.count_lost_endpoints(feed),
+            Kind::Routes => self.count_lost_routes(feed),
+            Kind::Secret => self.count_lost_secrets(feed),
+            _ => {}
+        }
+        self.answered(feed, kind);
+    }
+
+    /// The accepted version of something that was refused later has come back.
+    fn restore(&mut self, feed: FeedId, kind: Kind, name: &Arc<str>) {
+        match kind {
+            Kind::Cluster => {
+                if let Some(entry) = self.clusters.by_name.get_mut(name) {
+                    entry.refused = None;
+                }
+            }
+            Kind::Listener => self.restore_listener(name),
+            Kind::Routes => self.restore_routes(feed, name),
+            _ => {}
+        }
+    }
+}
