@@ -124,10 +124,7 @@ fn setup(
             pin: pins(shards),
             backend: backend(options.io_backend),
             drain_time: Duration::from_secs(options.drain_time_s.into()),
-            drain_strategy: match options.drain_strategy {
-                DrainStrategy::Gradual => message::DrainStrategy::Gradual,
-                DrainStrategy::Immediate => message::DrainStrategy::Immediate,
-            },
+            drain_strategy: drain_strategy(options),
             admin: admin.address,
             admin_socket_options: admin.socket_options,
             admin_allow_paths: admin.allow_paths,
@@ -158,6 +155,10 @@ fn shard_main(
     logs: AppendOptions,
 ) -> ShardMain {
     let address = own_address(options.local_address_ip_version);
+    let drain = shard::DrainOptions {
+        strategy: drain_strategy(options),
+        time: Duration::from_secs(options.drain_time_s.into()),
+    };
     Arc::new(move |start: ShardStart| {
         let mut runtime = Runtime::new(start.runtime)?;
         if start.index == 0 {
@@ -176,9 +177,17 @@ fn shard_main(
             cluster: node.cluster.clone(),
             node: node.id.clone(),
             node_message: Arc::clone(&node_message),
+            drain,
             logs,
         }))
     })
+}
+
+fn drain_strategy(options: &Options) -> message::DrainStrategy {
+    match options.drain_strategy {
+        DrainStrategy::Gradual => message::DrainStrategy::Gradual,
+        DrainStrategy::Immediate => message::DrainStrategy::Immediate,
+    }
 }
 
 fn own_address(version: IpVersion) -> IpAddr {

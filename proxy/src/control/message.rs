@@ -19,9 +19,11 @@ use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 #[derive(Debug)]
 pub enum Message {
     // ---- control → shard; `Install`, `Hosts` and `HealthChanged` go to the admin thread too ----
-    /// Listening sockets of the receiving shard, bound and listening. Sent before the [`Install`]
-    /// (`Message::Install`) whose listeners they belong to; the shard starts to accept when that
-    /// plan is installed and closes the sockets no listener of it asks for.
+    /// Listening sockets of the receiving shard, bound and listening. Sent before the
+    /// [`Message::Install`] whose listeners they belong to; the shard starts to accept with that
+    /// change and closes the sockets no listener of it asks for. A listener that is replaced goes
+    /// on with the sockets it has for addresses that stay: only for others, or to have them bound
+    /// anew, does it need some.
     Sockets(Vec<ListenSocket>),
     /// New streams begin with what this change makes of the configuration; answered by
     /// [`Message::Installed`].
@@ -68,6 +70,16 @@ pub enum Message {
         shard: usize,
     },
 
+    /// A listener that was replaced or removed by a change has no connection left that must go, or
+    /// the drain time is over. Sent once by every shard for each such listener; where only chains
+    /// were replaced, it is about those.
+    ListenerDrained {
+        /// Mesh index of the shard.
+        shard: usize,
+        /// As it was.
+        listener: Arc<Listener>,
+    },
+
     // ---- admin → control ----
     /// An operator's command.
     Admin(AdminCommand),
@@ -98,6 +110,9 @@ pub struct ListenSocket {
 pub struct HandOver {
     /// The listener that accepted it.
     pub listener: Arc<Listener>,
+    /// The last change that shard had taken: one that has taken it as well and has no such
+    /// listener knows that it is no more.
+    pub version: u64,
     /// The connected socket.
     pub socket: OwnedFd,
     /// Its peer.

@@ -158,7 +158,7 @@ pub(crate) fn begin(conn: &Conn, work: &mut Work) -> Result<(), LocalReply> {
             });
         }
     }
-    active.request.limit = conn.listener.plan.buffer_limit as usize;
+    active.request.limit = conn.link.listener.plan.buffer_limit as usize;
     active.response.limit = active.request.limit;
     work.filters = active;
     match missing {

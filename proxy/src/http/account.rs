@@ -55,7 +55,8 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
     let age = conn.opened.elapsed().as_millis() as u64;
     let hcm = &conn.manager.plan.stats.hcm;
     stats.inc(hcm.downstream_cx_destroy());
-    let by_peer = after == After::Gone || conn.down.readable_closed();
+    let gone = after == After::Gone || conn.down.readable_closed();
+    let by_peer = gone && !conn.link.chain.is_over();
     stats.inc(if by_peer {
         hcm.downstream_cx_destroy_remote()
     } else {

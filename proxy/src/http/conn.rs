@@ -18,7 +18,7 @@ use super::respond::BodyForm;
 use super::upgrade::Tunnel;
 use super::{http1, http2};
 use crate::filters::chain::{self, Active};
-use crate::listener::{ActiveListener, Admitted, Meta};
+use crate::listener::{Admitted, Meta};
 use crate::plan::http::CodecType;
 use crate::plan::route::{Lookup, RouteId};
 use crate::shard::Shard;
@@ -33,7 +33,6 @@ const RECV_LIMIT_MAX: usize = 256 << 10;
 /// A connection between requests: what must be kept for as long as it is open.
 pub(crate) struct Conn {
     pub shard: Rc<Shard>,
-    pub listener: Rc<ActiveListener>,
     pub manager: Rc<Manager>,
     pub down: Downstream,
     /// Who the client is and where it wanted to go.
@@ -120,7 +119,7 @@ pub(crate) enum After {
 /// Serves a connection to its end.
 pub(crate) async fn serve(mut conn: Box<Conn>) {
     let shard = Rc::clone(&conn.shard);
-    let key = shard.connections.enter(&conn.listener).await;
+    let key = shard.connections.enter(&conn.link).await;
     super::account::connection_opened(&conn);
     let after = match first_codec(&conn) {
         Version::Http2 => http2::run(&mut conn).await,
@@ -130,7 +129,7 @@ pub(crate) async fn serve(mut conn: Box<Conn>) {
         },
     };
     super::account::connection_closed(&mut conn, after);
-    shard.connections.leave(key, &conn.listener);
+    shard.connections.leave(key, &conn.link);
 }
 
 /// What to begin with: what the configuration or the TLS handshake says, else HTTP/1, which looks
@@ -147,16 +146,15 @@ fn first_codec(conn: &Conn) -> Version {
 impl Conn {
     /// A connection its listener has let in.
     pub(crate) fn accepted(link: Admitted, manager: Rc<Manager>, stream: Stream) -> Box<Self> {
-        let (shard, listener) = (Rc::clone(&link.shard), Rc::clone(&link.listener));
         // What was received and not read yet counts as buffered, too.
-        stream.set_recv_limit((listener.plan.buffer_limit as usize).clamp(1, RECV_LIMIT_MAX));
+        let limit = link.listener.plan.buffer_limit as usize;
+        stream.set_recv_limit(limit.clamp(1, RECV_LIMIT_MAX));
         let opened = link.opened;
         Box::new(Self {
-            shard,
-            listener,
+            shard: Rc::clone(&link.shard),
             manager,
             tls: stream.tls().cloned(),
-            down: Downstream::Http1(Http1::new(stream)),
+            down: Downstream::Http1(Http1::new(stream, Rc::clone(&link.chain))),
             meta: Rc::clone(&link.meta),
             link: Rc::new(link),
             opened,
@@ -171,7 +169,6 @@ impl Conn {
     pub(super) fn stream(&self, down: Downstream) -> Self {
         Self {
             shard: Rc::clone(&self.shard),
-            listener: Rc::clone(&self.listener),
             manager: Rc::clone(&self.manager),
             down,
             meta: Rc::clone(&self.meta),
@@ -209,7 +206,7 @@ impl Conn {
         if self.aged || self.aged_at().is_some_and(|at| ringway_runtime::now() >= at) {
             return true;
         }
-        if self.shard.drains(&self.listener) {
+        if self.shard.drains(&self.link) {
             self.shard.stats.inc(self.manager.plan.stats.hcm.downstream_cx_drain_close());
             return true;
         }

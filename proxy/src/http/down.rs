@@ -4,6 +4,7 @@
 //! [`Frame::End`] → the response is written → `is_complete` says whether the connection can carry
 //! another. An HTTP/2 stream carries one request only.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use ringway_runtime::{BufMut, Chunk};
@@ -12,6 +13,7 @@ use ringway_wire::http1::{BodyDecoder, BodyKind, H1Error};
 
 use super::reply::LocalReply;
 use crate::http2::StreamHandle;
+use crate::listener::ActiveChain;
 use crate::transport::Stream;
 
 /// Where a request comes from and its response goes to.
@@ -46,6 +48,8 @@ pub(crate) struct Http1 {
     body_bytes: u64,
     /// Bytes received and not yet in a counter.
     received: u64,
+    /// Whose end is its end.
+    chain: Rc<ActiveChain>,
 }
 
 /// One piece of a message's body.
@@ -155,6 +159,7 @@ impl Downstream {
         below: usize,
     ) -> Poll<Result<(), BodyError>> {
         match self {
+            Self::Http1(http1) if http1.chain.is_over() => Poll::Ready(Err(BodyError::Gone)),
             Self::Http1(http1) => {
                 http1.stream.poll_queued_below(cx, below).map_err(|_| BodyError::Gone)
             }
@@ -168,7 +173,7 @@ impl Downstream {
     /// Nothing that is written arrives any more.
     pub(crate) fn write_failed(&self) -> bool {
         match self {
-            Self::Http1(http1) => http1.stream.write_error().is_some(),
+            Self::Http1(http1) => http1.stream.write_error().is_some() || http1.chain.is_over(),
             Self::Http2(http2) => http2.stream.end().is_some(),
             Self::Session => false,
         }
@@ -212,8 +217,8 @@ impl Http2 {
 }
 
 impl Http1 {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0 }
+    pub(crate) fn new(stream: Stream, chain: Rc<ActiveChain>) -> Self {
+        Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0, chain }
     }
 
     /// The connection and what was read of it.
@@ -264,6 +269,9 @@ impl Http1 {
                 }
                 continue;
             }
+            if self.chain.is_over() {
+                return Poll::Ready(Err(BodyError::Gone));
+            }
             match ready!(self.stream.poll_recv(cx)) {
                 Ok(Some(chunk)) => {
                     self.received += chunk.len() as u64;
@@ -283,7 +291,8 @@ impl Http1 {
 
     /// Bytes of a next request do not count: they wait. Envoy too takes a FIN here as "gone".
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stream.write_error().is_some() || self.stream.readable_closed() {
+        let gone = self.stream.write_error().is_some() || self.stream.readable_closed();
+        if gone || self.chain.is_over() {
             return Poll::Ready(());
         }
         match self.stream.poll_closed_or_readable(cx) {
@@ -292,8 +301,11 @@ impl Http1 {
         }
     }
 
-    /// Receives until there are bytes to parse. `Ok(false)`: the peer closed.
+    /// Receives until there are bytes to parse. `Ok(false)`: the peer closed, or it is over here.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ()>> {
+        if self.chain.is_over() {
+            return Poll::Ready(Ok(false));
+        }
         match ready!(self.stream.poll_recv(cx)) {
             Ok(Some(chunk)) => {
                 self.received += chunk.len() as u64;

@@ -69,6 +69,9 @@ async fn idle(conn: &mut Conn) -> Heard {
         conn.timer.reset(at);
     }
     poll_fn(|cx| {
+        if conn.link.chain.is_over() {
+            return Poll::Ready(Heard::Drained);
+        }
         let Some(http1) = conn.down.http1() else { return Poll::Ready(Heard::Closed) };
         if let Poll::Ready(got) = http1.poll_fill(cx) {
             return Poll::Ready(if got == Ok(true) { Heard::Bytes } else { Heard::Closed });

@@ -1,7 +1,8 @@
 //! One downstream HTTP/2 connection: the task that drives its session, and a task for each stream.
 //!
 //! LIFECYCLE: preface → streams come and go, each a task of its own → GOAWAY (idle for too long,
-//! too old, enough requests served, listener drains) → the last stream ends → closed.
+//! too old, enough requests served, listener drains) → the last stream ends, or the drain time →
+//! closed.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -63,6 +64,9 @@ fn poll(
     idle_since: &mut Instant,
     cx: &mut Context<'_>,
 ) -> Poll<Ended> {
+    if conn.link.chain.is_over() {
+        session.abort();
+    }
     let driven = session.poll_drive(cx);
     count_bytes(conn, session);
     while let Poll::Ready(Some(handle)) = session.poll_accept() {
@@ -90,13 +94,16 @@ fn poll_clock(conn: &mut Conn, session: &Session, idle_since: Instant, cx: &mut 
     let idle_at = deadline(idle_since, conn.manager.plan.timeouts.idle);
     let idle_at = idle_at.filter(|_| session.is_idle());
     let aged_at = conn.aged_at();
-    let Some(first) = earlier(idle_at, aged_at) else { return };
+    let leaves_at = conn.link.chain.leaves_at(conn.meta.id);
+    let Some(first) = earlier(leaves_at, earlier(idle_at, aged_at)) else { return };
     conn.timer.reset(first);
     if Pin::new(&mut conn.timer).poll(cx).is_pending() {
         return;
     }
     let hcm = &conn.manager.plan.stats.hcm;
-    if aged_at == Some(first) {
+    if leaves_at == Some(first) {
+        conn.shard.stats.inc(hcm.downstream_cx_drain_close());
+    } else if aged_at == Some(first) {
         conn.aged = true;
         conn.shard.stats.inc(hcm.downstream_cx_max_duration_reached());
     } else {

@@ -389,9 +389,15 @@ fn abandon(conn: &mut Conn, work: &mut Work) -> After {
         return After::Gone;
     }
     work.info.flags.insert(ResponseFlag::DownstreamConnectionTermination);
-    work.info.details = Cow::Borrowed("downstream_remote_disconnect");
     conn.shard.stats.inc(hcm.downstream_cx_destroy_active_rq());
-    conn.shard.stats.inc(hcm.downstream_cx_destroy_remote_active_rq());
+    if conn.link.chain.is_over() {
+        let details = "downstream_local_disconnect(filter_chain_is_being_removed)";
+        work.info.details = Cow::Borrowed(details);
+        conn.shard.stats.inc(hcm.downstream_cx_destroy_local_active_rq());
+    } else {
+        work.info.details = Cow::Borrowed("downstream_remote_disconnect");
+        conn.shard.stats.inc(hcm.downstream_cx_destroy_remote_active_rq());
+    }
     account::finished(conn, work);
     After::Gone
 }

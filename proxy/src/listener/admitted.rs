@@ -44,6 +44,7 @@ impl Admitted {
             stats.inc(worker.downstream_cx_total());
             stats.gauge_add(worker.downstream_cx_active(), 1);
         }
+        chain.enter();
         Self {
             opened,
             shard,
@@ -60,6 +61,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         network::left(self);
+        self.chain.leave();
         self.log(|_| {});
         let (stats, plan) = (&self.shard.stats, &self.listener.plan);
         let age = self.opened.elapsed().as_millis() as u64;

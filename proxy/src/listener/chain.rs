@@ -1,17 +1,100 @@
 //! Filter chains of a listener on one shard.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
+
+use ringway_runtime::Instant;
+use slab::Slab;
 
 use crate::network::Server;
 use crate::plan::listener::FilterChain;
+use crate::shard::drain::Drainage;
 
 /// One filter chain on one shard.
+///
+/// LIFECYCLE: made when the first connection takes it → goes on for as long as listeners of this
+/// name have a chain that is configured alike → drains → over: what is left is closed.
 pub(crate) struct ActiveChain {
     pub plan: Arc<FilterChain>,
     /// What serves its connections.
     pub server: Server,
+    /// Tasks of the connections it serves.
+    tasks: RefCell<Slab<Waker>>,
+    /// Connections it has taken, those in their handshake included.
+    connections: Cell<usize>,
+    /// Its connections are to leave.
+    drainage: OnceCell<Rc<Drainage>>,
+}
+
+impl ActiveChain {
+    fn new(plan: &Arc<FilterChain>) -> Self {
+        Self {
+            server: Server::new(&plan.terminal),
+            plan: Arc::clone(plan),
+            tasks: RefCell::default(),
+            connections: Cell::new(0),
+            drainage: OnceCell::new(),
+        }
+    }
+
+    /// The task of a connection wants to hear what becomes of the chain; the key is for
+    /// [`ActiveChain::forget`].
+    pub(crate) fn remember(&self, waker: &Waker) -> usize {
+        self.tasks.borrow_mut().insert(waker.clone())
+    }
+
+    /// The task is done.
+    pub(crate) fn forget(&self, key: usize) {
+        self.tasks.borrow_mut().try_remove(key);
+    }
+
+    /// Wakes every connection, so that idle ones see what has changed.
+    pub(crate) fn wake_all(&self) {
+        for (_, waker) in self.tasks.borrow().iter() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// It has taken a connection.
+    pub(super) fn enter(&self) {
+        self.connections.set(self.connections.get() + 1);
+        if let Some(drainage) = self.drainage.get() {
+            drainage.join(1);
+        }
+    }
+
+    /// A connection of it is gone.
+    pub(super) fn leave(&self) {
+        self.connections.set(self.connections.get().saturating_sub(1));
+        if let Some(drainage) = self.drainage.get() {
+            drainage.leave();
+        }
+    }
+
+    /// Its connections leave from now on. A second call changes nothing.
+    pub(crate) fn begin_drain(&self, drainage: &Rc<Drainage>) {
+        if self.drainage.set(Rc::clone(drainage)).is_ok() {
+            drainage.join(self.connections.get());
+        }
+    }
+
+    /// Should the response under way be the last of its connection?
+    pub(crate) fn asks_to_leave(&self) -> bool {
+        self.drainage.get().is_some_and(|drainage| drainage.asks())
+    }
+
+    /// When a connection of this number, which can leave without losing anything, does so.
+    pub(crate) fn leaves_at(&self, connection: u64) -> Option<Instant> {
+        self.drainage.get().map(|drainage| drainage.leaves_at(connection))
+    }
+
+    /// What connections it still has are closed.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.drainage.get().is_some_and(|drainage| drainage.is_over())
+    }
 }
 
 /// The chains of a listener, each made ready when the first connection takes it: there may be ten
@@ -23,11 +106,31 @@ impl Chains {
         Self((0..count).map(|_| OnceCell::new()).collect())
     }
 
-    /// The chain at this position of `plan`, the list this was made for.
-    pub(super) fn get(&self, plan: &[Arc<FilterChain>], index: usize) -> Option<Rc<ActiveChain>> {
+    /// The chain at this position of `plan`, the list this was made for; true where this call has
+    /// made it.
+    pub(super) fn get(
+        &self,
+        plan: &[Arc<FilterChain>],
+        index: usize,
+    ) -> Option<(Rc<ActiveChain>, bool)> {
         let (cell, plan) = (self.0.get(index)?, plan.get(index)?);
-        let make =
-            || Rc::new(ActiveChain { server: Server::new(&plan.terminal), plan: Arc::clone(plan) });
-        Some(Rc::clone(cell.get_or_init(make)))
+        let mut made = false;
+        let chain = cell.get_or_init(|| {
+            made = true;
+            Rc::new(ActiveChain::new(plan))
+        });
+        Some((Rc::clone(chain), made))
+    }
+
+    /// Puts a chain at its place, unless there is one.
+    pub(super) fn keep(&self, index: usize, chain: Rc<ActiveChain>) {
+        if let Some(cell) = self.0.get(index) {
+            _ = cell.set(chain);
+        }
+    }
+
+    /// Those that a connection has taken, with their positions.
+    pub(super) fn made(&self) -> impl Iterator<Item = (usize, &Rc<ActiveChain>)> {
+        self.0.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.get()?)))
     }
 }

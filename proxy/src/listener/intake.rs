@@ -45,7 +45,7 @@ fn hand_over(
 ) {
     let Ok(socket) = stream.take_fd() else { return };
     shard.balance.sent(to);
-    let given = HandOver { listener: listener.plan.clone(), socket, peer };
+    let given = shard.hand_over(listener, socket, peer);
     if let Err(given) = shard.give(to, given) {
         shard.balance.not_sent(to);
         arrived(shard, listener, given);
@@ -80,10 +80,8 @@ async fn filtered(
     mut candidate: Candidate,
     may_redirect: bool,
 ) {
-    let waiting = Waiting::new(&shard, &listener);
-    let passed = filters::run(&shard.stats, &listener.plan, &mut candidate).await;
-    drop(waiting);
-    match passed {
+    let _waiting = Waiting::new(&shard, &listener);
+    match filters::run(&shard.stats, &listener.plan, &mut candidate).await {
         Passed::Yes => choose(&shard, &listener, candidate, may_redirect),
         Passed::No => {
             log::unserved(&shard, &listener, &candidate.meta, candidate.opened, false);
@@ -99,6 +97,8 @@ fn choose(
     candidate: Candidate,
     may_redirect: bool,
 ) {
+    // Meanwhile the listener may have got other chains.
+    let listener = &listener.newest();
     if may_redirect
         && listener.plan.use_original_dst
         && candidate.meta.local_restored()
@@ -109,7 +109,7 @@ fn choose(
     }
     let plan = &listener.plan;
     let chain = plan.matcher.find(&candidate.meta.facts());
-    let chain = chain.and_then(|index| listener.chains.get(&plan.chains, index as usize));
+    let chain = chain.and_then(|index| listener.chain(shard, index as usize));
     let Some(chain) = chain else {
         shard.stats.inc(plan.stats.no_filter_chain_match());
         log::unserved(shard, listener, &candidate.meta, candidate.opened, true);
@@ -132,6 +132,7 @@ struct Waiting {
 impl Waiting {
     fn new(shard: &Rc<Shard>, listener: &Rc<ActiveListener>) -> Self {
         shard.stats.gauge_add(listener.plan.stats.downstream_pre_cx_active(), 1);
+        listener.filter_begins();
         Self { shard: Rc::clone(shard), listener: Rc::clone(listener) }
     }
 }
@@ -140,5 +141,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let gauge = self.listener.plan.stats.downstream_pre_cx_active();
         self.shard.stats.gauge_sub(gauge, 1);
+        self.listener.filter_ends();
     }
 }

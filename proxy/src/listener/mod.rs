@@ -1,8 +1,10 @@
 //! Listeners of a shard: sockets, accept loops, connections.
 //!
-//! LIFECYCLE: `start` (one accept task per socket) → `stop` (sockets closed, connections stay) →
-//! gone when the last connection lets go of it.
+//! LIFECYCLE of a listener: `start` (sockets of equal addresses come from the one it replaces) →
+//! `stop` (sockets closed, connections stay) or replaced → its connections drain, all of them or
+//! those of chains that are no more → gone when the last connection lets go of it.
 
+mod acceptor;
 mod admitted;
 mod candidate;
 mod chain;
@@ -11,16 +13,18 @@ pub(crate) mod intake;
 mod log;
 mod meta;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_runtime::{Join, Listener as Socket, spawn};
+use ringway_runtime::Listener as Socket;
 
 use crate::control::message::ListenSocket;
-use crate::plan::Listener;
+use crate::plan::{Address, Listener};
 use crate::shard::Shard;
+use crate::shard::drain::Drainage;
 
+use acceptor::Acceptor;
 pub(crate) use admitted::Admitted;
 pub(crate) use chain::ActiveChain;
 use chain::Chains;
@@ -30,29 +34,38 @@ pub(crate) use meta::Meta;
 pub(crate) struct ActiveListener {
     pub plan: Arc<Listener>,
     chains: Chains,
-    accepting: RefCell<Vec<Join<()>>>,
+    acceptors: RefCell<Vec<Acceptor>>,
     stopped: Cell<bool>,
-    /// Connections open on it.
-    pub connections: Cell<usize>,
+    /// Connections that are with its filters.
+    filtering: Cell<usize>,
+    /// The one in whose favour it ended, where only chains differ.
+    successor: OnceCell<Rc<Self>>,
+    /// All its connections are to leave.
+    drainage: OnceCell<Rc<Drainage>>,
 }
 
 impl ActiveListener {
-    /// Starts to accept on `sockets`.
+    /// Starts to accept on `sockets`, and on those of `old`, the listener it replaces, whose
+    /// addresses it has as well and that are not among `sockets`.
     pub(crate) fn start(
         shard: &Rc<Shard>,
         plan: &Arc<Listener>,
         sockets: Vec<ListenSocket>,
+        old: Option<&Self>,
     ) -> Rc<Self> {
         let active = Rc::new(Self {
             plan: Arc::clone(plan),
             chains: Chains::new(plan.chains.len()),
-            accepting: RefCell::default(),
-            stopped: Cell::new(false),
-            connections: Cell::new(0),
+            acceptors: RefCell::default(),
+            stopped: Cell::new(old.is_some_and(|old| old.stopped.get())),
+            filtering: Cell::new(0),
+            successor: OnceCell::new(),
+            drainage: OnceCell::new(),
         });
         for socket in sockets {
+            let Some(address) = plan.addresses.get(socket.address) else { continue };
             match Socket::from_fd(socket.socket) {
-                Ok(socket) => active.accept_on(shard, socket),
+                Ok(socket) => active.accept_on(shard, address.clone(), socket),
                 Err(error) => crate::control::log::log!(
                     Error,
                     Config,
@@ -61,13 +74,68 @@ impl ActiveListener {
                 ),
             }
         }
+        if let Some(old) = old {
+            active.take_over(old);
+        }
         active
+    }
+
+    /// Takes the sockets of addresses that it has and accepts on no other socket for.
+    fn take_over(self: &Rc<Self>, old: &Self) {
+        let new: Vec<Address> =
+            self.acceptors.borrow().iter().map(|acceptor| acceptor.address.clone()).collect();
+        let wanted = |address: &Address| {
+            self.plan.bind_to_port
+                && self.plan.addresses.contains(address)
+                && !new.contains(address)
+        };
+        let mut kept = old.acceptors.take();
+        kept.retain(|acceptor| wanted(&acceptor.address));
+        kept.iter().for_each(|acceptor| acceptor.retarget(self));
+        self.acceptors.borrow_mut().append(&mut kept);
+    }
+
+    /// Takes the place of `old`, of which it differs in its chains only: those that are configured
+    /// alike go on with their connections. Answers those that do not.
+    pub(crate) fn succeed(self: &Rc<Self>, old: &Self) -> Vec<Rc<ActiveChain>> {
+        let mut gone = Vec::new();
+        for (at, chain) in old.chains.made() {
+            let hash = old.plan.chains.get(at).map(|plan| plan.hash);
+            let same = self.plan.chains.iter().position(|plan| Some(plan.hash) == hash);
+            match same {
+                Some(at) => self.chains.keep(at, Rc::clone(chain)),
+                None => gone.push(Rc::clone(chain)),
+            }
+        }
+        _ = old.successor.set(Rc::clone(self));
+        gone
+    }
+
+    /// The configuration that a connection of this one goes on with, once its filters are done.
+    fn newest(self: &Rc<Self>) -> Rc<Self> {
+        let mut newest = self;
+        while let Some(next) = newest.successor.get() {
+            newest = next;
+        }
+        Rc::clone(newest)
+    }
+
+    /// The chain at a position, made if it is its first use.
+    fn chain(&self, shard: &Shard, index: usize) -> Option<Rc<ActiveChain>> {
+        let (chain, made) = self.chains.get(&self.plan.chains, index)?;
+        if made {
+            shard.connections.add(&chain);
+            if let Some(drainage) = self.drainage.get() {
+                chain.begin_drain(drainage);
+            }
+        }
+        Some(chain)
     }
 
     /// The connection manager of a chain.
     #[cfg(test)]
     pub(crate) fn manager(&self, chain: usize) -> Rc<crate::http::manager::Manager> {
-        let chain = self.chains.get(&self.plan.chains, chain).expect("a chain at this position");
+        let (chain, _) = self.chains.get(&self.plan.chains, chain).expect("a chain there");
         match &chain.server {
             crate::network::Server::Http(manager) => Rc::clone(manager),
             other => panic!("no connection manager: {other:?}"),
@@ -75,9 +143,9 @@ impl ActiveListener {
     }
 
     /// Accepts on one more socket.
-    pub(crate) fn accept_on(self: &Rc<Self>, shard: &Rc<Shard>, socket: Socket) {
-        let task = spawn(accept_loop(Rc::clone(shard), Rc::clone(self), socket));
-        self.accepting.borrow_mut().push(task);
+    pub(crate) fn accept_on(self: &Rc<Self>, shard: &Rc<Shard>, address: Address, socket: Socket) {
+        let acceptor = Acceptor::new(shard, address, socket, Rc::clone(self));
+        self.acceptors.borrow_mut().push(acceptor);
     }
 
     /// Does it take connections of its address from others?
@@ -88,17 +156,35 @@ impl ActiveListener {
     /// Closes the sockets; connections stay.
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
-        for task in self.accepting.borrow_mut().drain(..) {
-            task.abort();
+        self.acceptors.take();
+    }
+
+    /// All its connections leave from now on.
+    pub(crate) fn begin_drain(&self, drainage: &Rc<Drainage>) {
+        if self.drainage.set(Rc::clone(drainage)).is_ok() {
+            drainage.join(self.filtering.get());
+        }
+        self.chains.made().for_each(|(_, chain)| chain.begin_drain(drainage));
+    }
+
+    /// Wakes every connection that is served.
+    pub(crate) fn wake_all(&self) {
+        self.chains.made().for_each(|(_, chain)| chain.wake_all());
+    }
+
+    /// A connection is with its filters.
+    fn filter_begins(&self) {
+        self.filtering.set(self.filtering.get() + 1);
+        if let Some(drainage) = self.drainage.get() {
+            drainage.join(1);
         }
     }
-}
 
-async fn accept_loop(shard: Rc<Shard>, listener: Rc<ActiveListener>, socket: Socket) {
-    loop {
-        // Errors of accept(2) are those of single connections, or want of descriptors, for which
-        // the runtime backs off by itself.
-        let Ok((stream, peer)) = socket.accept().await else { continue };
-        intake::accepted(&shard, &listener, stream, peer);
+    /// It is not any more.
+    fn filter_ends(&self) {
+        self.filtering.set(self.filtering.get().saturating_sub(1));
+        if let Some(drainage) = self.drainage.get() {
+            drainage.leave();
+        }
     }
 }

@@ -16,7 +16,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// Serves a connection to its end.
 pub(crate) async fn serve(link: Admitted, stream: Stream, response: Arc<[u8]>) {
     let shard = Rc::clone(&link.shard);
-    let key = shard.connections.enter(&link.listener).await;
+    let key = shard.connections.enter(&link).await;
     if !response.is_empty() {
         stream.write(Chunk::copy_from(&response));
     }
@@ -24,5 +24,5 @@ pub(crate) async fn serve(link: Admitted, stream: Stream, response: Arc<[u8]>) {
     let flushed = poll_fn(|cx| stream.poll_queued_below(cx, 0).map(drop));
     let _in_time = timeout(FLUSH_MAX, flushed).await;
     link.log(|cx| cx.response_code_details = Some("direct_response"));
-    shard.connections.leave(key, &link.listener);
+    shard.connections.leave(key, &link);
 }

@@ -52,6 +52,8 @@ enum End {
     HostFailed,
     /// `check_drain_close`.
     Drained,
+    /// Its filter chain is no more, and the drain time is over.
+    Removed,
 }
 
 /// Why there is no upstream connection, with Envoy's numbers in
@@ -67,7 +69,7 @@ enum NoUpstream {
 /// Serves a connection to its end.
 pub(crate) async fn serve(mut session: Box<Session>) {
     let shard = Rc::clone(&session.link.shard);
-    let key = shard.connections.enter(&session.link.listener).await;
+    let key = shard.connections.enter(&session.link).await;
     session.begin();
     let connected = Box::pin(connect::establish(&mut session)).await;
     let reset = match connected {
@@ -77,7 +79,7 @@ pub(crate) async fn serve(mut session: Box<Session>) {
             false
         }
     };
-    shard.connections.leave(key, &session.link.listener);
+    shard.connections.leave(key, &session.link);
     if reset {
         session.reset();
     }

@@ -77,6 +77,16 @@ pub struct Listener {
     pub needs: Needs,
     /// Content hash of the resource, to find out what changed.
     pub hash: u64,
+    /// The same of the resource without its filter chains.
+    pub frame_hash: u64,
+}
+
+impl Listener {
+    /// Whether it differs from `other` in its filter chains at the most: it can take its place
+    /// while chains that are the same go on.
+    pub fn differs_in_chains_only(&self, other: &Self) -> bool {
+        self.frame_hash == other.frame_hash && self.name == other.name
+    }
 }
 
 /// What an additional address has in place of the listener's own.
@@ -101,6 +111,8 @@ pub struct FilterChain {
     pub network: Vec<NetworkFilter>,
     /// The last filter, which serves the connection.
     pub terminal: Terminal,
+    /// Content hash of the message: chains of one listener with the same are the same.
+    pub hash: u64,
 }
 
 /// A network filter that looks at a connection before the terminal filter gets it.

@@ -2,49 +2,60 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::rc::{Rc, Weak};
+use std::task::Poll;
 
-use slab::Slab;
+use crate::listener::{ActiveChain, Admitted};
 
-use crate::listener::ActiveListener;
-
-/// All connections of the shard.
+/// All connections of the shard. Their tasks are kept by their filter chains, so that those of one
+/// chain can be told something as well.
 #[derive(Default)]
 pub(crate) struct Connections {
-    tasks: RefCell<Slab<Waker>>,
+    count: Cell<usize>,
+    chains: RefCell<Vec<Weak<ActiveChain>>>,
+    /// Chains that are gone are swept out when there are so many.
+    sweep_at: Cell<usize>,
     when_empty: Cell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl Connections {
+    /// A chain has its first connection.
+    pub(crate) fn add(&self, chain: &Rc<ActiveChain>) {
+        let mut chains = self.chains.borrow_mut();
+        if chains.len() >= self.sweep_at.get() {
+            chains.retain(|chain| chain.strong_count() > 0);
+            self.sweep_at.set((2 * chains.len()).max(16));
+        }
+        chains.push(Rc::downgrade(chain));
+    }
+
     /// To be awaited by the task of a new connection; the key is for [`Connections::leave`].
-    pub(crate) async fn enter(&self, listener: &ActiveListener) -> usize {
-        listener.connections.set(listener.connections.get() + 1);
-        poll_fn(|cx| Poll::Ready(self.tasks.borrow_mut().insert(cx.waker().clone()))).await
+    pub(crate) async fn enter(&self, link: &Admitted) -> usize {
+        self.count.set(self.count.get() + 1);
+        poll_fn(|cx| Poll::Ready(link.chain.remember(cx.waker()))).await
     }
 
     /// The connection is gone.
-    pub(crate) fn leave(&self, key: usize, listener: &ActiveListener) {
-        listener.connections.set(listener.connections.get().saturating_sub(1));
-        let empty = {
-            let mut tasks = self.tasks.borrow_mut();
-            tasks.try_remove(key);
-            tasks.is_empty()
-        };
-        if empty && let Some(tell) = self.when_empty.take() {
+    pub(crate) fn leave(&self, key: usize, link: &Admitted) {
+        link.chain.forget(key);
+        self.count.set(self.count.get().saturating_sub(1));
+        if self.count.get() == 0
+            && let Some(tell) = self.when_empty.take()
+        {
             tell();
         }
     }
 
     /// Wakes every connection, so that idle ones see what has changed.
     pub(crate) fn wake_all(&self) {
-        for (_, waker) in self.tasks.borrow().iter() {
-            waker.wake_by_ref();
-        }
+        let chains: Vec<Rc<ActiveChain>> =
+            self.chains.borrow().iter().filter_map(Weak::upgrade).collect();
+        chains.iter().for_each(|chain| chain.wake_all());
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.tasks.borrow().len()
+        self.count.get()
     }
 
     /// Calls `tell` once, as soon as there is none.

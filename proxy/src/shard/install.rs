@@ -1,6 +1,7 @@
 //! Making a change part of what new streams begin with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,52 +10,79 @@ use hashbrown::HashMap;
 use ringway_runtime::SockAddr;
 use ringway_runtime::mesh::Full;
 
-use super::Shard;
+use super::drain::Leaving;
+use super::{INBOUND, Shard};
 use crate::control::message::{HandOver, ListenSocket, Message, StopListening};
 use crate::listener::{ActiveListener, intake};
-use crate::plan::{Address, Change, ListenerChange};
-
-/// `traffic_direction: INBOUND`.
-const INBOUND: i32 = 1;
+use crate::plan::{Address, Change, Listener, ListenerChange};
 
 /// Connections that wait for a plan at the most; further ones are closed.
 const EARLY_MAX: usize = 1024;
 
 impl Shard {
-    /// Takes a step, in the order [`Change`] promises. Listeners whose `Arc` is the same go on;
-    /// others start or stop. Streams under way keep what they began with.
+    /// Takes a step, in the order [`Change`] promises. Streams under way keep what they began
+    /// with; connections of listeners and chains that are no more leave over the drain time.
     pub(super) fn install(self: &Rc<Self>, change: &Change) {
+        self.version.set(change.version);
         self.upstreams.set_clusters(change);
         self.tables.install(change);
-        let mut sockets = std::mem::take(&mut *self.sockets.borrow_mut());
-        let mut listeners = std::mem::take(&mut *self.listeners.borrow_mut());
-        for change in &change.listeners {
-            let name = match change {
-                ListenerChange::Set(wanted) => &wanted.name,
-                ListenerChange::Remove(name) => name,
-            };
-            let at = listeners.iter().position(|have| have.plan.name == *name);
-            let ListenerChange::Set(wanted) = change else {
-                at.into_iter().for_each(|at| listeners.remove(at).stop());
-                continue;
-            };
-            let old = at.and_then(|at| listeners.get_mut(at));
-            if old.as_ref().is_some_and(|have| Arc::ptr_eq(&have.plan, wanted)) {
-                continue;
-            }
-            let own: Vec<ListenSocket>;
-            (own, sockets) = sockets.into_iter().partition(|socket| socket.listener == wanted.name);
-            let new = ActiveListener::start(self, wanted, own);
-            match old {
-                Some(old) => std::mem::replace(old, new).stop(),
-                None => listeners.push(new),
+        if !change.listeners.is_empty() {
+            self.install_listeners(&change.listeners);
+        }
+        self.upstreams.remove_clusters(change);
+    }
+
+    fn install_listeners(self: &Rc<Self>, changes: &[ListenerChange]) {
+        let mut sockets = self.sockets.take();
+        let mut listeners = self.listeners.take();
+        let mut leaving = Vec::new();
+        for change in changes {
+            match change {
+                ListenerChange::Set(wanted) => {
+                    let own: Vec<ListenSocket>;
+                    (own, sockets) =
+                        sockets.into_iter().partition(|socket| socket.listener == wanted.name);
+                    leaving.extend(self.set_listener(&mut listeners, wanted, own));
+                }
+                ListenerChange::Remove(name) => {
+                    let at = listeners.iter().position(|have| have.plan.name == *name);
+                    if let Some(at) = at {
+                        let gone = listeners.remove(at);
+                        gone.stop();
+                        leaving.push(Leaving::Listener(gone));
+                    }
+                }
             }
         }
         *self.by_address.borrow_mut() = by_address(&listeners);
-        *self.listeners.borrow_mut() = listeners;
-        self.upstreams.remove_clusters(change);
-        let early = std::mem::take(&mut *self.early.borrow_mut());
-        early.into_iter().for_each(|given| self.take(given));
+        self.listeners.replace(listeners);
+        leaving.into_iter().for_each(|leaving| self.drain(leaving));
+        self.early.take().into_iter().for_each(|given| self.take(given));
+    }
+
+    /// A listener is new, or takes the place of the one with its name, of which is answered what
+    /// has to leave.
+    fn set_listener(
+        self: &Rc<Self>,
+        listeners: &mut Vec<Rc<ActiveListener>>,
+        wanted: &Arc<Listener>,
+        sockets: Vec<ListenSocket>,
+    ) -> Option<Leaving> {
+        let Some(old) = listeners.iter_mut().find(|have| have.plan.name == wanted.name) else {
+            listeners.push(ActiveListener::start(self, wanted, sockets, None));
+            return None;
+        };
+        if Arc::ptr_eq(&old.plan, wanted) {
+            return None;
+        }
+        let new = ActiveListener::start(self, wanted, sockets, Some(old));
+        let old = std::mem::replace(old, Rc::clone(&new));
+        if wanted.differs_in_chains_only(&old.plan) {
+            let gone = new.succeed(&old);
+            return Some(Leaving::Chains(Arc::clone(&old.plan), gone));
+        }
+        old.stop();
+        Some(Leaving::Listener(old))
     }
 
     /// The listener of an address: that very address, else all addresses with this port.
@@ -80,6 +108,17 @@ impl Shard {
         }
     }
 
+    /// A connection of this listener, for another shard.
+    pub(crate) fn hand_over(
+        &self,
+        listener: &ActiveListener,
+        socket: OwnedFd,
+        peer: SockAddr,
+    ) -> HandOver {
+        let listener = Arc::clone(&listener.plan);
+        HandOver { listener, version: self.version.get(), socket, peer }
+    }
+
     /// Serves a connection another shard has accepted. Where the plan of its listener is still on
     /// the way it waits for it.
     pub(super) fn take(self: &Rc<Self>, given: HandOver) {
@@ -91,7 +130,10 @@ impl Shard {
         };
         match listener {
             Some(listener) => intake::arrived(self, &listener, given),
-            None if self.early.borrow().len() < EARLY_MAX => self.early.borrow_mut().push(given),
+            // It is not known here yet; one that is no more is not waited for.
+            None if given.version > self.version.get() && self.early.borrow().len() < EARLY_MAX => {
+                self.early.borrow_mut().push(given);
+            }
             None => {}
         }
     }

@@ -5,6 +5,7 @@
 pub(crate) mod balance;
 mod connections;
 mod date;
+pub(crate) mod drain;
 mod grpc_logs;
 mod install;
 pub(crate) mod late;
@@ -21,16 +22,15 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ringway_runtime::Instant;
 use ringway_runtime::mesh::{Full, MeshEnd};
 
-use crate::control::message::{Drain, DrainKind, DrainStrategy, HandOver, ListenSocket, Message};
+use crate::control::message::{Drain, DrainKind, HandOver, ListenSocket, Message};
 use crate::filters::grpc_calls::Calls;
 use crate::filters::health_check::Answers;
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
-use crate::listener::ActiveListener;
+use crate::listener::{ActiveListener, Admitted};
 use crate::observe::stats::ShardStats;
 use crate::upstream::Upstreams;
 
@@ -38,10 +38,15 @@ use balance::Balance;
 pub use balance::Loads;
 use connections::Connections;
 use date::DateCache;
+pub use drain::DrainOptions;
+use drain::Ramp;
 use late::LateStats;
 use logs::ShardLogs;
 use outbox::MeshOutbox;
 use tables::Tables;
+
+/// `traffic_direction: INBOUND`.
+const INBOUND: i32 = 1;
 
 /// What a shard is started with.
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub struct Setup {
     pub node: String,
     /// The whole `node`, encoded, as services are told it.
     pub node_message: Arc<[u8]>,
+    /// How connections of listeners that are replaced or removed leave.
+    pub drain: DrainOptions,
     /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`.
     pub logs: ringway_runtime::file::AppendOptions,
 }
@@ -98,7 +105,10 @@ pub(crate) struct Shard {
     /// Connections of listeners this shard has not heard of yet.
     early: RefCell<Vec<HandOver>>,
     sockets: RefCell<Vec<ListenSocket>>,
-    draining: Cell<Option<(Drain, Instant)>>,
+    draining: Cell<Option<(Drain, Ramp)>>,
+    drain_options: DrainOptions,
+    /// The last change that was taken.
+    version: Cell<u64>,
     health_check_failed: Cell<bool>,
     ids: Cell<u64>,
     date: DateCache,
@@ -119,8 +129,10 @@ struct Links {
 /// # Errors
 /// When the doorbell of the mesh cannot be registered.
 pub async fn run(setup: Setup) -> std::io::Result<()> {
-    let Setup { index, shards, mesh, stats, loads, address, cluster, node, node_message, logs } =
-        setup;
+    #[rustfmt::skip]
+    let Setup {
+        index, shards, mesh, stats, loads, address, cluster, node, node_message, drain, logs,
+    } = setup;
     let mailbox = Rc::new(mesh.attach()?);
     let (sender, peers) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
     let links = Links {
@@ -129,7 +141,7 @@ pub async fn run(setup: Setup) -> std::io::Result<()> {
         loads,
     };
     let local = LocalInfo { address, cluster, node, node_message };
-    let shard = Shard::new(index, shards, stats, links, local, ShardLogs::new(logs));
+    let shard = Shard::new(index, shards, stats, links, local, drain, ShardLogs::new(logs));
     loop {
         let message = mailbox.recv().await;
         if let Message::Shutdown = message {
@@ -147,6 +159,7 @@ impl Shard {
         stats: ShardStats,
         links: Links,
         local: LocalInfo,
+        drain_options: DrainOptions,
         logs: ShardLogs,
     ) -> Rc<Self> {
         let stats = Rc::new(stats);
@@ -181,6 +194,8 @@ impl Shard {
             early: RefCell::default(),
             sockets: RefCell::default(),
             draining: Cell::new(None),
+            drain_options,
+            version: Cell::new(0),
             health_check_failed: Cell::new(false),
             ids: Cell::new(0),
             date: DateCache::default(),
@@ -219,6 +234,7 @@ impl Shard {
             | Message::WantDump
             | Message::Dump(_)
             | Message::Bound(_)
+            | Message::ListenerDrained { .. }
             | Message::Admin(_) => {}
         }
     }
@@ -229,7 +245,8 @@ impl Shard {
     }
 
     fn begin_drain(self: &Rc<Self>, drain: Drain) {
-        self.draining.set(Some((drain, ringway_runtime::now())));
+        let options = DrainOptions { strategy: drain.strategy, time: drain.time };
+        self.draining.set(Some((drain, Ramp::new(options))));
         if drain.kind == DrainKind::Exit {
             self.connections.wake_all();
         }
@@ -254,23 +271,16 @@ impl Shard {
         self.draining.get().is_some_and(|(drain, _)| drain.kind == DrainKind::Exit)
     }
 
-    /// Should the response under way on this listener be the last of its connection?
-    pub(crate) fn drains(&self, listener: &ActiveListener) -> bool {
-        if self.health_check_failed.get() && !listener.plan.drain_modify_only {
+    /// Should the response under way be the last of this connection?
+    pub(crate) fn drains(&self, link: &Admitted) -> bool {
+        let listener = &link.listener.plan;
+        if link.chain.asks_to_leave()
+            || (self.health_check_failed.get() && !listener.drain_modify_only)
+        {
             return true;
         }
-        let Some((drain, since)) = self.draining.get() else { return false };
-        if drain.inbound_only && listener.plan.direction != 1 {
-            return false;
-        }
-        match drain.strategy {
-            DrainStrategy::Immediate => true,
-            DrainStrategy::Gradual => {
-                let all = drain.time.as_millis() as u64;
-                let gone = since.elapsed().as_millis() as u64;
-                all == 0 || ringway_runtime::rand_below(all) < gone
-            }
-        }
+        let Some((drain, ramp)) = self.draining.get() else { return false };
+        (!drain.inbound_only || listener.direction == INBOUND) && ramp.asks()
     }
 
     /// The `date` header of this second.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use prost_types::Any;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::listener::v3 as api;
 use ringway_xds::api::envoy::extensions::filters::network as filters;
 use ringway_xds::api::envoy::extensions::filters::network::{direct_response, echo};
+use xxhash_rust::xxh64::xxh64;
 
 use super::at::At;
 use super::cx::Cx;
@@ -94,6 +96,7 @@ pub(super) fn compile(
         transport_connect_timeout: timeout,
         network,
         terminal: terminal?,
+        hash: xxh64(&chain.encode_to_vec(), 0),
     })
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use ringway_xds::api::envoy::config::core::v3::SocketOptionsOverride;
 use ringway_xds::api::envoy::config::listener::v3 as api;
-use xxhash_rust::xxh64::xxh64;
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::address::{self, address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
@@ -60,6 +61,7 @@ pub(crate) fn compile(
     let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
+    let encoded = listener.encode_to_vec();
     let workers = 0..cx.shards;
     let worker = |cx: &mut Cx<'_>, n| {
         WorkerListenerStats::new(cx.registry, &stat_prefix, &format!("worker_{n}"))
@@ -93,9 +95,29 @@ pub(crate) fn compile(
         matcher,
         access_logs,
         needs: std::mem::take(&mut cx.needs),
-        hash: xxh64(&listener.encode_to_vec(), 0),
+        hash: xxh64(&encoded, 0),
+        frame_hash: frame_hash(&encoded),
     };
     (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))
+}
+
+/// Of all but the chains, from the encoded listener.
+fn frame_hash(listener: &[u8]) -> u64 {
+    /// Numbers of `filter_chains` and `default_filter_chain`.
+    const CHAINS: [u32; 2] = [3, 25];
+    let mut hash = Xxh64::new(0);
+    let mut rest = listener;
+    while !rest.is_empty() {
+        let field = rest;
+        let Ok((number, wire_type)) = decode_key(&mut rest) else { break };
+        if skip_field(wire_type, number, &mut rest, DecodeContext::default()).is_err() {
+            break;
+        }
+        if !CHAINS.contains(&number) {
+            hash.update(field.get(..field.len() - rest.len()).unwrap_or_default());
+        }
+    }
+    hash.digest()
 }
 
 /// Names every field: refused here, read elsewhere, or of no effect.

@@ -63,7 +63,7 @@ pub(crate) async fn forward(
     let envoy_headers = !conn.manager.plan.router.suppress_envoy_headers;
     timeouts.announce(&mut work.request, &retry, envoy_headers);
     prepare(conn, work, matched, forward);
-    let buffer_limit = u64::from(conn.listener.plan.buffer_limit);
+    let buffer_limit = u64::from(conn.link.listener.plan.buffer_limit);
     let exchange = Exchange {
         codec: Codec::upstream(&cluster.plan().http),
         stats: Rc::clone(&conn.shard.stats),

@@ -89,7 +89,7 @@ impl<'a, 'p> Pump<'a, 'p> {
         let up = start_request(work, exchange, host, acquired);
         let mut pump = Self {
             up_limit: exchange.cluster.plan().buffer_limit as usize,
-            down_limit: conn.listener.plan.buffer_limit as usize,
+            down_limit: conn.link.listener.plan.buffer_limit as usize,
             request_done: work.info.request_end.is_some(),
             conn,
             work,

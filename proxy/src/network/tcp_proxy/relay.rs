@@ -186,7 +186,7 @@ pub(super) async fn run(session: &mut Session, mut up: TcpConn) -> bool {
             session.down.shutdown_write();
             Box::pin(session.flush_down()).await;
         }
-        End::Idle | End::MaxDuration | End::NoUpstream(_) => {}
+        End::Idle | End::MaxDuration | End::Removed | End::NoUpstream(_) => {}
     }
     false
 }
@@ -220,7 +220,7 @@ impl Relay {
         }
         if before != after
             && session.proxy.plan.check_drain_close
-            && session.link.shard.drains(&session.link.listener)
+            && session.link.shard.drains(&session.link)
         {
             let names = &session.proxy.plan.stats;
             session.link.shard.stats.inc(names.downstream_cx_drain_close());

@@ -171,6 +171,9 @@ impl Session {
     pub(super) fn poll_timers(&mut self, cx: &mut Context<'_>, upstream: usize) -> Option<End> {
         let plan = &self.proxy.plan;
         let (idle, interval) = (plan.idle_timeout, plan.log_when.interval);
+        if self.link.chain.is_over() {
+            return Some(End::Removed);
+        }
         loop {
             let now = now();
             let idle_at = if idle.is_zero() { Instant::FAR_FUTURE } else { self.active + idle };
@@ -231,8 +234,9 @@ impl Session {
             End::Idle => Some("tcp_session_idle_timeout"),
             End::MaxDuration => Some("max_connection_duration_reached"),
             End::Drained => Some("drain_close"),
+            End::Removed => Some("filter_chain_is_being_removed"),
         };
-        if connected && matches!(end, End::Idle | End::MaxDuration) {
+        if connected && matches!(end, End::Idle | End::MaxDuration | End::Removed) {
             record.upstream_local_close = record.local_close;
         }
         match end {

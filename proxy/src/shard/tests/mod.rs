@@ -20,7 +20,7 @@ use ringway_runtime::{Backend, Config, ListenOptions, Listener, Runtime, SockAdd
 
 use super::logs::ShardLogs;
 use super::outbox::MeshOutbox;
-use super::{Links, Loads, LocalInfo, Shard};
+use super::{DrainOptions, Links, Loads, LocalInfo, Shard};
 use crate::config::load_text;
 use crate::http::conn::Conn;
 use crate::observe::stats::Registry;
@@ -107,13 +107,15 @@ fn shard(plan: Plan, registry: &mut Registry) -> Rc<Shard> {
         node: String::new(),
         node_message: Arc::default(),
     };
-    let shard = Shard::new(0, 1, stats, links, local, ShardLogs::new(Default::default()));
+    let drain = DrainOptions { time: Duration::from_secs(30), ..DrainOptions::default() };
+    let logs = ShardLogs::new(Default::default());
+    let shard = Shard::new(0, 1, stats, links, local, drain, logs);
     shard.install(&Change::all(&plan));
     for listener in &*shard.listeners.borrow() {
         for address in listener.plan.addresses.iter().filter(|_| listener.plan.bind_to_port) {
-            let address = crate::control::bind::sock_addr(address);
-            let socket = Listener::bind(&address, &ListenOptions::default()).expect("bind");
-            listener.accept_on(&shard, socket);
+            let at = crate::control::bind::sock_addr(address);
+            let socket = Listener::bind(&at, &ListenOptions::default()).expect("bind");
+            listener.accept_on(&shard, address.clone(), socket);
         }
     }
     shard
