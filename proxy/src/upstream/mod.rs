@@ -14,7 +14,6 @@ pub mod cluster;
 pub mod control;
 pub mod dns;
 mod exchange;
-#[allow(dead_code, reason = "control planes that are polled, its callers, are the next step")]
 pub(crate) mod fetch;
 #[allow(dead_code, reason = "xDS and gRPC filters, its callers, are the next step")]
 pub(crate) mod grpc;

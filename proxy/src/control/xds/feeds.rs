@@ -1,5 +1,6 @@
 //! Where resources come from: streams and files, each shared by all that name the same source.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ringway_xds::client::{Answer, Expired, Mux, Options, Protocol, Receipt, Upda
 use super::files::{FileFeed, FileRead};
 use super::grpc::Stream;
 use super::kind::Kind;
+use super::rest::Polled;
 use crate::control::log::log;
 use crate::observe::stats::{ControlPlaneStats, Registry, ShardStats};
 use crate::plan::source::{GrpcSource, Origin};
@@ -114,6 +116,27 @@ struct Feed {
 enum Body {
     Stream(Rc<Stream>),
     File(Rc<FileFeed>),
+    Poll(Rc<Polled>),
+}
+
+impl Body {
+    /// What it is subscribed to; a file has what it has.
+    fn mux(&self) -> Option<&RefCell<Mux>> {
+        match self {
+            Self::Stream(stream) => Some(&stream.mux),
+            Self::Poll(polled) => Some(&polled.mux),
+            Self::File(_) => None,
+        }
+    }
+
+    /// Subscriptions have changed.
+    fn wake(&self) {
+        match self {
+            Self::Stream(stream) => stream.wake(),
+            Self::Poll(polled) => polled.wake(),
+            Self::File(_) => {}
+        }
+    }
 }
 
 impl Feeds {
@@ -152,11 +175,15 @@ impl Feeds {
                 let directory = watched_directory.as_deref();
                 Body::File(FileFeed::new(id, &self.cx, wanted.kind, path, directory))
             }
-            (Origin::Rest(_), _) => return Err("REST is not supported yet".to_owned()),
+            (Origin::Rest(source), _) => {
+                let mux = self.mux(Protocol::Sotw, false);
+                Body::Poll(Polled::new(id, &self.cx, source, wanted.kind, mux)?)
+            }
         };
         let task = match &body {
             Body::Stream(stream) => spawn(stream.clone().run()),
             Body::File(file) => spawn(file.clone().run()),
+            Body::Poll(polled) => spawn(polled.clone().run()),
         };
         let prefix = if key.1.is_some() { wanted.prefix } else { "" };
         self.all.push(Feed { prefix: prefix.into(), body, _task: task });
@@ -173,13 +200,8 @@ impl Feeds {
         registry: &mut Registry,
     ) -> Body {
         let delta = source.delta || kind == Some(Kind::VirtualHost);
-        let mux = Mux::new(Options {
-            protocol: if delta { Protocol::Delta } else { Protocol::Sotw },
-            node: self.identity.node.clone(),
-            node_on_first_only: source.node_on_first_only,
-            context_params: self.identity.context_params.clone(),
-            limits: Default::default(),
-        });
+        let protocol = if delta { Protocol::Delta } else { Protocol::Sotw };
+        let mux = self.mux(protocol, source.node_on_first_only);
         let path = match (kind, delta) {
             (Some(kind), delta) => kind.path(delta),
             (None, false) => format!("/{ADS}/StreamAggregatedResources"),
@@ -190,37 +212,41 @@ impl Feeds {
         Body::Stream(Stream::new(id, &self.cx, source, path, mux, stats))
     }
 
+    fn mux(&self, protocol: Protocol, node_on_first_only: bool) -> Mux {
+        Mux::new(Options {
+            protocol,
+            node: self.identity.node.clone(),
+            node_on_first_only,
+            context_params: self.identity.context_params.clone(),
+            limits: Default::default(),
+        })
+    }
+
     /// Asks for a resource. Every call needs one of [`Feeds::unsubscribe`].
     pub(super) fn subscribe(&self, feed: FeedId, kind: Kind, name: &Arc<str>) {
-        let Some(Body::Stream(stream)) = self.body(feed) else { return };
-        let asked = stream.mux.borrow_mut().subscribe(kind.type_url(), std::slice::from_ref(name));
+        let Some((body, mux)) = self.asking(feed) else { return };
+        let asked = mux.borrow_mut().subscribe(kind.type_url(), std::slice::from_ref(name));
         if let Err(refused) = asked {
             log!(Warning, Config, "{kind}: '{name}' cannot be asked for: {refused}");
         }
-        stream.wake();
+        body.wake();
     }
 
     /// Asks for all resources of a kind.
     pub(super) fn subscribe_all(&self, feed: FeedId, kind: Kind) {
-        if let Some(Body::Stream(stream)) = self.body(feed) {
-            let asked = stream.mux.borrow_mut().subscribe_all(kind.type_url());
-            if let Err(refused) = asked {
-                log!(Warning, Config, "{kind} cannot be asked for: {refused}");
-            }
-            stream.wake();
+        let Some((body, mux)) = self.asking(feed) else { return };
+        let asked = mux.borrow_mut().subscribe_all(kind.type_url());
+        if let Err(refused) = asked {
+            log!(Warning, Config, "{kind} cannot be asked for: {refused}");
         }
+        body.wake();
     }
 
     /// A resource is not wanted any more.
     pub(super) fn unsubscribe(&self, feed: FeedId, kind: Kind, name: &Arc<str>) {
-        match self.body(feed) {
-            Some(Body::Stream(stream)) => {
-                let names = std::slice::from_ref(name);
-                stream.mux.borrow_mut().unsubscribe(kind.type_url(), names);
-                stream.wake();
-            }
-            Some(Body::File(_)) | None => {}
-        }
+        let Some((body, mux)) = self.asking(feed) else { return };
+        mux.borrow_mut().unsubscribe(kind.type_url(), std::slice::from_ref(name));
+        body.wake();
     }
 
     /// Says whether a response was taken; the feed goes on. Answers what the server was told.
@@ -231,10 +257,20 @@ impl Feeds {
         verdict: Verdict,
         used: Duration,
     ) -> Option<Answer> {
-        let Some(Body::Stream(stream)) = self.body(feed) else { return None };
-        let answer = stream.mux.borrow_mut().answer(receipt, verdict);
-        stream.done(used);
+        let (body, mux) = self.asking(feed)?;
+        let answer = mux.borrow_mut().answer(receipt, verdict);
+        match body {
+            Body::Stream(stream) => stream.done(used),
+            Body::Poll(polled) => polled.done(),
+            Body::File(_) => {}
+        }
         Some(answer)
+    }
+
+    /// A feed that is asked for resources, and what it is asked for.
+    fn asking(&self, feed: FeedId) -> Option<(&Body, &RefCell<Mux>)> {
+        let body = self.body(feed)?;
+        Some((body, body.mux()?))
     }
 
     /// Resources of a file that were refused are handed over again when the file is read again.
@@ -244,24 +280,23 @@ impl Feeds {
         }
     }
 
-    /// No stream asks for resources of this kind until [`Feeds::resume`]: many subscriptions
-    /// become one request.
+    /// Nobody asks for resources of this kind until [`Feeds::resume`]: many subscriptions become
+    /// one request.
     pub(super) fn pause(&self, kind: Kind) {
-        self.streams().for_each(|stream| stream.mux.borrow_mut().pause(kind.type_url()));
-    }
-
-    pub(super) fn resume(&self, kind: Kind) {
-        for stream in self.streams() {
-            stream.mux.borrow_mut().resume(kind.type_url());
-            stream.wake();
+        for mux in self.all.iter().filter_map(|feed| feed.body.mux()) {
+            mux.borrow_mut().pause(kind.type_url());
         }
     }
 
-    fn streams(&self) -> impl Iterator<Item = &Rc<Stream>> {
-        self.all.iter().filter_map(|feed| match &feed.body {
-            Body::Stream(stream) => Some(stream),
-            Body::File(_) => None,
-        })
+    pub(super) fn resume(&self, kind: Kind) {
+        for body in self.all.iter().map(|feed| &feed.body) {
+            let Some(mux) = body.mux() else { continue };
+            mux.borrow_mut().resume(kind.type_url());
+            match body {
+                Body::Poll(polled) => polled.resume(),
+                other => other.wake(),
+            }
+        }
     }
 
     /// What its statistics begin with.
@@ -273,6 +308,7 @@ impl Feeds {
     pub(super) fn clusters(&self, feed: FeedId) -> Vec<Arc<str>> {
         match self.body(feed) {
             Some(Body::Stream(stream)) => stream.clusters(),
+            Some(Body::Poll(polled)) => polled.clusters(),
             Some(Body::File(_)) | None => Vec::new(),
         }
     }

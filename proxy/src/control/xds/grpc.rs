@@ -270,7 +270,7 @@ impl Stream {
 }
 
 /// The clock of times to live.
-fn clock() -> Duration {
+pub(super) fn clock() -> Duration {
     Duration::from_nanos(now().as_nanos())
 }
 

@@ -77,6 +77,22 @@ impl Kind {
         matches!(self, Self::Cluster | Self::Listener | Self::Scope)
     }
 
+    /// Path that is polled for this kind (`google.api.http` of its service); `None` where there is
+    /// none.
+    pub(crate) fn rest_path(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Cluster => "/v3/discovery:clusters",
+            Self::Endpoints => "/v3/discovery:endpoints",
+            Self::Listener => "/v3/discovery:listeners",
+            Self::Routes => "/v3/discovery:routes",
+            Self::Scope => "/v3/discovery:scoped-routes",
+            Self::Secret => "/v3/discovery:secrets",
+            Self::Extension => "/v3/discovery:extension_configs",
+            Self::Runtime => "/v3/discovery:runtime",
+            Self::VirtualHost => return None,
+        })
+    }
+
     /// Path of the stream that brings this kind alone.
     pub(crate) fn path(self, delta: bool) -> String {
         let (service, what) = self.service().split_once(' ').unwrap_or_default();

@@ -6,7 +6,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `feeds`, `grpc`, `files`, `pace` | where resources come from, and how fast |
+//! | `feeds`, `grpc`, `rest`, `files`, `pace` | where resources come from, and how fast |
 //! | `work` | responses that are being applied |
 //! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is of a kind, what waits for what |
 //! | `init` | the order in which a proxy begins |
@@ -27,6 +27,7 @@ mod listeners;
 mod pace;
 mod publish;
 mod raw;
+mod rest;
 mod routes;
 mod secrets;
 mod work;
