@@ -16,7 +16,8 @@
 //! ```
 //!
 //! [`schema`] is the one table all of it goes by; [`rules`] checks messages that came as bytes.
-//! [`client`] is the protocol by which configuration comes, as a state machine without I/O.
+//! [`client`] and [`server`] are the protocol by which configuration comes, as state machines
+//! without I/O.
 
 /// Envoy's messages as prost types, one module per package, as in
 /// `api::envoy::config::cluster::v3::Cluster`.
@@ -36,6 +37,7 @@ mod path;
 pub mod print;
 pub mod rules;
 pub mod schema;
+pub mod server;
 mod transcode;
 mod tree;
 pub mod types;

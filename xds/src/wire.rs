@@ -7,6 +7,33 @@ pub(crate) struct Record<'a> {
     pub(crate) value: WireValue<'a>,
 }
 
+impl<'a> Record<'a> {
+    /// The payload of a string, bytes or message field.
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        match self.value {
+            WireValue::Bytes(bytes) => Ok(bytes),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// The payload of a string field.
+    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed)
+    }
+}
+
+/// The last of the string fields with this number, as protobuf has it; empty if there is none.
+pub(crate) fn string_field(bytes: &[u8], number: u32) -> Result<&str, Malformed> {
+    let mut found = "";
+    for record in Records(bytes) {
+        let record = record?;
+        if record.number == number {
+            found = record.text()?;
+        }
+    }
+    Ok(found)
+}
+
 /// The payload of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum WireValue<'a> {
@@ -109,6 +136,13 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_varint(out, u64::from(field) << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend(bytes);
+}
+
+/// Appends a string; the empty one is not written, as proto3 has it.
+pub(crate) fn put_text(out: &mut Vec<u8>, field: u32, text: &str) {
+    if !text.is_empty() {
+        put_bytes(out, field, text.as_bytes());
+    }
 }
 
 /// Where an embedded message begins whose length is not known yet.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::{DIRTY, EXPIRES, Entry, PENDING, REJECTED, TOLD, Table};
+use super::table::{AGAIN, DIRTY, EXPIRES, Entry, PENDING, REJECTED, TOLD, Table};
 use super::ttl::Deadlines;
 use super::update::TypeStatus;
 use crate::types;
@@ -45,6 +45,10 @@ pub(super) struct Kind {
     pub(super) paused: u32,
     /// The last accepted version.
     pub(super) version: Arc<str>,
+    /// What is here is not quite what `version` names: a part of a rejected response was taken,
+    /// something expired or was given up, or more is wanted. A server that trusts the version
+    /// would not send it.
+    pub(super) is_mixed: bool,
     /// The text of the last NACK, until an ACK.
     pub(super) error: Option<Arc<str>>,
     /// Slots whose subscription changed (delta).
@@ -61,6 +65,11 @@ pub(super) struct Kind {
     pub(super) asked: bool,
     /// What the server knows of our wish for all.
     pub(super) told_all: Wildcard,
+    /// State of the world: a list of names was sent that was not empty; from then on an empty one
+    /// asks for nothing.
+    pub(super) named: bool,
+    /// All was given up and is wanted again, and the server was told of neither.
+    pub(super) all_again: bool,
     /// The node is to be sent again.
     pub(super) node_due: bool,
 }
@@ -75,6 +84,7 @@ impl Kind {
             wildcard: 0,
             paused: 0,
             version: Arc::clone(empty),
+            is_mixed: false,
             error: None,
             dirty: Vec::new(),
             names: None,
@@ -83,6 +93,8 @@ impl Kind {
             nonce: Arc::clone(empty),
             asked: false,
             told_all: Wildcard::Untold,
+            named: false,
+            all_again: false,
             node_due: false,
         }
     }
@@ -95,6 +107,8 @@ impl Kind {
         if entry.wanted == 1 {
             // The server was told before if this comes after an unsubscription that was not sent:
             // what was forgotten then must be sent again.
+            let is_again = entry.is(TOLD) && entry.version.is_none();
+            entry.set(AGAIN, is_again);
             entry.set(TOLD, false);
             self.table.wanted += 1;
             self.touch(slot);
@@ -124,7 +138,10 @@ impl Kind {
     /// One more subscriber of everything.
     pub(super) fn subscribe_all(&mut self) {
         self.wildcard = self.wildcard.saturating_add(1);
-        self.changed |= self.wildcard == 1;
+        if self.wildcard == 1 {
+            (self.changed, self.is_mixed) = (true, true);
+            self.all_again = self.told_all != Wildcard::Untold;
+        }
     }
 
     /// One subscriber of everything less: what nobody names is forgotten with the last.
@@ -135,6 +152,7 @@ impl Kind {
         self.wildcard -= 1;
         if self.wildcard == 0 {
             self.changed = true;
+            self.is_mixed = true;
             for slot in self.table.slots_where(|entry| entry.wanted == 0) {
                 self.forget(slot);
             }
@@ -193,11 +211,11 @@ impl Kind {
 
     /// The resource lives until `deadline`; `None`: without end.
     pub(super) fn expire_at(&mut self, slot: u32, deadline: Option<Duration>) {
-        if let Some(entry) = self.table.get_mut(slot) {
-            if deadline.is_some() || entry.is(EXPIRES) {
-                entry.set(EXPIRES, deadline.is_some());
-                self.deadlines.set(slot, deadline);
-            }
+        if let Some(entry) = self.table.get_mut(slot)
+            && (deadline.is_some() || entry.is(EXPIRES))
+        {
+            entry.set(EXPIRES, deadline.is_some());
+            self.deadlines.set(slot, deadline);
         }
     }
 
@@ -206,18 +224,31 @@ impl Kind {
         self.replies.clear();
         self.nonce = Arc::clone(empty);
         (self.asked, self.node_due) = (false, false);
+        (self.named, self.all_again) = (false, false);
         self.told_all = Wildcard::Untold;
         self.changed = true;
         self.names = None;
         // All that is wanted is told by the first request.
         self.dirty.clear();
         for entry in self.table.iter_mut() {
-            entry.set(TOLD | DIRTY, false);
+            entry.set(TOLD | DIRTY | AGAIN, false);
         }
         let nothing = |entry: &Entry| entry.wanted == 0 && entry.version.is_none();
         for slot in self.table.slots_where(nothing) {
             self.drop_idle(slot);
         }
+    }
+
+    /// Whether the next request asks for all. A wildcard given up and taken up again is left out
+    /// of one request: else nothing would tell the server to send all again.
+    pub(super) fn asks_all(&self) -> bool {
+        self.wildcard > 0 && !self.all_again
+    }
+
+    /// The server was told that not all is wanted, be it for one request.
+    pub(super) fn told_not_all(&mut self) {
+        self.told_all = Wildcard::Untold;
+        self.changed |= std::mem::take(&mut self.all_again) && self.wildcard > 0;
     }
 
     /// Whether anybody subscribes to anything.

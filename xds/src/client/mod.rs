@@ -220,6 +220,7 @@ impl Mux {
         let told = verdict.rejected.into_iter();
         problems.extend(told.map(|(name, text)| Problem { name: Some(name), text }));
         let error = (!problems.is_empty()).then(|| error_text(&type_url, &problems));
+        kind.is_mixed = error.is_some();
         if error.is_none() {
             kind.version = version;
         }
@@ -285,6 +286,7 @@ impl Mux {
             let due = kind.deadlines.take_due(now);
             let removed: Vec<_> = due.into_iter().filter_map(|slot| kind.forget(slot)).collect();
             if !removed.is_empty() {
+                kind.is_mixed = true;
                 expired.push(Expired { type_url: Arc::clone(&kind.url), removed });
             }
         }

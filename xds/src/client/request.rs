@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::kind::{Kind, Reply, Wildcard};
-use super::table::{DIRTY, TOLD};
+use super::table::{AGAIN, DIRTY, TOLD};
 use super::update::Protocol;
 use crate::types::WILDCARD;
-use crate::wire::{begin_message, end_message, put_bytes, put_number};
+use crate::wire::{begin_message, end_message, put_bytes, put_number, put_text};
 
 /// `google.rpc.Code.INTERNAL`, as Envoy has it for every NACK.
 const INTERNAL: u64 = 13;
@@ -23,27 +23,33 @@ pub(super) fn write(protocol: Protocol, kind: &mut Kind, node: Option<&[u8]>) ->
 
 /// `DiscoveryRequest`: `version_info` is the last accepted version, with any nonce.
 fn sotw(kind: &mut Kind, node: Option<&[u8]>, reply: Option<Reply>) -> Vec<u8> {
-    let names = kind.names.take().unwrap_or_else(|| encode_names(kind));
+    let (names, is_complete) = match kind.names.take() {
+        Some(names) => (names, true),
+        None => encode_names(kind),
+    };
     let mut out = Vec::with_capacity(names.len() + node.map_or(0, <[u8]>::len) + 256);
-    put_text(&mut out, 1, &kind.version);
+    if kind.asked || !kind.is_mixed {
+        put_text(&mut out, 1, &kind.version);
+    }
     if let Some(node) = node {
         put_bytes(&mut out, 2, node);
     }
-    kind.changed = false;
-    let empty_is_all = kind.told_all != Wildcard::Explicit;
-    if kind.wildcard > 0 && names.is_empty() && empty_is_all {
+    kind.changed = !is_complete;
+    let all = kind.asks_all();
+    if all && names.is_empty() && !kind.named {
         kind.told_all = Wildcard::Legacy;
-    } else if kind.wildcard > 0 || (names.is_empty() && kind.told_all == Wildcard::Legacy) {
+    } else if all || (names.is_empty() && kind.told_all == Wildcard::Legacy) {
         put_bytes(&mut out, 3, WILDCARD.as_bytes());
-        // To name nothing from the start asks for all; only who named something can take all of
-        // it back, with one request more.
-        kind.changed = kind.wildcard == 0;
-        kind.told_all = Wildcard::Explicit;
+        (kind.told_all, kind.named) = (Wildcard::Explicit, true);
+        // An empty list would go on asking for all; only who named something can take all of it
+        // back, with one request more.
+        kind.changed |= !all;
     } else {
-        kind.told_all = Wildcard::Explicit;
+        kind.named |= !names.is_empty();
+        kind.told_not_all();
     }
     out.extend(&names);
-    kind.names = Some(names);
+    kind.names = is_complete.then_some(names);
     put_text(&mut out, 4, &kind.url);
     let nonce = reply.as_ref().map_or(&kind.nonce, |reply| &reply.nonce);
     put_text(&mut out, 5, nonce);
@@ -52,13 +58,24 @@ fn sotw(kind: &mut Kind, node: Option<&[u8]>, reply: Option<Reply>) -> Vec<u8> {
     out
 }
 
-fn encode_names(kind: &Kind) -> Vec<u8> {
+/// The names that are wanted, and whether these are all.
+///
+/// A name given up and taken up again would be in the list before and after, and the server would
+/// not send it again: it is left out of one request.
+fn encode_names(kind: &mut Kind) -> (Vec<u8>, bool) {
     let mut names = Vec::new();
-    for (_, entry) in kind.table.iter().filter(|(_, entry)| entry.wanted > 0) {
-        put_bytes(&mut names, 3, entry.name.as_bytes());
+    let mut is_complete = true;
+    for entry in kind.table.iter_mut() {
+        let (wanted, again) = (entry.wanted > 0, entry.is(AGAIN));
+        entry.set(AGAIN, false);
+        entry.set(TOLD, wanted && !again);
+        if wanted && !again {
+            put_bytes(&mut names, 3, entry.name.as_bytes());
+        }
+        is_complete &= !(wanted && again);
     }
     names.shrink_to_fit();
-    names
+    (names, is_complete)
 }
 
 /// State of the world: every request says all there is to say.
@@ -66,7 +83,7 @@ fn settle(kind: &mut Kind) {
     kind.asked = true;
     for slot in std::mem::take(&mut kind.dirty) {
         if let Some(entry) = kind.table.get_mut(slot) {
-            entry.set(DIRTY | TOLD, false);
+            entry.set(DIRTY, false);
         }
         kind.drop_idle(slot);
     }
@@ -79,12 +96,12 @@ fn delta(kind: &mut Kind, node: Option<&[u8]>, reply: Option<Reply>) -> Vec<u8> 
         put_bytes(&mut out, 1, node);
     }
     put_text(&mut out, 2, &kind.url);
+    kind.changed = false;
     if kind.asked {
         delta_changes(kind, &mut out);
     } else {
         delta_first(kind, &mut out);
     }
-    kind.changed = false;
     kind.asked = true;
     if let Some(reply) = &reply {
         put_text(&mut out, 6, &reply.nonce);
@@ -105,7 +122,7 @@ fn delta_first(kind: &mut Kind, out: &mut Vec<u8>) {
     for entry in kind.table.iter_mut() {
         let wanted = entry.wanted > 0;
         entry.set(TOLD, wanted);
-        entry.set(DIRTY, false);
+        entry.set(DIRTY | AGAIN, false);
         if wanted {
             put_bytes(out, 3, entry.name.as_bytes());
         }
@@ -122,21 +139,20 @@ fn delta_first(kind: &mut Kind, out: &mut Vec<u8>) {
 }
 
 fn delta_changes(kind: &mut Kind, out: &mut Vec<u8>) {
-    let all = kind.wildcard > 0;
-    match (kind.told_all, all) {
+    match (kind.told_all, kind.asks_all()) {
         (Wildcard::Untold, true) => {
             put_bytes(out, 3, WILDCARD.as_bytes());
             kind.told_all = Wildcard::Explicit;
         }
         (Wildcard::Legacy | Wildcard::Explicit, false) => {
             put_bytes(out, 4, WILDCARD.as_bytes());
-            kind.told_all = Wildcard::Untold;
+            kind.told_not_all();
         }
         _ => {}
     }
     for slot in std::mem::take(&mut kind.dirty) {
         if let Some(entry) = kind.table.get_mut(slot) {
-            entry.set(DIRTY, false);
+            entry.set(DIRTY | AGAIN, false);
             let wanted = entry.wanted > 0;
             match (wanted, entry.is(TOLD)) {
                 (true, false) => put_bytes(out, 3, entry.name.as_bytes()),
@@ -155,12 +171,5 @@ fn put_error(out: &mut Vec<u8>, field: u32, error: Option<&Arc<str>>) {
         put_number(out, 1, INTERNAL);
         put_text(out, 2, text);
         end_message(out, &status);
-    }
-}
-
-/// A string; the empty one is not written, as proto3 has it.
-fn put_text(out: &mut Vec<u8>, field: u32, text: &str) {
-    if !text.is_empty() {
-        put_bytes(out, field, text.as_bytes());
     }
 }

@@ -1,11 +1,10 @@
 //! Reads a response where it lies: nothing is copied or decoded that is not asked for.
 
-use std::str;
 use std::time::Duration;
 
 use super::update::Protocol;
 use crate::types::WRAPPER;
-use crate::wire::{Malformed, Record, Records, WireValue};
+use crate::wire::{Malformed, Record, Records, WireValue, string_field};
 
 /// What a response says besides its resources.
 #[derive(Debug, Default)]
@@ -58,14 +57,14 @@ impl<'a> Head<'a> {
         for record in Records(bytes) {
             let record = record?;
             match (protocol, record.number) {
-                (_, 1) => head.version = text(record)?,
-                (_, 4) => head.type_url = text(record)?,
-                (_, 5) => head.nonce = text(record)?,
+                (_, 1) => head.version = record.text()?,
+                (_, 4) => head.type_url = record.text()?,
+                (_, 5) => head.nonce = record.text()?,
                 (Protocol::Sotw, 6) | (Protocol::Delta, 7) => {
-                    head.control_plane = Some(string_field(message(record)?, 1)?);
+                    head.control_plane = Some(string_field(record.bytes()?, 1)?);
                 }
                 (Protocol::Sotw, 7) | (Protocol::Delta, 9) => {
-                    head.errors.push(RawError::read(message(record)?)?);
+                    head.errors.push(RawError::read(record.bytes()?)?);
                 }
                 _ => {}
             }
@@ -94,10 +93,10 @@ pub(super) fn items(
 
 fn item(protocol: Protocol, record: Record<'_>) -> Result<Option<Item<'_>>, Malformed> {
     Ok(match (protocol, record.number) {
-        (Protocol::Sotw, 2) => Some(Item::Resource(Raw::in_any(message(record)?)?)),
-        (Protocol::Delta, 2) => Some(Item::Resource(Raw::read(message(record)?)?)),
-        (Protocol::Delta, 6) => Some(Item::Removed(text(record)?)),
-        (Protocol::Delta, 8) => Some(Item::Removed(string_field(message(record)?, 1)?)),
+        (Protocol::Sotw, 2) => Some(Item::Resource(Raw::in_any(record.bytes()?)?)),
+        (Protocol::Delta, 2) => Some(Item::Resource(Raw::read(record.bytes()?)?)),
+        (Protocol::Delta, 6) => Some(Item::Removed(record.text()?)),
+        (Protocol::Delta, 8) => Some(Item::Removed(string_field(record.bytes()?, 1)?)),
         _ => None,
     })
 }
@@ -120,15 +119,15 @@ impl<'a> Raw<'a> {
         for record in Records(bytes) {
             let record = record?;
             match record.number {
-                1 => raw.version = text(record)?,
+                1 => raw.version = record.text()?,
                 2 => {
-                    let (type_url, value) = any(message(record)?)?;
+                    let (type_url, value) = any(record.bytes()?)?;
                     (raw.type_url, raw.body) = (type_url, Some(value));
                 }
-                3 => raw.name = text(record)?,
-                4 => raw.aliases.push(text(record)?),
-                6 => raw.ttl = Some(duration(message(record)?)?),
-                8 => located = string_field(message(record)?, 1)?,
+                3 => raw.name = record.text()?,
+                4 => raw.aliases.push(record.text()?),
+                6 => raw.ttl = Some(duration(record.bytes()?)?),
+                8 => located = string_field(record.bytes()?, 1)?,
                 _ => {}
             }
         }
@@ -145,14 +144,14 @@ impl<'a> RawError<'a> {
         for record in Records(bytes) {
             let record = record?;
             match record.number {
-                1 => error.name = string_field(message(record)?, 1)?,
+                1 => error.name = string_field(record.bytes()?, 1)?,
                 2 => {
-                    for record in Records(message(record)?) {
+                    for record in Records(record.bytes()?) {
                         match record? {
                             Record { number: 1, value: WireValue::Varint(code) } => {
                                 error.code = code as i32;
                             }
-                            record if record.number == 2 => error.message = text(record)?,
+                            record if record.number == 2 => error.message = record.text()?,
                             _ => {}
                         }
                     }
@@ -170,7 +169,7 @@ impl<'a> RawError<'a> {
 /// for nothing else.
 pub(super) fn leading_name(body: &[u8]) -> Option<&str> {
     match Records(body).next()?.ok()? {
-        record if record.number == 1 => text(record).ok(),
+        record if record.number == 1 => record.text().ok(),
         _ => None,
     }
 }
@@ -180,25 +179,13 @@ pub(super) fn name(body: &[u8]) -> Result<&str, Malformed> {
     string_field(body, 1)
 }
 
-/// The last of the string fields with this number, as protobuf has it.
-fn string_field(bytes: &[u8], number: u32) -> Result<&str, Malformed> {
-    let mut found = "";
-    for record in Records(bytes) {
-        let record = record?;
-        if record.number == number {
-            found = text(record)?;
-        }
-    }
-    Ok(found)
-}
-
 fn any(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let (mut type_url, mut value) = ("", [].as_slice());
     for record in Records(bytes) {
         let record = record?;
         match record.number {
-            1 => type_url = text(record)?,
-            2 => value = message(record)?,
+            1 => type_url = record.text()?,
+            2 => value = record.bytes()?,
             _ => {}
         }
     }
@@ -218,15 +205,4 @@ fn duration(bytes: &[u8]) -> Result<Result<Duration, ()>, Malformed> {
     // google.protobuf.Duration ends at 10,000 years; negative numbers are far above.
     let valid = seconds <= 315_576_000_000 && nanos < 1_000_000_000;
     Ok(if valid { Ok(Duration::new(seconds, nanos as u32)) } else { Err(()) })
-}
-
-fn text(record: Record<'_>) -> Result<&str, Malformed> {
-    str::from_utf8(message(record)?).map_err(|_| Malformed)
-}
-
-fn message(record: Record<'_>) -> Result<&[u8], Malformed> {
-    match record.value {
-        WireValue::Bytes(bytes) => Ok(bytes),
-        _ => Err(Malformed),
-    }
 }

@@ -18,6 +18,8 @@ pub(super) const REJECTED: u8 = 1 << 2;
 pub(super) const PENDING: u8 = 1 << 3;
 /// It has a time to live.
 pub(super) const EXPIRES: u8 = 1 << 4;
+/// It was given up and is wanted again, and the server was told of neither.
+pub(super) const AGAIN: u8 = 1 << 5;
 
 /// One resource.
 #[derive(Debug)]

@@ -84,6 +84,18 @@ fn who_subscribes_again_is_sent_it_again() {
 }
 
 #[test]
+fn a_wildcard_given_up_and_taken_up_again_is_told_twice() {
+    let mut mux = connected(Protocol::Delta);
+    mux.subscribe_all(CLUSTER).unwrap();
+    asks_delta(&mut mux).unwrap();
+    mux.unsubscribe_all(CLUSTER);
+    mux.subscribe_all(CLUSTER).unwrap();
+    assert_eq!(asks_delta(&mut mux).unwrap().resource_names_unsubscribe, [WILDCARD]);
+    assert_eq!(asks_delta(&mut mux).unwrap().resource_names_subscribe, [WILDCARD]);
+    assert!(mux.poll_request().is_none());
+}
+
+#[test]
 fn an_answer_does_not_accept_what_was_given_up_meanwhile() {
     let mut mux = connected(Protocol::Delta);
     mux.subscribe(CLUSTER, &names(&["a"])).unwrap();

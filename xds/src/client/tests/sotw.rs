@@ -128,6 +128,19 @@ fn changes_of_a_subscription_coalesce_and_carry_the_last_nonce() {
 }
 
 #[test]
+fn a_name_given_up_and_taken_up_again_is_left_out_once() {
+    let mut mux = connected(Protocol::Sotw);
+    mux.subscribe(ENDPOINTS, &names(&["a", "b"])).unwrap();
+    asks(&mut mux).unwrap();
+    mux.unsubscribe(ENDPOINTS, &names(&["a"]));
+    mux.subscribe(ENDPOINTS, &names(&["a"])).unwrap();
+    // With the same list as before, no server would send it again.
+    assert_eq!(asks(&mut mux).unwrap().resource_names, ["b"]);
+    assert_eq!(asks(&mut mux).unwrap().resource_names, ["a", "b"]);
+    assert!(mux.poll_request().is_none());
+}
+
+#[test]
 fn subscriptions_are_counted() {
     let mut mux = connected(Protocol::Sotw);
     mux.subscribe(ENDPOINTS, &names(&["a", "b"])).unwrap();
@@ -185,6 +198,20 @@ fn a_new_stream_says_the_last_version_and_no_nonce() {
     assert_eq!((again.version_info.as_str(), again.response_nonce.as_str()), ("2", ""));
     assert_eq!(again.node, Some(node()));
     assert!(mux.poll_request().is_none());
+}
+
+#[test]
+fn a_version_of_which_only_a_part_is_here_is_not_claimed_on_a_new_stream() {
+    let mut mux = connected(Protocol::Sotw);
+    mux.subscribe_all(CLUSTER).unwrap();
+    feed(&mut mux, &response("1", "1", vec![cluster("a", "x"), cluster("b", "x")]));
+    asks(&mut mux).unwrap();
+    let half = response("2", "2", vec![cluster("a", "y"), cluster("b", "y")]);
+    feed_rejecting(&mut mux, &half, &["b"]);
+    assert_eq!(asks(&mut mux).unwrap().version_info, "1");
+    mux.connected();
+    // Were the server at 1 again, it would send nothing, and a would stay as in 2.
+    assert_eq!(asks(&mut mux).unwrap().version_info, "");
 }
 
 #[test]
