@@ -1,97 +1,25 @@
 //! `/config_dump`: the configuration as loaded, one resource at a time while the client reads.
 
 mod query;
-
-use std::rc::Rc;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use prost::Message;
-use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
 
-use self::query::{Content, List, Query, SECTIONS, Section, admin_type};
+use self::query::{Query, SECTIONS, Section, Shown, admin_type};
+use self::source::{PREFIX, Source, embed};
+use super::Admin;
 use super::page::{JSON, Request, Response};
-use super::{Admin, View, endpoints};
-use crate::control::clock;
 use crate::control::json::Json;
 use crate::control::print;
 use crate::control::tree::Node;
-
-const PREFIX: &str = "type.googleapis.com/";
 
 /// `/config_dump`
 pub(super) fn config_dump(request: &Request, admin: &Admin) -> Response {
     match Query::of(request) {
         Err(response) => response,
-        Ok(query) => {
-            let source = Source {
-                bootstrap: admin.dump.bootstrap(),
-                loaded: clock::rfc3339(admin.dump.loaded),
-                view: admin.view(),
-            };
-            Response::pieces(JSON, Pieces::new(query, source))
-        }
-    }
-}
-
-/// Where a dump is printed from.
-struct Source {
-    bootstrap: Bootstrap,
-    loaded: String,
-    view: Rc<View>,
-}
-
-/// A resource: its name and how it prints.
-struct Resource {
-    name: String,
-    /// Field of the element that holds it.
-    field: &'static str,
-    type_name: &'static str,
-    json: Result<String, String>,
-    /// Endpoints have no `last_updated`.
-    dated: bool,
-}
-
-impl Source {
-    /// The resource at `index` of a list, in the order of the bootstrap.
-    fn resource(&self, list: List, index: usize) -> Option<Resource> {
-        if list == List::Endpoints {
-            return self.endpoints(index);
-        }
-        let resources = self.bootstrap.static_resources.as_ref()?;
-        let dated = |field, type_name, name: &str, bytes: Vec<u8>| Resource {
-            name: name.to_owned(),
-            field,
-            type_name,
-            json: print::bytes(type_name, &bytes),
-            dated: true,
-        };
-        match list {
-            List::Clusters => resources.clusters.get(index).map(|cluster| {
-                let bytes = cluster.encode_to_vec();
-                dated("cluster", "envoy.config.cluster.v3.Cluster", &cluster.name, bytes)
-            }),
-            List::Listeners => resources.listeners.get(index).map(|listener| {
-                let bytes = listener.encode_to_vec();
-                dated("listener", "envoy.config.listener.v3.Listener", &listener.name, bytes)
-            }),
-            List::Routes => super::routes::inline(resources).nth(index).map(|routes| {
-                let bytes = routes.encode_to_vec();
-                let type_name = "envoy.config.route.v3.RouteConfiguration";
-                dated("route_config", type_name, &routes.name, bytes)
-            }),
-            List::Endpoints => None,
-        }
-    }
-
-    /// The hosts of the cluster at `index`, as they are now.
-    fn endpoints(&self, index: usize) -> Option<Resource> {
-        let cluster = self.view.plan.clusters.iter().flatten().nth(index)?;
-        Some(Resource {
-            name: cluster.name.to_string(),
-            field: "endpoint_config",
-            type_name: "envoy.config.endpoint.v3.ClusterLoadAssignment",
-            json: Ok(endpoints::assignment(cluster, self.view.hosts(cluster))),
-            dated: false,
-        })
+        Ok(query) => Response::pieces(JSON, Pieces::new(query, Source::new(admin))),
     }
 }
 
@@ -101,7 +29,9 @@ struct Pieces {
     source: Source,
     json: Json,
     section: usize,
-    /// Next element of the section's list.
+    /// Next list of the section.
+    list: usize,
+    /// Next element of that list.
     element: usize,
     state: Place,
 }
@@ -123,7 +53,15 @@ enum Place {
 
 impl Pieces {
     fn new(query: Query, source: Source) -> Self {
-        Self { query, source, json: Json::new(), section: 0, element: 0, state: Place::Start }
+        Self {
+            query,
+            source,
+            json: Json::new(),
+            section: 0,
+            list: 0,
+            element: 0,
+            state: Place::Start,
+        }
     }
 
     /// One step; `false` when there is nothing left.
@@ -145,15 +83,16 @@ impl Pieces {
             self.state = Place::Between;
             return;
         };
-        let at = SECTIONS.iter().position(
-            |section| matches!(section.content, Content::List { field, .. } if field == resource),
-        );
+        let at = SECTIONS.iter().enumerate().find_map(|(section, found)| {
+            let list = found.lists.iter().position(|listed| listed.field == resource)?;
+            Some((section, list))
+        });
         match at {
-            Some(at) => {
-                self.section = at;
+            Some((section, list)) => {
+                (self.section, self.list) = (section, list);
                 self.state = Place::InResource;
             }
-            // A list that exists and is always empty, such as dynamic_listeners.
+            // A list that exists and is always empty, such as inline_scoped_route_configs.
             None => self.end(),
         }
     }
@@ -169,43 +108,44 @@ impl Pieces {
             self.end();
             return;
         };
-        let skipped = (!self.query.mask.is_empty() && !self.query.masks(section))
-            || (!self.query.include_eds
-                && matches!(section.content, Content::List { of: List::Endpoints, .. }));
-        if skipped {
+        let shown = match section.shown {
+            Shown::Always => true,
+            Shown::WithEndpoints => self.query.include_eds,
+            Shown::Asked(kind) => self.source.has(kind),
+        };
+        if !shown || (!self.query.mask.is_empty() && !self.query.masks(section)) {
             self.section += 1;
             return;
         }
-        match section.content {
-            Content::Bootstrap => {
-                self.bootstrap(section.message);
-                self.section += 1;
-            }
-            Content::Nothing => {
-                self.begin(section.message);
-                self.json.end_object();
-                self.section += 1;
-            }
-            Content::List { .. } => {
-                self.begin(section.message);
-                self.element = 0;
-                self.state = Place::InSection;
-            }
+        if section.lists.is_empty() {
+            self.bootstrap(section.message);
+            self.section += 1;
+            return;
+        }
+        self.begin(section);
+        (self.list, self.element) = (0, 0);
+        self.state = Place::InSection;
+    }
+
+    fn begin(&mut self, section: &Section) {
+        let name = format!("{PREFIX}{}", admin_type(section.message));
+        self.json.object().key("@type").string(&name);
+        let masked = |query: &Query| {
+            !query.mask.is_empty() && !query.mask.iter().any(|path| path == "version_info")
+        };
+        let version = section.version.and_then(|kind| self.source.version(kind));
+        if let Some(version) = version.filter(|_| !masked(&self.query)) {
+            self.json.key("version_info").string(&version);
         }
     }
 
-    fn begin(&mut self, message: &str) {
-        let name = format!("{PREFIX}{}", admin_type(message));
-        self.json.object().key("@type").string(&name);
-    }
-
     fn bootstrap(&mut self, message: &str) {
-        let bytes = self.source.bootstrap.encode_to_vec();
+        let bytes = self.source.bootstrap().encode_to_vec();
         let mut json = Json::new();
         json.object().key("@type").string(&format!("{PREFIX}{}", admin_type(message)));
         json.key("bootstrap");
         embed(&mut json, print::bytes("envoy.config.bootstrap.v3.Bootstrap", &bytes));
-        json.key("last_updated").string(&self.source.loaded).end_object();
+        json.key("last_updated").string(self.source.loaded()).end_object();
         self.masked(&json.finish(), &self.query.mask.clone());
     }
 
@@ -228,50 +168,49 @@ impl Pieces {
     }
 
     fn list_element(&mut self) {
-        let Some(Section { content: Content::List { field, of, .. }, .. }) =
-            SECTIONS.get(self.section)
-        else {
-            self.state = Place::Between;
-            return;
-        };
-        let Some(resource) = self.source.resource(*of, self.element) else {
-            if self.state == Place::InList {
-                self.json.end_array();
-            }
+        let listed = SECTIONS.get(self.section).and_then(|section| section.lists.get(self.list));
+        let Some(listed) = listed else {
             self.json.end_object();
             self.section += 1;
             self.state = Place::Between;
             return;
         };
+        let Some(resource) = self.source.resource(listed.of, self.element) else {
+            if self.state == Place::InList {
+                self.json.end_array();
+                self.state = Place::InSection;
+            }
+            (self.list, self.element) = (self.list + 1, 0);
+            return;
+        };
         self.element += 1;
-        if !self.query.wants_name(&resource.name) {
+        let field = listed.field;
+        let own = format!("{field}.");
+        let mask = &self.query.mask;
+        let whole = mask.is_empty() || mask.iter().any(|path| path == field);
+        // The mask is relative to the section: take the list's own name off its paths.
+        let mask: Vec<String> =
+            mask.iter().filter_map(|path| path.strip_prefix(&own).map(str::to_owned)).collect();
+        if !self.query.wants_name(&resource.name) || (!whole && mask.is_empty()) {
             return;
         }
         if self.state == Place::InSection {
             self.json.key(field).array();
             self.state = Place::InList;
         }
-        // The mask is relative to the section: take the list's own name off its paths.
-        let own = format!("{field}.");
-        let mask: Vec<String> = self
-            .query
-            .mask
-            .iter()
-            .filter_map(|path| path.strip_prefix(&own).map(str::to_owned))
-            .collect();
-        let whole = self.query.mask.iter().any(|path| path == field);
-        let document = self.element_json(&resource, None);
+        let document = resource.print(None);
         self.masked(&document, if whole { &[] } else { &mask });
     }
 
     fn flat_element(&mut self) {
-        let Some(Section { message, content: Content::List { element, of, .. } }) =
-            SECTIONS.get(self.section)
-        else {
+        let found = SECTIONS.get(self.section).and_then(|section| {
+            section.lists.get(self.list).map(|listed| (section.message, listed))
+        });
+        let Some((message, listed)) = found else {
             self.end();
             return;
         };
-        let Some(resource) = self.source.resource(*of, self.element) else {
+        let Some(resource) = self.source.resource(listed.of, self.element) else {
             if self.opened() {
                 self.json.end_array();
             }
@@ -285,8 +224,8 @@ impl Pieces {
         if !self.opened() {
             self.json.key("configs").array();
         }
-        let name = format!("{PREFIX}{}.{element}", admin_type(message));
-        let document = self.element_json(&resource, Some(&name));
+        let name = format!("{PREFIX}{}.{}", admin_type(message), listed.element);
+        let document = resource.print(Some(&name));
         let mask = self.query.mask.clone();
         self.masked(&document, &mask);
     }
@@ -294,23 +233,6 @@ impl Pieces {
     /// Has `configs` been opened? Two brackets are open then.
     fn opened(&self) -> bool {
         self.json.depth() > 1
-    }
-
-    /// `{"@type"?: …, "cluster": {"@type": …, …}, "last_updated": …}`
-    fn element_json(&self, resource: &Resource, type_url: Option<&str>) -> String {
-        let mut json = Json::new();
-        json.object();
-        if let Some(url) = type_url {
-            json.key("@type").string(url);
-        }
-        json.key(resource.field);
-        let typed = resource.json.clone().map(|text| with_type(&text, resource.type_name));
-        embed(&mut json, typed);
-        if resource.dated {
-            json.key("last_updated").string(&self.source.loaded);
-        }
-        json.end_object();
-        json.finish()
     }
 }
 
@@ -330,22 +252,5 @@ impl Iterator for Pieces {
             return Some(std::mem::take(&mut self.json).finish());
         }
         Some(self.json.take())
-    }
-}
-
-fn embed(json: &mut Json, printed: Result<String, String>) {
-    match printed {
-        Ok(text) => json.embed(&text),
-        // A message that was loaded and does not print is a bug; the rest of the dump still helps.
-        Err(problem) => json.object().key("error").string(&problem).end_object(),
-    };
-}
-
-/// Puts `@type` in front of a printed message: what an `Any` of it looks like.
-fn with_type(message: &str, type_name: &str) -> String {
-    let head = format!("{{\n \"@type\": \"{PREFIX}{type_name}\"");
-    match message.trim_end().strip_prefix("{\n") {
-        Some(rest) => format!("{head},\n{rest}"),
-        None => format!("{head}\n}}"),
     }
 }

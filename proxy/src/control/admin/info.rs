@@ -74,9 +74,31 @@ pub fn contention(_: &Request, _: &Admin) -> Response {
     )
 }
 
-/// `/init_dump`: a plan is published only when everything in it is complete, so nothing waits.
-pub fn init_dump(_: &Request, _: &Admin) -> Response {
-    Response::ok(JSON, "{}\n".to_owned())
+/// `/init_dump`: who waits for what before the proxy, or a listener of it, is ready.
+pub fn init_dump(request: &Request, admin: &Admin) -> Response {
+    let snapshot = admin.snapshot();
+    // The mask can only be `listener`: what waits besides are the clusters and listeners at start.
+    let wanted = match request.params.non_empty("mask") {
+        None | Some("listener") => snapshot.unready.as_slice(),
+        Some(other) => {
+            let text = format!("the mask '{other}' is not known; allowed: listener\n");
+            return Response::error(400, text);
+        }
+    };
+    if wanted.is_empty() {
+        return Response::ok(JSON, "{}\n".to_owned());
+    }
+    let mut json = Json::new();
+    json.object().key("unready_targets_dumps").array();
+    for unready in wanted {
+        json.object().key("name").string(&unready.name).key("target_names").array();
+        for target in &unready.targets {
+            json.string(target);
+        }
+        json.end_array().end_object();
+    }
+    json.end_array().end_object();
+    Response::ok(JSON, json.finish())
 }
 
 /// `/cpuprofiler`, `/heapprofiler`, `/allocprofiler`

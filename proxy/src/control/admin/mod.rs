@@ -27,20 +27,25 @@ mod tests;
 pub mod thread;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ringway_runtime::file::AppendOptions;
+use ringway_runtime::timeout;
 
 use self::counters::Counters;
 use self::page::Response;
 use super::bind::Bound;
 use super::dump::ConfigDump;
 use super::json::Json;
-use super::message::AdminCommand;
+use super::message::{AdminCommand, Message};
 use super::state::Server;
+use super::xds::DumpSnapshot;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::Merger;
 use crate::observe::stats::tags::TagRules;
@@ -71,7 +76,11 @@ pub struct Admin {
     /// Runtime layers.
     pub runtime: RefCell<runtime::Layers>,
     view: RefCell<Rc<View>>,
-    commands: Box<dyn Fn(AdminCommand) -> bool>,
+    /// What xDS brought, when it was last asked for.
+    snapshot: RefCell<Arc<DumpSnapshot>>,
+    /// Those who wait for a newer one.
+    waiting: RefCell<Vec<Waker>>,
+    outbox: Box<dyn Fn(Message) -> bool>,
 }
 
 /// The configuration at one moment: a page streams from it as long as its reader takes.
@@ -116,8 +125,8 @@ pub struct Parts {
 }
 
 impl Admin {
-    /// `commands` sends to the control thread; `false` means it could not take the command.
-    pub fn new(parts: Parts, commands: impl Fn(AdminCommand) -> bool + 'static) -> Self {
+    /// `outbox` sends to the control thread; `false` means it could not take the message.
+    pub fn new(parts: Parts, outbox: impl Fn(Message) -> bool + 'static) -> Self {
         Self {
             server: parts.server,
             facts: parts.facts,
@@ -130,7 +139,9 @@ impl Admin {
             allow_paths: parts.allow_paths,
             runtime: RefCell::new(parts.runtime),
             view: RefCell::new(Rc::new(View::new(parts.plan))),
-            commands: Box::new(commands),
+            snapshot: RefCell::default(),
+            waiting: RefCell::default(),
+            outbox: Box::new(outbox),
         }
     }
 
@@ -155,6 +166,35 @@ impl Admin {
         Rc::make_mut(&mut self.view.borrow_mut()).hosts.insert(cluster, hosts);
     }
 
+    /// What xDS brought, as of the last [`Admin::refresh`].
+    pub(super) fn snapshot(&self) -> Arc<DumpSnapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// The control thread has answered [`Message::WantDump`].
+    pub(super) fn take_snapshot(&self, snapshot: Arc<DumpSnapshot>) {
+        self.snapshot.replace(snapshot);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks the control thread what xDS has brought by now. One that has too much to do is not
+    /// waited for: the page shows what was known before.
+    async fn refresh(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let before = self.snapshot();
+        if !(self.outbox)(Message::WantDump) {
+            return;
+        }
+        let newer = poll_fn(|cx| {
+            if !Arc::ptr_eq(&before, &self.snapshot.borrow()) {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        });
+        let _too_busy = timeout(PATIENCE, newer).await;
+    }
+
     /// Open access log files again.
     fn reopen_logs(&self) {
         self.logs.reopen();
@@ -162,7 +202,7 @@ impl Admin {
 
     /// Sends a command to the control thread and says so.
     fn command(&self, command: AdminCommand) -> Response {
-        if (self.commands)(command) {
+        if (self.outbox)(Message::Admin(command)) {
             Response::done()
         } else {
             Response::error(503, "the control thread is busy: try again\n")

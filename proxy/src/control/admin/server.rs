@@ -19,7 +19,7 @@ use super::page::{Body, Request, Response};
 use super::query::Params;
 use super::{Admin, table};
 use crate::control::log::log;
-use crate::control::message::AdminCommand;
+use crate::control::message::{AdminCommand, Message};
 
 /// Clients at once; further ones are closed at once.
 const CLIENTS_MAX: u32 = 512;
@@ -153,6 +153,9 @@ impl<'a> Client<'a> {
             params.add_encoded(&body);
         }
         let method = self.head.method.as_str().to_owned();
+        if table::wants_snapshot(&path) {
+            self.admin.refresh().await;
+        }
         let response = table::answer(&Request { method, path, params }, self.admin);
         self.admin.counters.answered(response.status);
         let quit = response.then_quit;
@@ -164,7 +167,7 @@ impl<'a> Client<'a> {
         sent?;
         if quit {
             self.wait_for_room(0).await?;
-            (self.admin.commands)(AdminCommand::Quit);
+            (self.admin.outbox)(Message::Admin(AdminCommand::Quit));
         }
         Ok(last)
     }

@@ -15,6 +15,11 @@ const INVERT: Param = Param::flag("invert_filter", "Print the names the filter d
 const USED_ONLY: Param =
     Param::flag("usedonly", "Leave out what was never written since the start");
 
+/// Whether a page shows what xDS brought, which the control thread is asked for.
+pub(super) fn wants_snapshot(path: &str) -> bool {
+    matches!(path, "/config_dump" | "/init_dump")
+}
+
 /// The pages.
 pub(super) static PAGES: &[Page] = &[
     read("/", "this overview", &[], home::home),

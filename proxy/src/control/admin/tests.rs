@@ -98,9 +98,9 @@ fn plan(clusters: Vec<Arc<Cluster>>) -> Plan {
     }
 }
 
-type Commands = Rc<RefCell<Vec<AdminCommand>>>;
+pub(super) type Commands = Rc<RefCell<Vec<AdminCommand>>>;
 
-fn admin() -> (Admin, Commands) {
+pub(super) fn admin() -> (Admin, Commands) {
     let mut registry = Registry::new(1);
     let hosts = vec![host(27201, "", EdsHealth::Healthy), host(27202, "foo", EdsHealth::Draining)];
     let up = cluster(&mut registry, 0, "up", hosts);
@@ -126,14 +126,16 @@ fn admin() -> (Admin, Commands) {
     };
     let commands = Commands::default();
     let sink = Rc::clone(&commands);
-    let admin = Admin::new(parts, move |command| {
-        sink.borrow_mut().push(command);
+    let admin = Admin::new(parts, move |message| {
+        if let Message::Admin(command) = message {
+            sink.borrow_mut().push(command);
+        }
         true
     });
     (admin, commands)
 }
 
-fn ask(admin: &Admin, method: &str, target: &str) -> (u16, String) {
+pub(super) fn ask(admin: &Admin, method: &str, target: &str) -> (u16, String) {
     let (path, params) = Params::of_target(target.as_bytes());
     let request = Request { method: method.to_owned(), path, params };
     let response = table::answer(&request, admin);

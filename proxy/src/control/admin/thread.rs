@@ -39,9 +39,8 @@ pub fn run(start: Start) -> io::Result<()> {
 async fn main(start: Start) -> io::Result<()> {
     let mailbox = Rc::new(start.mesh.attach()?);
     let (to_control, control) = (Rc::clone(&mailbox), start.control);
-    let admin = Rc::new(Admin::new(start.parts, move |command| {
-        to_control.send(control, Message::Admin(command)).is_ok()
-    }));
+    let admin =
+        Rc::new(Admin::new(start.parts, move |message| to_control.send(control, message).is_ok()));
     if let Some(socket) = start.socket {
         let listener = Listener::from_fd(socket)?;
         drop(spawn(server::serve(listener, Rc::clone(&admin))));
@@ -64,6 +63,7 @@ async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
     loop {
         match mailbox.recv().await {
             Message::Install(change) => admin.install(&change),
+            Message::Dump(snapshot) => admin.take_snapshot(snapshot),
             Message::Bound(bound) => drop(admin.bound.replace(bound)),
             Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
             Message::ReopenLogs => admin.reopen_logs(),

@@ -5,70 +5,143 @@ use ringway_xds::schema;
 
 use super::super::page::{Request, Response};
 use super::super::regex_filter;
+use crate::control::xds::Kind;
 
-/// One message of the dump and the list it holds.
+/// One message of the dump.
 pub(super) struct Section {
     /// Type of the message, in `envoy.admin.v3`.
     pub(super) message: &'static str,
-    /// What is in it.
-    pub(super) content: Content,
+    /// The kind whose last version it tells, as `version_info`.
+    pub(super) version: Option<Kind>,
+    /// Its lists of resources; the section of the bootstrap has none.
+    pub(super) lists: &'static [Listed],
+    /// When it is there.
+    pub(super) shown: Shown,
 }
 
-/// What a section holds.
-pub(super) enum Content {
-    /// `bootstrap`
-    Bootstrap,
-    /// A list of resources of the bootstrap.
-    List { field: &'static str, element: &'static str, of: List },
-    /// Nothing yet: what fills it (scoped routes, secrets) is refused when the bootstrap is loaded.
-    Nothing,
+/// When a section is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    Always,
+    /// With `include_eds`.
+    WithEndpoints,
+    /// Once somebody has asked for resources of the kind.
+    Asked(Kind),
+}
+
+/// A list of a section.
+pub(super) struct Listed {
+    /// Its field.
+    pub(super) field: &'static str,
+    /// Type of its elements, within the section's.
+    pub(super) element: &'static str,
+    /// What is in it.
+    pub(super) of: List,
 }
 
 /// Lists a dump can hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
-    Clusters,
-    Endpoints,
-    Listeners,
-    Routes,
+    /// Clusters of the bootstrap.
+    StaticClusters,
+    /// Clusters in use.
+    ActiveClusters,
+    /// Clusters, or new versions of them, that wait for what they need.
+    WarmingClusters,
+    /// Hosts of clusters that find them without EDS.
+    StaticEndpoints,
+    /// Hosts of EDS clusters.
+    DynamicEndpoints,
+    /// Configurations of filters.
+    Extensions,
+    /// Listeners of the bootstrap.
+    StaticListeners,
+    /// Listeners by LDS, with all their versions.
+    DynamicListeners,
+    /// Scopes by SRDS.
+    DynamicScopes,
+    /// Route tables within listeners.
+    StaticRoutes,
+    /// Route tables by RDS.
+    DynamicRoutes,
+    /// Secrets of the bootstrap.
+    StaticSecrets,
+    /// Secrets by SDS.
+    ActiveSecrets,
+    /// Secrets that were asked for and have not come.
+    WarmingSecrets,
 }
 
-pub(super) const SECTIONS: [Section; 7] = [
-    Section { message: "BootstrapConfigDump", content: Content::Bootstrap },
+const fn listed(field: &'static str, element: &'static str, of: List) -> Listed {
+    Listed { field, element, of }
+}
+
+/// All sections, in Envoy's order.
+pub(super) const SECTIONS: [Section; 8] = [
+    Section { message: "BootstrapConfigDump", version: None, lists: &[], shown: Shown::Always },
     Section {
         message: "ClustersConfigDump",
-        content: Content::List {
-            field: "static_clusters",
-            element: "StaticCluster",
-            of: List::Clusters,
-        },
+        version: Some(Kind::Cluster),
+        lists: &[
+            listed("static_clusters", "StaticCluster", List::StaticClusters),
+            listed("dynamic_active_clusters", "DynamicCluster", List::ActiveClusters),
+            listed("dynamic_warming_clusters", "DynamicCluster", List::WarmingClusters),
+        ],
+        shown: Shown::Always,
+    },
+    Section {
+        message: "EcdsConfigDump",
+        version: None,
+        lists: &[listed("ecds_filters", "EcdsFilterConfig", List::Extensions)],
+        shown: Shown::Asked(Kind::Extension),
     },
     Section {
         message: "EndpointsConfigDump",
-        content: Content::List {
-            field: "static_endpoint_configs",
-            element: "StaticEndpointConfig",
-            of: List::Endpoints,
-        },
+        version: None,
+        lists: &[
+            listed("static_endpoint_configs", "StaticEndpointConfig", List::StaticEndpoints),
+            listed("dynamic_endpoint_configs", "DynamicEndpointConfig", List::DynamicEndpoints),
+        ],
+        shown: Shown::WithEndpoints,
     },
     Section {
         message: "ListenersConfigDump",
-        content: Content::List {
-            field: "static_listeners",
-            element: "StaticListener",
-            of: List::Listeners,
-        },
+        version: Some(Kind::Listener),
+        lists: &[
+            listed("static_listeners", "StaticListener", List::StaticListeners),
+            listed("dynamic_listeners", "DynamicListener", List::DynamicListeners),
+        ],
+        shown: Shown::Always,
     },
-    Section { message: "ScopedRoutesConfigDump", content: Content::Nothing },
+    Section {
+        message: "ScopedRoutesConfigDump",
+        version: None,
+        lists: &[listed(
+            "dynamic_scoped_route_configs",
+            "DynamicScopedRouteConfigs",
+            List::DynamicScopes,
+        )],
+        shown: Shown::Always,
+    },
     Section {
         message: "RoutesConfigDump",
-        content: Content::List {
-            field: "static_route_configs",
-            element: "StaticRouteConfig",
-            of: List::Routes,
-        },
+        version: None,
+        lists: &[
+            listed("static_route_configs", "StaticRouteConfig", List::StaticRoutes),
+            listed("dynamic_route_configs", "DynamicRouteConfig", List::DynamicRoutes),
+        ],
+        shown: Shown::Always,
     },
-    Section { message: "SecretsConfigDump", content: Content::Nothing },
+    Section {
+        message: "SecretsConfigDump",
+        version: None,
+        lists: &[
+            listed("static_secrets", "StaticSecret", List::StaticSecrets),
+            listed("dynamic_active_secrets", "DynamicSecret", List::ActiveSecrets),
+            listed("dynamic_warming_secrets", "DynamicSecret", List::WarmingSecrets),
+        ],
+        shown: Shown::Always,
+    },
 ];
 
 /// What a request asks for.
@@ -141,9 +214,7 @@ impl Query {
 
     fn sections(&self) -> impl Iterator<Item = &'static Section> {
         let eds = self.include_eds;
-        SECTIONS.iter().filter(move |section| {
-            eds || !matches!(section.content, Content::List { of: List::Endpoints, .. })
-        })
+        SECTIONS.iter().filter(move |section| eds || section.shown != Shown::WithEndpoints)
     }
 
     /// Does every path of the mask lead somewhere in this section?
