@@ -7,6 +7,7 @@ pub mod control;
 pub(crate) mod filters;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod istio;
 pub(crate) mod listener;
 pub(crate) mod network;
 pub mod observe;

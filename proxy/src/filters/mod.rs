@@ -124,10 +124,14 @@ macro_rules! filters {
 filters! {
     buffer,
     cors,
+    fault,
     grpc_stats,
     grpc_web,
     header_mutation,
     health_check,
+    istio_alpn,
+    istio_peer_metadata,
+    istio_stats,
     set_filter_state,
     #[cfg(test)]
     probe,

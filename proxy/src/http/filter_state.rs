@@ -1,7 +1,9 @@
 //! What filters leave on a stream for others to read: `%FILTER_STATE%` in logs and headers.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::istio::Peer;
 use crate::observe::format::{StateSource, StateValue};
 
 /// Objects by their keys; few, so a list.
@@ -20,6 +22,8 @@ pub(crate) enum Object {
         /// From the upstream.
         responses: u64,
     },
+    /// Who is at the other end, of Istio's filters.
+    Peer(Rc<Peer>),
 }
 
 impl FilterState {
@@ -44,6 +48,7 @@ impl StateSource for FilterState {
             Object::GrpcStats { requests, responses } => {
                 StateValue::GrpcStats { requests: *requests, responses: *responses }
             }
+            Object::Peer(peer) => StateValue::Workload(&peer.workload),
         })
     }
 }

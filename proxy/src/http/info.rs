@@ -62,6 +62,8 @@ pub(crate) struct Info {
     pub upstream_local: Option<std::net::SocketAddr>,
     /// Facts of the TLS session of the upstream connection.
     pub upstream_tls: Option<Rc<TlsInfo>>,
+    /// What is offered to the upstream over TLS in place of what its cluster says.
+    pub alpn: Option<std::sync::Arc<[Box<[u8]>]>>,
     /// The upstream of the last attempt speaks HTTP/2.
     pub upstream_http2: bool,
     /// Requests sent to an upstream, the first included.

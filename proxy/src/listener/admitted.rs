@@ -1,11 +1,12 @@
 //! A connection that a filter chain has taken.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use ringway_runtime::Instant;
 
 use super::{ActiveChain, ActiveListener, Meta};
+use crate::istio::Known;
 use crate::network;
 use crate::shard::Shard;
 use crate::shard::balance::Share;
@@ -21,6 +22,8 @@ pub(crate) struct Admitted {
     pub opened: Instant,
     /// Its part of the shard's load.
     pub load: Share,
+    /// Who the client is in the mesh, once a filter has asked.
+    pub peer: OnceCell<Known>,
     /// How many of the chain's network filters, from the first, have let it pass.
     pub passed: Cell<usize>,
     /// The listener's access logs have their lines.
@@ -52,6 +55,7 @@ impl Admitted {
             chain,
             meta,
             load,
+            peer: OnceCell::new(),
             passed: Cell::new(0),
             logged: Cell::new(false),
         }

@@ -8,6 +8,7 @@
 mod connection_limit;
 mod direct_response;
 mod echo;
+mod istio_stats;
 mod tcp_proxy;
 
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use ringway_runtime::{Stream as Socket, spawn};
 
 use crate::http::conn::{self, Conn};
 use crate::http::manager::Manager;
+use crate::istio::exchange;
 use crate::listener::Admitted;
 use crate::plan::listener::{NetworkFilter, Terminal};
 use crate::plan::transport::Downstream;
@@ -24,7 +26,9 @@ use crate::transport::{self, HandshakeError, Stream};
 
 /// Runs the filters of the connection's chain over it and lets the last one serve it.
 pub(crate) fn begin(link: Admitted, socket: Socket) {
-    if link.chain.plan.network.is_empty() && matches!(link.chain.plan.transport, Downstream::Raw) {
+    let passes = |filter: &NetworkFilter| matches!(filter, NetworkFilter::IstioStats(_));
+    let plan = &link.chain.plan;
+    if plan.network.iter().all(passes) && matches!(plan.transport, Downstream::Raw) {
         serve(link, socket.into());
     } else {
         spawn(establish(link, socket));
@@ -36,7 +40,9 @@ pub(crate) fn left(link: &Admitted) {
     for filter in link.chain.plan.network.iter().take(link.passed.get()) {
         match filter {
             NetworkFilter::ConnectionLimit(plan) => connection_limit::left(&link.shard.stats, plan),
-            NetworkFilter::SniCluster => {}
+            NetworkFilter::SniCluster
+            | NetworkFilter::MetadataExchange(_)
+            | NetworkFilter::IstioStats(_) => {}
         }
     }
 }
@@ -53,12 +59,22 @@ async fn establish(link: Admitted, socket: Socket) {
                 }
             }
             NetworkFilter::SniCluster => link.meta.take_cluster_from_sni(),
+            // After the handshake, and at the end.
+            NetworkFilter::MetadataExchange(_) | NetworkFilter::IstioStats(_) => {}
         }
         link.passed.set(link.passed.get() + 1);
     }
     let (plan, timeout) = (&chain.plan.transport, chain.plan.transport_connect_timeout);
     match transport::accept(&link.shard, plan, socket, timeout).await {
-        Ok(stream) => serve(link, stream),
+        Ok(stream) => {
+            for filter in &chain.plan.network {
+                if let NetworkFilter::MetadataExchange(plan) = filter {
+                    let known = exchange::run(&link.shard.stats, plan, &stream).await;
+                    let _ = link.peer.set(known);
+                }
+            }
+            serve(link, stream);
+        }
         Err(HandshakeError::TimedOut) => {
             let stats = &link.listener.plan.stats;
             link.shard.stats.inc(stats.downstream_cx_transport_socket_connect_timeout());

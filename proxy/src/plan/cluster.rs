@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::change::Needs;
 use super::host_page::HostPages;
 use super::http2::Http2Options;
+use super::istio::{ClusterFacts, MetadataExchange};
 use super::names::ClusterName;
 use super::source::ConfigSource;
 use super::transport::ProxyProtocol;
@@ -82,6 +83,10 @@ pub struct Cluster {
     pub hosts: Arc<HostSet>,
     /// What has to be there before it is used, besides its hosts.
     pub needs: Option<Box<Needs>>,
+    /// What its metadata says to Istio's filters.
+    pub istio: Option<Box<ClusterFacts>>,
+    /// `istio.metadata_exchange` among its `filters`.
+    pub metadata_exchange: Option<Arc<MetadataExchange>>,
     /// Content hash of the resource.
     pub hash: u64,
 }
@@ -426,6 +431,8 @@ pub struct HostTemplate {
     pub eds_health: EdsHealth,
     /// `metadata`, `filter_metadata["envoy.lb"].canary`.
     pub canary: bool,
+    /// `metadata`, `filter_metadata["istio"].workload`: who it is to Istio's statistics.
+    pub workload: Option<Arc<str>>,
 }
 
 /// `HealthStatus`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::chain_match::ChainMatcher;
 use super::change::Needs;
 use super::http::HttpManager;
+use super::istio::{MetadataExchange, StatsOptions};
 use super::listener_filter::ListenerFilter;
 use super::network::ConnectionLimit;
 use super::tcp::TcpProxy;
@@ -122,6 +123,10 @@ pub enum NetworkFilter {
     ConnectionLimit(ConnectionLimit),
     /// `envoy.filters.network.sni_cluster`: the server name is the cluster.
     SniCluster,
+    /// `istio.metadata_exchange`: after the handshake, if ALPN agreed on it.
+    MetadataExchange(Arc<MetadataExchange>),
+    /// `istio.stats`: the last filter reports by it.
+    IstioStats(Arc<StatsOptions>),
 }
 
 /// A network filter that serves connections.

@@ -12,6 +12,7 @@ pub mod extension;
 pub mod host_page;
 pub mod http;
 pub mod http2;
+pub mod istio;
 pub mod listener;
 pub mod listener_filter;
 pub mod mutation;

@@ -30,6 +30,7 @@ use crate::filters::health_check::Answers;
 use crate::http::conn::Works;
 use crate::http::vet::LocalInfo;
 use crate::http2::Heads;
+use crate::istio::Istio;
 use crate::listener::{ActiveListener, Admitted};
 use crate::observe::stats::ShardStats;
 use crate::upstream::Upstreams;
@@ -90,6 +91,8 @@ pub(crate) struct Shard {
     pub late: LateStats,
     /// What is counted of gRPC calls.
     pub grpc_calls: Calls,
+    /// What Istio's filters remember.
+    pub istio: Istio,
     /// Answers to health checks that pass through.
     pub answers: Answers,
     pub balance: Rc<Balance>,
@@ -185,6 +188,7 @@ impl Shard {
             late,
             grpc_calls: Calls::default(),
             answers: Answers::default(),
+            istio: Istio::default(),
             connections: Connections::default(),
             works: Works::default(),
             heads: Rc::default(),

@@ -193,6 +193,8 @@ pub(crate) struct ConnectHints<'a> {
     pub(crate) host_name: Option<&'a str>,
     /// Protocols to offer where the configuration names none, most preferred first.
     pub(crate) alpn: &'a [&'a [u8]],
+    /// Protocols to offer whatever the configuration names.
+    pub(crate) offer: Option<&'a [Box<[u8]>]>,
 }
 
 /// Why there is no connection above the one there is.

@@ -70,7 +70,7 @@ async fn exchange(
     let error = |text: &str| FetchError(text.to_owned());
     let host = cluster.pick(&LbContext::default()).ok_or_else(|| error("no healthy upstream"))?;
     let proxy_header = cluster.proxy_header(OnBehalf::default);
-    let options = AcquireOptions { fresh: false, http2: false, proxy_header, server_name: None };
+    let options = AcquireOptions { proxy_header, ..AcquireOptions::default() };
     let leased = match cluster.acquire(&host, 0, options).await {
         Ok(leased) => leased,
         Err(problem) => {

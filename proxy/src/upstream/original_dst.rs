@@ -109,6 +109,7 @@ impl ShardCluster {
             no_active_check: false,
             eds_health: Default::default(),
             canary: false,
+            workload: None,
         };
         let host = Arc::new(Host::new(Address::Ip(to), info, false));
         let here = Rc::new(ShardHost::new(host.clone(), self.shared().clone()));

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::ShardCluster;
 use crate::plan::tls::AutoNames;
@@ -16,12 +17,14 @@ pub(super) struct PoolKey {
     pub(super) header: Option<Rc<[u8]>>,
     /// The host that requests on them are for.
     pub(super) server_name: Option<Rc<str>>,
+    /// What was offered over TLS in place of what the cluster says.
+    pub(super) alpn: Option<Arc<[Box<[u8]>]>>,
 }
 
 impl PoolKey {
     /// All connections are alike.
     pub(super) fn is_empty(&self) -> bool {
-        self.header.is_none() && self.server_name.is_none()
+        self.header.is_none() && self.server_name.is_none() && self.alpn.is_none()
     }
 }
 

@@ -19,6 +19,7 @@ use super::host::ShardHost;
 use super::limits::Resource;
 use super::outlier::{self, Outcome};
 use super::pool::{AcquireError, connect_transport, timed_out};
+use crate::istio::Known;
 use crate::transport::{ConnectHints, Stream};
 
 /// TCP proxying is always of the default routing priority.
@@ -54,7 +55,7 @@ impl ShardCluster {
         let done = runtime::timeout(plan.connect_timeout, connect).await;
         let done = done.unwrap_or_else(|_| Err(timed_out()));
         match done {
-            Ok(stream) => Ok(attempt.succeeded(stream)),
+            Ok((stream, known)) => Ok(attempt.succeeded(stream, known)),
             Err(error) => Err(attempt.failed(error)),
         }
     }
@@ -92,7 +93,7 @@ impl Attempt {
         Ok(Self { host: host.clone(), shared: shared.clone(), born: runtime::now(), over: false })
     }
 
-    fn succeeded(mut self, stream: Stream) -> TcpConn {
+    fn succeeded(mut self, stream: Stream, known: Known) -> TcpConn {
         self.no_longer_pending();
         self.over = true;
         let (shared, host) = (&self.shared, &self.host);
@@ -115,6 +116,7 @@ impl Attempt {
             host: host.clone(),
             shared: shared.clone(),
             born: self.born,
+            known,
             peer_ended: false,
             watch: None,
         }
@@ -191,6 +193,7 @@ pub(crate) struct TcpConn {
     host: Rc<ShardHost>,
     shared: Rc<Shared>,
     born: Instant,
+    known: Known,
     peer_ended: bool,
     /// Place among those who hear of the host's failure.
     watch: Option<usize>,
@@ -201,6 +204,11 @@ impl TcpConn {
     #[allow(clippy::expect_used, reason = "emptied only by a method that consumes self")]
     pub(crate) fn stream(&self) -> &Stream {
         self.stream.as_ref().expect("present until reset")
+    }
+
+    /// Who is at the other end, if it said.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Address of our end, by a system call.

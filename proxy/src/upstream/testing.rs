@@ -35,6 +35,7 @@ pub(crate) fn template() -> HostTemplate {
         no_active_check: false,
         eds_health: EdsHealth::Healthy,
         canary: false,
+        workload: None,
     }
 }
 
@@ -115,6 +116,8 @@ pub(crate) fn cluster(
         max_requests_per_connection: 0,
         hosts: host_set(hosts),
         needs: None,
+        istio: None,
+        metadata_exchange: None,
         hash: 0,
     };
     change(&mut cluster);

@@ -108,6 +108,7 @@ fn keeps(old: &HostTemplate, new: &HostTemplate) -> bool {
         priority: _,
         eds_health: _,
         canary: _,
+        workload: _,
     } = old;
     *hostname == new.hostname
         && *health_port == new.health_port

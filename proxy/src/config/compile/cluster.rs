@@ -14,7 +14,9 @@ use super::cx::Cx;
 use super::listener::BUFFER_LIMIT_DEFAULT;
 use super::scalar::duration;
 use super::set::refuse;
-use super::{breakers, discovery, health, lb, outlier, proxy_protocol, transport, upstream_http};
+use super::{
+    breakers, discovery, health, istio, lb, outlier, proxy_protocol, transport, upstream_http,
+};
 use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
@@ -95,6 +97,8 @@ pub(crate) fn compile(
         ignore_health_on_removal: *ignore_health_on_host_removal,
         needs: (!cx.needs.is_empty()).then(|| Box::new(std::mem::take(&mut cx.needs))),
         hosts: Arc::new(hosts),
+        istio: istio::cluster_facts(cluster.metadata.as_ref()),
+        metadata_exchange: istio::cluster_filters(cx, &at.field("filters"), &cluster.filters),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))
 }
@@ -135,7 +139,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
     let api::Cluster {
         // Refused.
         transport_socket_matches, transport_socket_matcher, stats_matcher,
-        per_connection_buffer_high_watermark_timeout, filters, lrs_server, track_timeout_budgets,
+        per_connection_buffer_high_watermark_timeout, lrs_server, track_timeout_budgets,
         upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         // Read by `compile`.
         name: _, alt_stat_name: _, eds_cluster_config: _, connect_timeout: _,
@@ -156,13 +160,15 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
         dns_refresh_rate: _, dns_jitter: _, dns_failure_refresh_rate: _, respect_dns_ttl: _,
         dns_lookup_family: _, dns_resolvers: _, use_tcp_for_dns_lookups: _,
         dns_resolution_config: _, typed_dns_resolver_config: _,
-        // Read by extensions and access-log operators that are refused where they are asked for.
+        // Read for Istio's filters; others that read it are refused where they are asked for.
         metadata: _,
+        // Read by `istio`.
+        filters: _,
         // What to report to `lrs_server`.
         lrs_report_endpoint_metrics: _,
     } = cluster;
     refuse!(cx, at, transport_socket_matches, transport_socket_matcher, stats_matcher);
-    refuse!(cx, at, per_connection_buffer_high_watermark_timeout, filters, lrs_server);
+    refuse!(cx, at, per_connection_buffer_high_watermark_timeout, lrs_server);
     refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
     refuse!(cx, at, connection_pool_per_downstream_connection);
 }

@@ -1,5 +1,6 @@
 //! What every part of the compiler shares: findings, names, the runtime's values.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
@@ -9,9 +10,11 @@ use prost_types::Any;
 use ringway_xds::api::envoy::config::core::v3 as core;
 
 use super::at::At;
+use super::istio::Direction;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
 use crate::plan::extension::ExtensionSlot;
+use crate::plan::istio::Local;
 use crate::plan::names::Names;
 use crate::plan::source::Origin;
 use crate::plan::{ClusterId, ClusterName, Needs, RouteName, ScopeName};
@@ -69,6 +72,8 @@ pub(crate) struct Kept {
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
     /// The locality of the last endpoints: the next ones are often there, too.
     pub(crate) locality: Arc<(String, String, String)>,
+    /// Who the node is, for Istio's filters.
+    pub(crate) local: Arc<Local>,
     /// Text that is empty.
     pub(crate) empty: Arc<str>,
     /// Where the resource being compiled came from, which is what `self` means in it.
@@ -89,6 +94,7 @@ impl Default for Kept {
             bind: None,
             resolvers: Vec::new(),
             locality: Arc::default(),
+            local: Arc::default(),
             empty: Arc::from(""),
             from: Origin::Ads,
             in_listener: true,
@@ -110,6 +116,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) kept: Kept,
     /// What the resource being compiled waits for.
     pub(crate) needs: Needs,
+    /// `traffic_direction` of the listener being compiled.
+    pub(crate) direction: Direction,
     /// `static_resources.secrets`.
     pub(crate) secrets: super::tls::SecretStore,
     findings: Vec<Invalid>,
@@ -126,6 +134,7 @@ impl<'a> Cx<'a> {
             registry,
             shards,
             http_prefix: String::new(),
+            direction: Direction::default(),
             secrets: super::tls::SecretStore::default(),
             findings: Vec::new(),
             named: Vec::new(),
@@ -197,6 +206,20 @@ impl<'a> Cx<'a> {
         result: Result<T, E>,
     ) -> Option<T> {
         result.map_err(|error| self.invalid(at, error.to_string())).ok()
+    }
+
+    /// An extension's configuration: of the type a `TypedStruct` stands for, if it is one.
+    pub(crate) fn typed<'v>(&mut self, at: &At<'_>, any: &'v Any) -> Option<Cow<'v, Any>> {
+        match ringway_xds::unpack_typed_struct(any) {
+            Ok(any) => Some(any),
+            Err(found) => {
+                for finding in found {
+                    let message = format!("{}: {}", finding.path, finding.message);
+                    self.find(Kind::Invalid, at, message, finding.allowed, finding.suggestion);
+                }
+                None
+            }
+        }
     }
 
     /// The message inside an Any whose type is known to be `M`.

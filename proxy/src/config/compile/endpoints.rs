@@ -11,6 +11,7 @@ use ringway_xds::api::envoy::config::endpoint::v3 as api;
 use super::address::{address, host_and_port};
 use super::at::At;
 use super::cx::Cx;
+use super::istio;
 use super::scalar::optional_duration;
 use super::set::refuse;
 use crate::plan::cluster::{DnsTarget, EdsHealth, HostTemplate};
@@ -173,6 +174,7 @@ fn locality_endpoints(
             no_active_check: false,
             eds_health: EdsHealth::Healthy,
             canary: false,
+            workload: None,
         };
         lb_endpoint(cx, &at, endpoint, template, kinds, out);
     }
@@ -242,6 +244,7 @@ fn lb_endpoint(
         weight: load_balancing_weight.unwrap_or(1),
         eds_health: eds_health(*health_status),
         canary: is_canary(metadata.as_ref()),
+        workload: istio::endpoint_workload(metadata.as_ref()),
         ..template
     };
     let template = health_check_config_of(cx, &at, health_check_config.as_ref(), template);

@@ -15,7 +15,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::{data_source, duration, type_name};
-use super::{http, tcp_proxy, transport};
+use super::{http, istio, tcp_proxy, transport};
 use crate::observe::stats::{ConnectionLimitStats, ListenerHttpStats};
 use crate::plan::listener::{FilterChain, NetworkFilter, Terminal};
 use crate::plan::network::{Active, ConnectionLimit};
@@ -53,6 +53,18 @@ const KINDS: &[Kind] = &[
     Kind {
         type_name: "envoy.extensions.filters.network.sni_cluster.v3.SniCluster",
         compile: Compile::Filter(sni_cluster),
+    },
+    Kind {
+        type_name: istio::EXCHANGE,
+        compile: Compile::Filter(|cx, at, any| {
+            istio::exchange(cx, at, any).map(NetworkFilter::MetadataExchange)
+        }),
+    },
+    Kind {
+        type_name: istio::STATS,
+        compile: Compile::Filter(|cx, at, any| {
+            istio::stats(cx, at, any).map(NetworkFilter::IstioStats)
+        }),
     },
     Kind {
         type_name: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -123,7 +135,8 @@ fn network_filters(
             }
         };
         let at = at.field("typed_config");
-        let found = type_name(&any.type_url);
+        let Some(any) = cx.typed(&at, any) else { continue };
+        let (any, found) = (&*any, type_name(&any.type_url));
         let Some(kind) = KINDS.iter().find(|kind| kind.type_name == found) else {
             cx.unsupported_allowed(&at, found, &known());
             continue;
@@ -154,6 +167,11 @@ fn network_filters(
     }
     if filters.is_empty() {
         terminal = Some(Terminal::Nothing);
+    }
+    let reports = |filter: &NetworkFilter| matches!(filter, NetworkFilter::IstioStats(_));
+    if !matches!(terminal, Some(Terminal::TcpProxy(_)) | None) && network.iter().any(reports) {
+        let message = "istio.stats before another filter than tcp_proxy";
+        cx.unsupported_value(at, message);
     }
     (network, terminal)
 }

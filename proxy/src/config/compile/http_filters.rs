@@ -35,7 +35,8 @@ pub(crate) fn compile(
         let Some((filter_at, any)) = typed_config(cx, &at, filter) else { continue };
         let config_at = filter_at.field("typed_config");
         let name = &filter.name;
-        let wanted = type_name(&any.type_url);
+        let Some(any) = cx.typed(&config_at, any) else { continue };
+        let (any, wanted) = (&*any, type_name(&any.type_url));
         if wanted != ROUTER {
             let Some(kind) = kind(wanted) else {
                 unknown(cx, &config_at, filter, wanted);

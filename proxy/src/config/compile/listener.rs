@@ -12,6 +12,7 @@ use xxhash_rust::xxh64::{Xxh64, xxh64};
 use super::address::{self, address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
+use super::istio::Direction;
 use super::scalar::{duration, extension};
 use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
@@ -47,6 +48,7 @@ pub(crate) fn compile(
         cx.unsupported(&at.field("internal_listener"));
         return None;
     }
+    cx.direction = Direction::of(*traffic_direction);
     let (addresses, ipv4_compat, own_options) =
         addresses(cx, at, main_address.as_ref(), additional_addresses);
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();

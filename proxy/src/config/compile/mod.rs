@@ -31,6 +31,7 @@ mod http;
 mod http1;
 mod http2;
 mod http_filters;
+pub(crate) mod istio;
 mod lb;
 mod listener;
 mod listener_filters;
@@ -131,6 +132,7 @@ impl Compiler {
 
 /// Everything in a bootstrap.
 fn all_of(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> (bootstrap::Rest, Plan) {
+    cx.kept.local = Arc::new(istio::local(bootstrap.node.as_ref()));
     bootstrap::check_runtime(cx, bootstrap);
     bootstrap::primary_clusters(cx, bootstrap);
     let rest = bootstrap::compile(cx, bootstrap);

@@ -42,7 +42,8 @@ fn one(cx: &mut Cx<'_>, at: &At<'_>, name: &str, any: &Any) -> Option<Override> 
 }
 
 fn config_of(cx: &mut Cx<'_>, at: &At<'_>, any: &Any, optional: bool) -> Option<RouteConfig> {
-    let wanted = type_name(&any.type_url);
+    let any = cx.typed(at, any)?;
+    let (any, wanted) = (&*any, type_name(&any.type_url));
     match route_kind(wanted) {
         Some(kind) => (kind.compile_route)(cx, at, any),
         None if optional => {

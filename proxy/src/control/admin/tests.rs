@@ -28,6 +28,7 @@ fn host(port: u16, hostname: &str, health: EdsHealth) -> Arc<Host> {
         no_active_check: false,
         eds_health: health,
         canary: false,
+        workload: None,
     };
     let address = Address::Ip(([127, 0, 0, 1], port).into());
     Arc::new(Host::new(address, info, false))
@@ -84,6 +85,8 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         max_requests_per_connection: 0,
         hosts: Arc::new(HostSet { version: 1, hosts, overprovisioning_percent: 140 }),
         needs: None,
+        istio: None,
+        metadata_exchange: None,
         hash: 0,
     })
 }

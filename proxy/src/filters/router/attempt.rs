@@ -148,12 +148,13 @@ async fn one(
         ringway_wire::RequestHead::get(&work.request, ringway_wire::Name::from(name))
     });
     let (terminates_connect, http2) = (work.terminates_connect, conn.down.is_http2());
+    let alpn = work.info.alpn.clone();
     let acquired = {
         let acquire = pin!(async {
             if terminates_connect {
                 return cluster.connect_tcp(&host, proxy_header).await.map(Acquired::Tcp);
             }
-            let options = AcquireOptions { fresh, http2, proxy_header, server_name };
+            let options = AcquireOptions { fresh, http2, proxy_header, server_name, alpn };
             let acquire = cluster.acquire(&host, exchange.forward.priority, options);
             acquire.await.map(Acquired::Http)
         });

@@ -172,6 +172,10 @@ fn connected(session: &mut Session, up: &TcpConn) {
     } else {
         session.record.set_up = None;
     }
+    if let Some(report) = &mut session.report {
+        report.connected(up);
+        session.report(false);
+    }
     session.touch();
     if session.proxy.plan.log_when.connected {
         session.log(AccessLogType::TcpUpstreamConnected);

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::{End, NoUpstream, Proxy, log};
 use crate::listener::Admitted;
+use crate::network::istio_stats::{Report, Seen};
 use crate::observe::format::{AccessLogType, ResponseFlag, ResponseFlags};
 use crate::transport::Stream;
 use crate::transport::tls::TlsInfo;
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     dies: Instant,
     /// The next line of `access_log_flush_interval`.
     log_due: Instant,
+    /// `istio.stats` of the chain.
+    pub(super) report: Option<Box<Report>>,
 }
 
 /// What logs tell of a connection.
@@ -119,6 +122,7 @@ impl Session {
             queued: (0, 0),
             dies: Instant::FAR_FUTURE,
             log_due: Instant::FAR_FUTURE,
+            report: Report::of(&link),
             link,
             proxy,
             down,
@@ -177,7 +181,8 @@ impl Session {
         loop {
             let now = now();
             let idle_at = if idle.is_zero() { Instant::FAR_FUTURE } else { self.active + idle };
-            let next = idle_at.min(self.dies).min(self.log_due);
+            let report_at = self.report.as_ref().map_or(Instant::FAR_FUTURE, |report| report.due());
+            let next = idle_at.min(self.dies).min(self.log_due).min(report_at);
             if now < next {
                 // Activity only moves deadlines away: a timer that fires early is armed again then.
                 let armed = self.timer.deadline();
@@ -203,6 +208,9 @@ impl Session {
                 }
                 self.queued = queued;
                 self.active = now;
+            }
+            if report_at <= now {
+                self.report(false);
             }
             if self.log_due <= now {
                 self.log_due = now + interval;
@@ -248,7 +256,24 @@ impl Session {
             }
             _ => {}
         }
+        self.report(true);
         self.log(AccessLogType::TcpConnectionEnd);
+    }
+
+    /// Tells `istio.stats` how far it is.
+    pub(super) fn report(&mut self, last: bool) {
+        let Some(report) = &mut self.report else { return };
+        let record = &self.record;
+        let (cluster, host) = (record.cluster.as_ref(), record.host.as_ref());
+        let seen = Seen {
+            cluster: cluster.map(|cluster| &**cluster.plan()),
+            host: host.map(|host| &**host.plan()),
+            downstream_tls: self.down.tls().map(|tls| &**tls),
+            flags: record.flags,
+            sent: record.sent,
+            received: record.received,
+        };
+        report.tell(&self.link, &seen, last);
     }
 
     /// Closes the downstream connection with a reset.

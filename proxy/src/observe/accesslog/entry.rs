@@ -6,6 +6,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::proto::Fields;
 use crate::observe::format::{
     AccessLogType, Address, Downstream, HeaderSource, LogContext, Protocol, ResponseFlag,
@@ -165,6 +167,7 @@ impl Entry {
     /// `filter_state_objects`: each as the message it is in Envoy.
     fn objects(&self, cx: &LogContext<'_>, out: &mut Fields<'_>) {
         const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+        const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
         const GRPC_STATS: &str =
             "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterObject";
         for key in &self.filter_state {
@@ -175,6 +178,10 @@ impl Entry {
                     StateValue::Text(text) => {
                         any.text(1, STRING);
                         any.message(2, |string| string.lossy(1, text));
+                    }
+                    StateValue::Workload(workload) => {
+                        any.text(1, STRUCT);
+                        any.bytes(2, &workload.to_state().encode_to_vec());
                     }
                     StateValue::GrpcStats { requests, responses } => {
                         any.text(1, GRPC_STATS);

@@ -6,6 +6,7 @@ use super::context::LogContext;
 use super::eval::Kind;
 
 use super::write::{Text, json_string};
+use crate::plan::istio::Workload;
 
 /// Objects filters left on a stream.
 pub trait StateSource {
@@ -25,6 +26,8 @@ pub enum StateValue<'a> {
         /// From the upstream.
         responses: u64,
     },
+    /// A workload of the mesh.
+    Workload(&'a Workload),
 }
 
 /// How an object is printed.
@@ -66,6 +69,12 @@ pub(super) fn write(
             counts(names, [requests, responses], out);
             // Already JSON.
             return Kind::Number;
+        }
+        (StateValue::Workload(workload), Serialize::Typed) if !in_json => {
+            json_string(workload.pairs().as_bytes(), out);
+        }
+        (StateValue::Workload(workload), _) => {
+            out.extend_from_slice(workload.pairs().as_bytes());
         }
     }
     Kind::Text

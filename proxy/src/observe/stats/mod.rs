@@ -32,9 +32,9 @@ pub use blocks::{
     ControlPlaneStats, CorsStats, DnsStats, EdsStats, FilesystemStats, GrpcAccessLogStats,
     HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
     HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, OutlierDetectionStats, OverloadActionStats, OverloadStats,
-    ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats, RouteStats, RouterStats,
-    RuntimeStats, ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpStats,
+    ListenerStats, MetadataExchangeStats, OutlierDetectionStats, OverloadActionStats,
+    OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats, RouteStats,
+    RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpStats,
     ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{

@@ -40,6 +40,41 @@ pub struct TagRules {
     only: Option<Vec<String>>,
 }
 
+/// Begins the names of statistics that carry their labels with them, as [`label_into`] writes them:
+/// nothing has to be guessed out of their names. They are not Envoy's own, so Prometheus gets them
+/// without `envoy_`.
+pub const LABELLED: &str = "istiocustom.";
+
+/// Before the name of a label, and before its value. Pages for people have dots there.
+const LABEL: char = '\u{2}';
+const VALUE: char = '\u{3}';
+
+/// Appends a label to a name that begins with [`LABELLED`].
+pub fn label_into(label: &str, value: &str, name: &mut String) {
+    let free = |c: &char| *c != LABEL && *c != VALUE;
+    name.push(LABEL);
+    name.push_str(label);
+    name.push(VALUE);
+    name.extend(value.chars().filter(free));
+}
+
+/// A name for people: labels are parts of it like any other, and empty values are left out.
+pub fn shown_into(name: &str, out: &mut String) {
+    for part in name.split([LABEL, VALUE]).filter(|part| !part.is_empty()) {
+        if !out.is_empty() {
+            out.push('.');
+        }
+        out.push_str(part);
+    }
+}
+
+/// The name without its labels, and the labels.
+fn labelled<'a>(name: &'a str, base: &mut String, tags: &mut Vec<Tag<'a>>) {
+    let mut parts = name.split(LABEL);
+    base.push_str(parts.next().unwrap_or_default());
+    tags.extend(parts.filter_map(|part| part.split_once(VALUE)));
+}
+
 /// A tag: name (with `_` for what Prometheus does not allow) and value.
 pub type Tag<'a> = (&'a str, &'a str);
 
@@ -60,6 +95,9 @@ impl TagRules {
     pub fn extract<'a>(&'a self, name: &'a str, base: &mut String, tags: &mut Vec<Tag<'a>>) {
         base.clear();
         tags.clear();
+        if name.starts_with(LABELLED) {
+            return labelled(name, base, tags);
+        }
         let mut found = Found { name, tags, cut: SmallVec::new(), only: self.only.as_deref() };
         for tag in &self.custom {
             if let CustomTag::Fixed { name, value } = tag {

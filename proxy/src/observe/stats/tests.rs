@@ -603,3 +603,24 @@ fn a_cluster_costs_little() {
     assert!(each <= 5 * 1024, "{each} bytes a cluster");
     eprintln!("{each} bytes a cluster");
 }
+
+#[test]
+fn labels_that_a_name_carries_need_no_guessing() {
+    let mut registry = Registry::new(1);
+    let stats = registry.writer(0).expect("a page");
+    let mut name = format!("{}istio_requests_total", tags::LABELLED);
+    for (label, value) in
+        [("reporter", "source"), ("host", "a.b.svc"), ("none", ""), ("x", "\u{2}y")]
+    {
+        tags::label_into(label, value, &mut name);
+    }
+    let (_block, counter) = registry.counter(&name);
+    stats.add(counter, 3);
+    let merger = registry.merger();
+    let text = page(&mut registry, &merger, all(PageFormat::Prometheus));
+    let line = "istio_requests_total{reporter=\"source\",host=\"a.b.svc\",none=\"\",x=\"y\"} 3";
+    assert!(text.contains(&format!("# TYPE istio_requests_total counter\n{line}\n")), "{text}");
+    let text = page(&mut registry, &merger, all(PageFormat::Text));
+    let line = "istiocustom.istio_requests_total.reporter.source.host.a.b.svc.none.x.y: 3";
+    assert!(text.contains(line), "{text}");
+}

@@ -37,7 +37,7 @@ pub(crate) async fn connect(
         context.count_not_ready(stats);
         return Err(super::not_ready());
     };
-    let conn = match client(&material, name.as_deref(), hints.alpn) {
+    let conn = match client(&material, name.as_deref(), hints) {
         Ok(conn) => conn,
         Err(reason) => {
             let failed = Failed::new(reason, true);
@@ -62,7 +62,11 @@ pub(crate) async fn connect(
     take_over(raw, conn, input, info).map_err(HandshakeError::Failed)
 }
 
-fn client(material: &ClientMaterial, name: Option<&str>, alpn: &[&[u8]]) -> Result<Conn, String> {
+fn client(
+    material: &ClientMaterial,
+    name: Option<&str>,
+    hints: &ConnectHints<'_>,
+) -> Result<Conn, String> {
     // An address as a name sends no SNI; the verifier looks at names by itself.
     let nameless = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let name = match name {
@@ -74,12 +78,15 @@ fn client(material: &ClientMaterial, name: Option<&str>, alpn: &[&[u8]]) -> Resu
         },
     };
     let config = Arc::clone(&material.config);
-    let configured = !config.alpn_protocols.is_empty() || alpn.is_empty();
-    let conn = if configured {
-        UnbufferedClientConnection::new(config, name)
-    } else {
-        let alpn = alpn.iter().map(|name| name.to_vec()).collect();
-        UnbufferedClientConnection::new_with_alpn(config, name, alpn)
+    let configured = !config.alpn_protocols.is_empty() || hints.alpn.is_empty();
+    let offer = match hints.offer {
+        Some(offer) => Some(offer.iter().map(|name| name.to_vec()).collect()),
+        None if configured => None,
+        None => Some(hints.alpn.iter().map(|name| name.to_vec()).collect()),
+    };
+    let conn = match offer {
+        Some(offer) => UnbufferedClientConnection::new_with_alpn(config, name, offer),
+        None => UnbufferedClientConnection::new(config, name),
     };
     conn.map(|conn| Conn::Client(Box::new(conn))).map_err(|error| error.to_string())
 }

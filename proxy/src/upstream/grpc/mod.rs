@@ -146,7 +146,7 @@ impl Client {
             return Err(Failure::new(Status::UNAVAILABLE, "no healthy upstream"));
         };
         let proxy_header = self.cluster.proxy_header(OnBehalf::default);
-        let options = AcquireOptions { fresh: false, http2: true, proxy_header, server_name: None };
+        let options = AcquireOptions { http2: true, proxy_header, ..AcquireOptions::default() };
         match self.cluster.acquire(&host, 0, options).await {
             Ok(Leased::Http2(stream)) => Ok(stream),
             Ok(Leased::Http1(_)) => {

@@ -11,6 +11,7 @@ use super::multiplexed::PooledStream;
 use super::waiters::WaiterKey;
 use super::{ClosedBy, Kind, Lent, Pool};
 use crate::plan::cluster::UpstreamProtocol;
+use crate::plan::transport::Upstream;
 use crate::upstream::cluster::Shared;
 use crate::upstream::host::{PoolPlace, ShardHost};
 use crate::upstream::limits::{Priority, Resource};
@@ -26,6 +27,8 @@ pub struct AcquireOptions {
     pub proxy_header: Option<Rc<[u8]>>,
     /// The host the request is for, where the cluster's TLS follows it.
     pub server_name: Option<Rc<str>>,
+    /// What is offered over TLS in place of what the cluster says.
+    pub alpn: Option<std::sync::Arc<[Box<[u8]>]>>,
     /// The request came over HTTP/2: what a cluster goes by that speaks what its clients speak.
     pub http2: bool,
 }
@@ -128,8 +131,10 @@ impl Acquire {
         priority: Priority,
         options: AcquireOptions,
     ) -> Self {
-        let AcquireOptions { fresh, http2, proxy_header: header, server_name } = options;
-        let key = PoolKey { header, server_name };
+        let AcquireOptions { fresh, http2, proxy_header: header, server_name, alpn } = options;
+        // Without TLS nothing is offered.
+        let alpn = alpn.filter(|_| matches!(shared.plan.transport, Upstream::Tls(_)));
+        let key = PoolKey { header, server_name, alpn };
         let state = match pool_of(shared, host, priority, http2, key) {
             Some(pool) => State::begin(&pool, fresh),
             None => State::Failed(AcquireError::PoolOverflow),

@@ -11,6 +11,7 @@ use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive
 
 use super::conn::Conn;
 use super::{AcquireError, Kind, Pool};
+use crate::istio::{Known, exchange};
 use crate::plan::{Address, Cluster, Host};
 use crate::transport::{self, ConnectHints, HandshakeError, Stream};
 use crate::upstream::cluster::Shared;
@@ -72,12 +73,13 @@ impl Pool {
             let plan = &pool.shared.plan;
             let name = pool.key.server_name.as_deref();
             let hints = server_name::hints(&plan.transport, name);
-            let hints = ConnectHints { alpn: pool.kind.alpn(), ..hints };
+            let offer = pool.key.alpn.as_deref();
+            let hints = ConnectHints { alpn: pool.kind.alpn(), offer, ..hints };
             let host = pool.host.borrow().clone();
             let connect =
                 pin!(connect_transport(&pool.shared, &host, pool.key.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
-                Ok(Ok(stream)) => pool.connected(stream, born, generation),
+                Ok(Ok((stream, _))) => pool.connected(stream, born, generation),
                 Ok(Err(error)) => pool.connect_failed(born, &error),
                 Err(_) => pool.connect_failed(born, &timed_out()),
             }
@@ -143,14 +145,15 @@ fn os_message(error: &io::Error) -> String {
     text
 }
 
-/// Connects to a host and does what the cluster's transport socket asks for; `header`, if there is
-/// one, goes before all else. The caller limits the time.
+/// Connects to a host and does what the cluster's transport socket and filters ask for; `header`,
+/// if there is one, goes before all else. The caller limits the time. With the connection comes who
+/// is at its other end, if that says.
 pub(in crate::upstream) async fn connect_transport(
     shared: &Shared,
     host: &Host,
     header: Option<&[u8]>,
     hints: &ConnectHints<'_>,
-) -> Result<Stream, AcquireError> {
+) -> Result<(Stream, Known), AcquireError> {
     let raw = connect_host(host, &shared.connect).await.map_err(|error| failure(&error))?;
     let shard = &shared.shard;
     if let Some(header) = header {
@@ -162,10 +165,15 @@ pub(in crate::upstream) async fn connect_transport(
     let hints = ConnectHints { host_name: hints.host_name.or(name), ..*hints };
     let plan = &shared.plan.transport;
     let connected = transport::connect(&shard.gate, &shard.stats, plan, raw, &hints).await;
-    connected.map_err(|error| match error {
+    let stream = connected.map_err(|error| match error {
         HandshakeError::TimedOut => timed_out(),
         HandshakeError::Failed(error) => AcquireError::ConnectFailure { timeout: false, error },
-    })
+    })?;
+    let known = match &shared.plan.metadata_exchange {
+        Some(plan) => exchange::run(&shard.stats, plan, &stream).await,
+        None => Known::Unasked,
+    };
+    Ok((stream, known))
 }
 
 /// Connects to a host. With several addresses the next is tried when one fails or is slow; the

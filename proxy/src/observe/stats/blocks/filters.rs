@@ -3,6 +3,20 @@
 use super::{stat_block, suffix};
 
 stat_block! {
+    /// `metadata_exchange.*`, of all filters of this kind.
+    MetadataExchangeStats in metadata_exchange_block, prefix() = "metadata_exchange.";
+    counters {
+        alpn_protocol_found,
+        alpn_protocol_not_found,
+        header_not_found,
+        initial_header_not_found,
+        metadata_added,
+    }
+    gauges {}
+    histograms {}
+}
+
+stat_block! {
     /// `http.<stat_prefix>.cors.*`; the prefix is given with `http.` before it.
     CorsStats in cors_block, prefix(prefix) = "{prefix}.cors.";
     counters {

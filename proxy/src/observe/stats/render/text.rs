@@ -5,6 +5,7 @@ use super::walk::Walk;
 use super::{PIECE, histogram, number};
 use crate::observe::stats::Kind;
 use crate::observe::stats::merge::View;
+use crate::observe::stats::tags;
 
 /// The text page.
 #[derive(Debug)]
@@ -107,6 +108,9 @@ pub(super) fn texts(view: &View, params: &StatsParams, mut f: impl FnMut(&str, &
 
 pub(super) fn join(name: &mut String, prefix: &str, suffix: &str) {
     name.clear();
+    if prefix.starts_with(tags::LABELLED) {
+        return tags::shown_into(prefix, name);
+    }
     name.push_str(prefix);
     name.push_str(suffix);
 }

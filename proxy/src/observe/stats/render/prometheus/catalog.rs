@@ -197,7 +197,8 @@ impl Catalog {
         self.classes.push(Class { def, shape: shape.into(), scopes: Vec::new() });
         let mut name = String::new();
         for (i, stat) in def.stats.iter().enumerate().filter(|(_, s)| params.wants_kind(s.kind)) {
-            super::super::text::join(&mut name, shape, stat.suffix);
+            name.clear();
+            name.extend([shape, stat.suffix]);
             self.add(stat.kind, &name, tags, Source::Stat { class, stat: i as u16 });
         }
         class

@@ -1,6 +1,7 @@
 //! Lines of a metric.
 
 use super::super::params::{BucketsMode, StatsParams};
+use super::super::text::join;
 use super::super::{float, number};
 use super::catalog::{Catalog, Found, Source};
 use crate::observe::stats::Kind;
@@ -8,7 +9,7 @@ use crate::observe::stats::def::{BlockDef, Show, StatDef};
 use crate::observe::stats::directory::Scope;
 use crate::observe::stats::histogram::{BOUNDS, Buckets, QUANTILES};
 use crate::observe::stats::merge::View;
-use crate::observe::stats::tags::{OWNER, TagRules, mangle_into};
+use crate::observe::stats::tags::{LABELLED, OWNER, TagRules, mangle_into};
 
 /// [`BOUNDS`] as they are printed.
 pub(super) const LE: [&str; 19] = [
@@ -70,8 +71,14 @@ impl Metric {
         rules: &TagRules,
         summaries: bool,
     ) -> Self {
-        let mut name = String::from("envoy_");
-        mangle_into(&found.key, &mut name);
+        let mut name = String::new();
+        match found.key.strip_prefix(&*super::catalog::key(LABELLED)) {
+            Some(own) => name.push_str(own),
+            None => {
+                name.push_str("envoy_");
+                mangle_into(&found.key, &mut name);
+            }
+        }
         let mut sources: Vec<Prepared> = Vec::with_capacity(found.sources.len());
         let mut members = Vec::new();
         for source in found.sources {
@@ -146,10 +153,12 @@ impl Metric {
             return self.write_text(member, view, params, out);
         }
         let Some(scope) = catalog.scope(member.scope) else { return };
-        let filtered =
-            params.filter.is_some() && !params.wants(&[&*scope.prefix, source.suffix()].concat());
-        if filtered {
-            return;
+        if params.filter.is_some() {
+            let mut name = String::new();
+            join(&mut name, &scope.prefix, source.suffix());
+            if !params.wants(&name) {
+                return;
+            }
         }
         if let From::Code(_, value) = source.from {
             let value = Value::Number(value);
