@@ -83,6 +83,7 @@ impl Control {
         mailbox: Mailbox<Message>,
         stats: Rc<ShardStats>,
         sockets: Sockets,
+        bootstrap: Option<Box<[u8]>>,
     ) -> Self {
         let shards = setup.options.concurrency.max(1);
         let mut compiler = setup.compiler;
@@ -105,6 +106,7 @@ impl Control {
             sockets: sockets.by_shard,
             bound: sockets.bound,
             outlet,
+            bootstrap,
         });
         Self {
             post,

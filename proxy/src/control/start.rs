@@ -167,10 +167,12 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
         threads.push(start_shard(&mut setup, &loads, shards, end)?);
     }
     let bound = sockets.bound.clone();
+    let has_layers = !setup.dynamic.layers.is_empty();
+    let bootstrap = has_layers.then(|| setup.dump.bootstrap.clone());
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
-        let control = Control::new(setup, post, Rc::new(stats), sockets);
+        let control = Control::new(setup, post, Rc::new(stats), sockets, bootstrap);
         run::main(control, threads).await;
         Ok(())
     })

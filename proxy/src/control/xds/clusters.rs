@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use ringway_xds::client::Resource;
 
 use super::Xds;
+use super::compile::Made;
 use super::due::Due;
 use super::feeds::FeedId;
 use super::kind::Kind;
@@ -61,7 +62,9 @@ pub(super) struct Version {
     /// Where its endpoints come from.
     pub(super) feed: Option<FeedId>,
     /// It does not wait any longer for secrets.
-    pub(super) patient: bool,
+    patient: bool,
+    /// It has to be compiled again when values of the runtime change.
+    pub(super) reads_runtime: bool,
 }
 
 impl Clusters {
@@ -109,7 +112,8 @@ impl Xds {
         let name = cluster.name.clone();
         self.clusters.by_name.entry(name).or_default().fixed = true;
         self.stats.inc(self.names.clusters.cluster_added());
-        self.put_cluster(cluster, None);
+        let reads_runtime = false;
+        self.put_cluster(Made { value: cluster, reads_runtime }, None);
     }
 
     /// A cluster of CDS.
@@ -130,7 +134,7 @@ impl Xds {
         }
         let is_new = known.is_none();
         let raw = Raw::of(resource);
-        match self.compile_cluster(source, resource) {
+        match self.compile_cluster(source, &resource.name, &resource.body) {
             Ok(cluster) => {
                 let counts = &self.names.clusters;
                 let count = if is_new { counts.cluster_added() } else { counts.cluster_modified() };
@@ -147,12 +151,13 @@ impl Xds {
     }
 
     /// Begins to warm a version.
-    fn put_cluster(&mut self, cluster: Arc<Cluster>, raw: Option<Arc<Raw>>) {
+    pub(super) fn put_cluster(&mut self, made: Made<Arc<Cluster>>, raw: Option<Arc<Raw>>) {
+        let Made { value: cluster, reads_runtime } = made;
         let name = cluster.name.clone();
         let feed = self.subscribe_endpoints(&cluster);
         let entry = self.clusters.by_name.entry(name.clone()).or_default();
         (entry.refused, entry.leaving) = (None, false);
-        let version = Version { raw, cluster: cluster.clone(), feed, patient: false };
+        let version = Version { raw, cluster: cluster.clone(), feed, patient: false, reads_runtime };
         let before = entry.warming.replace(version);
         match before {
             Some(before) => self.release_version(&before),

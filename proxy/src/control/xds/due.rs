@@ -8,7 +8,7 @@ use ringway_runtime::{Instant, now};
 
 use super::feeds::FeedId;
 use super::kind::Kind;
-use crate::plan::RouteSlot;
+use crate::plan::{RouteSlot, ScopeSlot};
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +25,14 @@ pub(super) enum Due {
     Routes(RouteSlot),
     /// The first route table of this slot has not come.
     FirstRoutes(RouteSlot),
+    /// The first set of scopes of this slot has not come.
+    FirstScopes(ScopeSlot),
+    /// Options of a filter have not come.
+    Extension(FeedId, Arc<str>),
+    /// A layer of the runtime has not come.
+    Layer(Arc<str>),
     /// The first response of a kind of which all resources are asked for has not come.
     First(FeedId, Kind),
-    /// The connections of a listener have drained.
-    Drained,
     /// Look for names nobody holds any more.
     Sweep,
 }

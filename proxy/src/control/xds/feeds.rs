@@ -242,6 +242,14 @@ impl Feeds {
         body.wake();
     }
 
+    /// All resources of a kind are not wanted any more.
+    pub(super) fn unsubscribe_all(&self, feed: FeedId, kind: Kind) {
+        if let Some(Body::Stream(stream)) = self.body(feed) {
+            stream.mux.borrow_mut().unsubscribe_all(kind.type_url());
+            stream.wake();
+        }
+    }
+
     /// A resource is not wanted any more.
     pub(super) fn unsubscribe(&self, feed: FeedId, kind: Kind, name: &Arc<str>) {
         let Some((body, mux)) = self.asking(feed) else { return };

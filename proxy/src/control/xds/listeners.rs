@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use ringway_xds::client::Resource;
 
 use super::Xds;
+use super::compile::Made;
 use super::due::Due;
 use super::raw::{Dumped, Raw, Refused, ResourceState};
 use super::routes::HELD_MAX;
@@ -57,6 +58,8 @@ pub(super) struct Version {
     patient: bool,
     /// It does not wait any longer for the clusters it names.
     reckless: bool,
+    /// It has to be compiled again when values of the runtime change.
+    reads_runtime: bool,
 }
 
 impl Xds {
@@ -69,7 +72,14 @@ impl Xds {
         let name = listener.name.clone();
         self.listeners.by_name.entry(name).or_default().fixed = true;
         self.stats.inc(self.names.listeners.listener_added());
-        self.put_listener(listener, None, sockets);
+        self.put_listener(Made { value: listener, reads_runtime: false }, None, sockets);
+    }
+
+    /// A listener of the bootstrap was compiled again; its addresses are the same.
+    pub(super) fn renew_static_listener(&mut self, made: Made<Arc<Listener>>) {
+        if self.listeners.by_name.get(&made.value.name).is_some_and(|entry| entry.fixed) {
+            self.put_listener(made, None, Vec::new());
+        }
     }
 
     /// A listener of LDS.
@@ -89,15 +99,15 @@ impl Xds {
         }
         let is_new = known.is_none();
         let raw = Raw::of(resource);
-        let made = self.compile_listener(source, resource);
-        let made = made.and_then(|listener| Ok((self.bind_listener(&listener)?, listener)));
+        let made = self.compile_listener(source, &resource.name, &resource.body);
+        let made = made.and_then(|made| Ok((self.bind_listener(&made.value)?, made)));
         match made {
-            Ok((sockets, listener)) => {
+            Ok((sockets, made)) => {
                 let counts = &self.names.listeners;
                 let count =
                     if is_new { counts.listener_added() } else { counts.listener_modified() };
                 self.stats.inc(count);
-                self.put_listener(listener, Some(raw), sockets);
+                self.put_listener(made, Some(raw), sockets);
                 Ok(())
             }
             Err(text) => {
@@ -125,17 +135,15 @@ impl Xds {
         Ok(sockets)
     }
 
-    fn put_listener(
+    pub(super) fn put_listener(
         &mut self,
-        listener: Arc<Listener>,
+        made: Made<Arc<Listener>>,
         raw: Option<Arc<Raw>>,
         sockets: Vec<Vec<ListenSocket>>,
     ) {
+        let Made { value: listener, reads_runtime } = made;
         let name = listener.name.clone();
-        for (routes, manager) in tables_of(&listener) {
-            self.want_routes(routes, &manager.stat_prefix);
-        }
-        self.want_secrets(&listener.needs.secrets);
+        self.want_needs(&listener);
         let entry = self.listeners.by_name.entry(name.clone()).or_default();
         entry.refused = None;
         if entry.active.is_none() && entry.warming.is_none() {
@@ -143,7 +151,7 @@ impl Xds {
         }
         let has_predecessor = entry.active.is_some();
         let mut version =
-            Version { raw, listener: listener.clone(), sockets, patient: false, reckless: false };
+            Version { raw, listener: listener.clone(), sockets, patient: false, reckless: false, reads_runtime };
         match entry.warming.take() {
             Some(before) => {
                 // Sockets that version got and has not used are as good for this one.
@@ -180,6 +188,8 @@ impl Xds {
     fn has_needs(&self, version: &Version) -> bool {
         let needs = &version.listener.needs;
         needs.routes.iter().all(|name| self.tables.is_settled(name.slot))
+            && needs.scopes.iter().all(|name| self.scopes.is_settled(name.slot))
+            && needs.extensions.iter().all(|slot| slot.is_ready())
             && (version.patient || needs.secrets.iter().all(|slot| slot.is_ready()))
     }
 
@@ -234,12 +244,25 @@ impl Xds {
         self.due.after(self.drain_time, Due::Drained);
     }
 
+    /// A version needs all this from now on.
+    fn want_needs(&mut self, listener: &Listener) {
+        let needs = &listener.needs;
+        for name in &needs.routes {
+            self.want_routes(name, &stat_prefix(listener, name));
+        }
+        let first = managers(listener).next().map(|manager| manager.stat_prefix.clone());
+        self.want_scopes(&needs.scopes, &first.unwrap_or_else(|| "".into()));
+        self.want_secrets(&needs.secrets);
+        self.want_extensions(&needs.extensions);
+    }
+
     /// A version does not need anything any more.
     fn release_listener(&mut self, listener: &Arc<Listener>) {
-        for (routes, _) in tables_of(listener) {
-            self.release_routes(routes);
-        }
-        self.release_secrets(&listener.needs.secrets);
+        let needs = &listener.needs;
+        needs.routes.iter().for_each(|name| self.release_routes(name));
+        self.release_scopes(&needs.scopes);
+        self.release_secrets(&needs.secrets);
+        self.release_extensions(&needs.extensions);
     }
 
     /// LDS has no such listener any more.
@@ -334,7 +357,13 @@ impl Xds {
                 .map(|r| format!("shared target RdsRouteConfigSubscription RDS init {}", r.name));
             let secrets = needs.secrets.iter().filter(|slot| !slot.is_ready());
             let secrets = secrets.map(|slot| format!("target SdsApi {}", slot.key.name));
-            let targets: Vec<String> = routes.chain(secrets).collect();
+            let extensions = needs.extensions.iter().filter(|slot| !slot.is_ready());
+            let extensions =
+                extensions.map(|slot| format!("target FilterConfigSubscription {}", slot.name));
+            let scopes = needs.scopes.iter().filter(|s| !self.scopes.is_settled(s.slot));
+            let scopes = scopes.map(|s| format!("target ScopedRoutes {}", s.name));
+            let targets: Vec<String> =
+                routes.chain(secrets).chain(extensions).chain(scopes).collect();
             if !targets.is_empty() {
                 let hash = version.listener.hash;
                 let name = format!("init manager Listener-local-init-manager {name} {hash}");
@@ -345,6 +374,15 @@ impl Xds {
 }
 
 impl Listeners {
+    /// Listeners of LDS to compile again when values of the runtime change.
+    pub(super) fn that_read_runtime(&self) -> Vec<Arc<Raw>> {
+        let latest = |entry: &'_ Entry| -> Option<Arc<Raw>> {
+            let version = entry.warming.as_ref().or(entry.active.as_ref())?;
+            version.raw.clone().filter(|_| version.reads_runtime)
+        };
+        self.by_name.values().filter_map(latest).collect()
+    }
+
     /// Where an address of a listener is bound, if a version of it is.
     fn bound_at(&self, name: &Arc<str>, address: &Address) -> Option<Address> {
         let entry = self.by_name.get(name)?;
@@ -398,12 +436,11 @@ fn managers(listener: &Listener) -> impl Iterator<Item = &Arc<HttpManager>> {
     })
 }
 
-/// Tables by RDS that a listener names, with who names them.
-fn tables_of(listener: &Listener) -> impl Iterator<Item = (&Arc<RouteName>, &Arc<HttpManager>)> {
-    managers(listener).filter_map(|manager| match &manager.routes {
-        Routes::Rds(name) => Some((name, manager)),
-        Routes::Inline(_) | Routes::Scoped(_) => None,
-    })
+/// `stat_prefix` of the manager that names a table.
+fn stat_prefix(listener: &Listener, name: &RouteName) -> Arc<str> {
+    let names = |manager: &&Arc<HttpManager>| matches!(&manager.routes, Routes::Rds(n) if **n == *name);
+    let manager = managers(listener).find(names).or_else(|| managers(listener).next());
+    manager.map_or_else(|| "".into(), |manager| manager.stat_prefix.clone())
 }
 
 /// Clusters a listener itself names.

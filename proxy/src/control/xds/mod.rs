@@ -17,6 +17,7 @@ mod compile;
 mod counts;
 mod due;
 mod endpoints;
+mod extensions;
 mod feeds;
 mod files;
 mod grpc;
@@ -27,9 +28,12 @@ mod listeners;
 mod pace;
 mod publish;
 mod raw;
+mod recompile;
 mod rest;
 mod routes;
+mod scopes;
 mod secrets;
+mod vhds;
 mod work;
 
 use std::fmt;
@@ -42,12 +46,16 @@ use hashbrown::{HashMap, HashSet};
 use ringway_runtime::Instant;
 
 use self::clusters::Clusters;
+use self::counts::Counts;
 use self::due::{Deadlines, Due};
 use self::endpoints::Endpoints;
+use self::extensions::Extensions;
 use self::feeds::{FeedCx, Feeds};
 use self::init::Init;
+use self::layers::Layers;
 use self::listeners::Listeners;
 use self::routes::Tables;
+use self::scopes::ScopeSets;
 use self::secrets::Secrets;
 use self::work::{Whole, Work};
 use super::message::{EjectReason, ListenSocket};
@@ -89,6 +97,8 @@ pub(crate) struct Start {
     /// Where they are bound.
     pub(crate) bound: Vec<super::bind::Bound>,
     pub(crate) outlet: Rc<dyn Outlet>,
+    /// The bootstrap, encoded, where the runtime may change what its resources come to.
+    pub(crate) bootstrap: Option<Box<[u8]>>,
 }
 
 /// All configuration.
@@ -111,7 +121,12 @@ pub(crate) struct Xds {
     listeners: Listeners,
     tables: Tables,
     secrets: Secrets,
-    layers: layers::Layers,
+    extensions: Extensions,
+    scopes: ScopeSets,
+    layers: Layers,
+    layer_counts: Option<Counts>,
+    /// Encoded, where the runtime may change what its resources come to.
+    bootstrap: Option<Box<[u8]>>,
     whole: HashMap<Kind, Whole, RandomState>,
     /// Versions of the last responses of kinds that are asked for by name.
     versions: HashMap<Kind, Arc<str>, RandomState>,
@@ -163,7 +178,11 @@ impl Xds {
             listeners: Listeners::default(),
             tables: Tables::default(),
             secrets: Secrets::default(),
-            layers: layers::Layers::default(),
+            extensions: Extensions::default(),
+            scopes: ScopeSets::default(),
+            layers: Layers::default(),
+            layer_counts: None,
+            bootstrap: start.bootstrap,
             whole: HashMap::default(),
             versions: HashMap::default(),
             work: Work::default(),
@@ -236,6 +255,9 @@ impl Xds {
         self.count_lost_endpoints(feed);
         self.count_lost_routes(feed);
         self.count_lost_secrets(feed);
+        self.count_lost_extensions(feed);
+        self.count_lost_scopes(feed);
+        self.count_lost_layers(feed);
     }
 
     /// When [`Xds::deadlines`] has something to do.
@@ -254,9 +276,9 @@ impl Xds {
                 Due::Routes(slot) => self.held_routes_due(slot),
                 Due::FirstRoutes(slot) => self.first_routes_due(slot),
                 Due::First(feed, kind) => self.first_due(feed, kind),
-                Due::Drained => {
-                    self.listeners.draining = self.listeners.draining.saturating_sub(1);
-                }
+                Due::FirstScopes(slot) => self.first_scopes_due(slot),
+                Due::Extension(feed, name) => self.default_extension(feed, &name, true),
+                Due::Layer(name) => self.layer_due(&name),
                 Due::Sweep => self.sweep(),
             }
         }
@@ -273,6 +295,7 @@ impl Xds {
 
     fn sweep(&mut self) {
         self.sweep_is_due = false;
+        self.sweep_scopes();
         self.sweep_routes();
         self.compiler.sweep();
     }
@@ -324,12 +347,15 @@ impl Xds {
     pub(crate) fn dump(&self) -> DumpSnapshot {
         let mut kinds = Vec::new();
         type Fill = fn(&Xds, &mut Vec<Dumped>);
-        let fills: [(Kind, Fill); 5] = [
+        let fills: [(Kind, Fill); 8] = [
             (Kind::Cluster, Self::dump_clusters),
             (Kind::Endpoints, Self::dump_endpoints),
             (Kind::Listener, Self::dump_listeners),
             (Kind::Routes, Self::dump_routes),
             (Kind::Secret, Self::dump_secrets),
+            (Kind::Extension, Self::dump_extensions),
+            (Kind::Scope, Self::dump_scopes),
+            (Kind::Runtime, Self::dump_layers),
         ];
         for (kind, fill) in fills {
             let mut resources = Vec::new();

@@ -100,17 +100,20 @@ impl Xds {
                 }
             }
         }
+        if self.layers.changed {
+            self.recompile();
+        }
         self.advance();
-        self.flush();
+        self.flush(false);
     }
 
     /// Sends what has changed; answers the version that is out now.
-    pub(super) fn flush(&mut self) -> u64 {
+    pub(super) fn flush(&mut self, even_if_nothing: bool) -> u64 {
         let hosts = latest(self.desk.hosts.take(), |(id, _)| *id);
         let mut change = std::mem::take(&mut self.change);
         let Change { clusters, routes, scopes, listeners, version: _, hosts: _ } = &change;
         let nothing = clusters.is_empty() && routes.is_empty() && scopes.is_empty();
-        if nothing && listeners.is_empty() && hosts.is_empty() {
+        if nothing && listeners.is_empty() && hosts.is_empty() && !even_if_nothing {
             return self.plan.version;
         }
         change.version = self.plan.version + 1;

@@ -14,11 +14,13 @@ use ringway_xds::client::Resource;
 use smallvec::SmallVec;
 
 use super::Xds;
+use super::compile::Made;
 use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::vhds::Hosts;
 use crate::control::log::log;
 use crate::plan::route::RouteTable;
 use crate::plan::{RouteName, RouteSlot};
@@ -39,15 +41,18 @@ pub(super) struct Tables {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Table {
-    lease: Arc<RouteName>,
+    pub(super) lease: Arc<RouteName>,
     feed: Option<FeedId>,
     /// How many versions of listeners want it.
     users: usize,
-    raw: Option<Arc<Raw>>,
+    pub(super) raw: Option<Arc<Raw>>,
     refused: Option<Arc<Refused>>,
     pub(super) active: Option<Arc<RouteTable>>,
     /// What waits for clusters.
     held: Option<Arc<RouteTable>>,
+    /// Virtual hosts that come by VHDS.
+    pub(super) hosts: Option<Box<Hosts>>,
+    reads_runtime: bool,
     /// Nobody waits for the first one any more: it is there, or will not come soon.
     pub(super) settled: bool,
     counts: Counts,
@@ -78,6 +83,8 @@ impl Xds {
             refused: None,
             active: None,
             held: None,
+            hosts: None,
+            reads_runtime: false,
             settled: feed.is_none(),
             counts,
         };
@@ -91,7 +98,7 @@ impl Xds {
         self.tables.slots.entry((feed, name.name.clone())).or_default().push(name.slot);
         self.feeds.subscribe(feed, Kind::Routes, &name.name);
         if let Some((raw, routes)) = stored {
-            self.use_routes(name.slot, raw, routes);
+            self.use_routes(name.slot, raw, Made { value: routes, reads_runtime: false });
         }
         let wait = name.source.initial_fetch_timeout;
         if !wait.is_zero() {
@@ -117,7 +124,8 @@ impl Xds {
         let raw = Raw::of(resource);
         let lease = slots.first().and_then(|slot| self.tables.by_slot.get(slot));
         let Some(lease) = lease.map(|table| table.lease.clone()) else { return Ok(()) };
-        let compiled = self.compile_routes(&lease.source, resource);
+        let (name, body) = (&resource.name, &resource.body);
+        let compiled = self.compile_table(lease.slot, &lease.source, name, body);
         let took = now() - began;
         for slot in slots {
             match &compiled {
@@ -138,9 +146,16 @@ impl Xds {
     }
 
     /// Uses a table, or holds it back until the clusters it names are there.
-    fn use_routes(&mut self, slot: RouteSlot, raw: Arc<Raw>, routes: Arc<RouteTable>) {
+    pub(super) fn use_routes(
+        &mut self,
+        slot: RouteSlot,
+        raw: Arc<Raw>,
+        made: Made<Arc<RouteTable>>,
+    ) {
+        let Made { value: routes, reads_runtime } = made;
+        self.want_hosts(slot, routes.vhds.as_ref());
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
-        (table.raw, table.refused) = (Some(raw), None);
+        (table.raw, table.refused, table.reads_runtime) = (Some(raw), None, reads_runtime);
         let complete = routes.clusters.iter().all(|name| self.clusters.is_active(name));
         if table.active.is_none() || complete {
             table.held = None;
@@ -158,9 +173,11 @@ impl Xds {
     fn activate_routes(&mut self, slot: RouteSlot, routes: Arc<RouteTable>) {
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
         self.clusters.hold(&routes.clusters);
-        table.settled = true;
+        // A first table is complete with its virtual hosts.
+        table.settled |= table.hosts.as_ref().is_none_or(|hosts| hosts.answered);
         let before = table.active.replace(routes.clone());
         self.change.routes.push((slot, Some(routes)));
+        self.publish_scopes();
         if let Some(before) = before {
             self.release_clusters(&before.clusters);
         }
@@ -281,6 +298,23 @@ impl Xds {
 }
 
 impl Tables {
+    /// Virtual hosts of the tables that one with this name belongs to.
+    pub(super) fn hosts_of<'a>(
+        &'a mut self,
+        feed: FeedId,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a mut Hosts> {
+        let table = name.rsplit_once('/').map_or(name, |(table, _)| table);
+        let all = self.by_slot.values_mut().filter_map(|table| table.hosts.as_deref_mut());
+        all.filter(move |hosts| hosts.belongs(feed, table))
+    }
+
+    /// Tables to compile again when values of the runtime change.
+    pub(super) fn that_read_runtime(&self) -> Vec<(Arc<RouteName>, Arc<Raw>)> {
+        let tables = self.by_slot.values().filter(|table| table.reads_runtime);
+        tables.filter_map(|table| Some((table.lease.clone(), table.raw.clone()?))).collect()
+    }
+
     /// What is known of a resource already.
     fn stored(&self, feed: FeedId, name: &Arc<str>) -> Option<(Arc<Raw>, Arc<RouteTable>)> {
         let slots = self.slots.get(&(feed, name.clone()))?;

@@ -237,8 +237,10 @@ impl Xds {
             (Kind::Routes, _) => self.apply_routes(feed, resource),
             (Kind::Secret, _) => self.apply_secret(feed, resource),
             (Kind::Runtime, _) => self.apply_layer(feed, resource),
-            (Kind::Cluster | Kind::Listener, None)
-            | (Kind::Scope | Kind::VirtualHost | Kind::Extension, _) => Ok(()),
+            (Kind::Extension, _) => self.apply_extension(feed, resource),
+            (Kind::Scope, _) => self.apply_scope(feed, resource),
+            (Kind::VirtualHost, _) => self.apply_host(feed, resource),
+            (Kind::Cluster | Kind::Listener, None) => Ok(()),
         }
     }
 
@@ -250,7 +252,11 @@ impl Xds {
                 Kind::Endpoints => self.remove_endpoints(job.feed, &name),
                 Kind::Routes => self.remove_routes(job.feed, &name),
                 Kind::Runtime => self.remove_layer(job.feed, &name),
-                Kind::Secret | Kind::Scope | Kind::VirtualHost | Kind::Extension => {}
+                Kind::Extension => self.default_extension(job.feed, &name, false),
+                Kind::Scope => self.remove_scope(job.feed, &name),
+                Kind::VirtualHost => self.remove_host(job.feed, &name),
+                // What came of it stays, as in Envoy.
+                Kind::Secret => {}
             }
         }
     }
@@ -277,6 +283,8 @@ impl Xds {
                 self.feeds.resume(Kind::Endpoints);
             }
             Kind::Listener => self.feeds.resume(Kind::Routes),
+            Kind::Scope => self.scopes_applied(job.feed, &job.version, text.is_some()),
+            Kind::VirtualHost => self.hosts_applied(job.feed),
             _ => {}
         }
         if let Some(whole) = self.whole.get_mut(&job.kind) {

@@ -1,0 +1,313 @@
+//! Sets of scopes that SRDS brings.
+//!
+//! LIFECYCLE of a set: wanted by a listener → asked for → every response makes a new set, which
+//! waits for the route tables it names → used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ringway_xds::client::Resource;
+
+use super::Xds;
+use super::counts::Counts;
+use super::due::Due;
+use super::feeds::{FeedId, Wanted};
+use super::kind::Kind;
+use super::raw::{Dumped, Raw, Refused, ResourceState};
+use crate::control::log::log;
+use crate::observe::stats::{BlockHandle, Gauge};
+use crate::plan::route::{Scope, ScopeKey, ScopeSet, ScopeTable};
+use crate::plan::{ClusterName, RouteName, ScopeName, ScopeSlot};
+
+/// All sets.
+#[derive(Debug, Default)]
+pub(super) struct ScopeSets {
+    by_slot: HashMap<ScopeSlot, Entry, RandomState>,
+}
+
+/// One set.
+#[derive(Debug)]
+struct Entry {
+    lease: Arc<ScopeName>,
+    feed: Option<FeedId>,
+    users: usize,
+    /// `http.<this>.` of whoever named it first.
+    stat_prefix: Arc<str>,
+    scopes: BTreeMap<Arc<str>, Stored>,
+    refused: BTreeMap<Arc<str>, Arc<Refused>>,
+    /// Scopes have changed since the set was last published.
+    changed: bool,
+    /// Nobody waits for the first one any more.
+    settled: bool,
+    counts: Counts,
+    gauges: [(BlockHandle, Gauge); 2],
+}
+
+/// A scope.
+#[derive(Debug)]
+struct Stored {
+    raw: Arc<Raw>,
+    key: ScopeKey,
+    scope: Scope,
+}
+
+impl Stored {
+    fn routes(&self) -> Option<&Arc<RouteName>> {
+        match &self.scope.table {
+            ScopeTable::Rds(name) => Some(name),
+            ScopeTable::Inline(_) => None,
+        }
+    }
+
+    fn clusters(&self) -> &[Arc<ClusterName>] {
+        match &self.scope.table {
+            ScopeTable::Inline(table) => &table.clusters,
+            ScopeTable::Rds(_) => &[],
+        }
+    }
+}
+
+impl Xds {
+    /// A version of a listener needs these.
+    pub(super) fn want_scopes(&mut self, names: &[Arc<ScopeName>], stat_prefix: &Arc<str>) {
+        for name in names {
+            if let Some(entry) = self.scopes.by_slot.get_mut(&name.slot) {
+                entry.users += 1;
+                continue;
+            }
+            let prefix = format!("http.{stat_prefix}.scoped_rds.{}.", name.name);
+            let wanted =
+                Wanted { origin: &name.source.origin, kind: Kind::Scope, prefix: &prefix };
+            let feed = self.open_feed(wanted);
+            let feed = feed.map_err(|text| log!(Warning, Config, "srds: {text}")).ok();
+            let registry = self.compiler.registry();
+            let counts = Counts::new(registry, &prefix, true);
+            let gauges = ["all_scopes", "active_scopes"]
+                .map(|gauge| registry.gauge(&format!("{prefix}{gauge}")));
+            counts.slots().began(&self.stats);
+            let entry = Entry {
+                lease: name.clone(),
+                feed,
+                users: 1,
+                stat_prefix: stat_prefix.clone(),
+                scopes: BTreeMap::new(),
+                refused: BTreeMap::new(),
+                changed: false,
+                settled: feed.is_none(),
+                counts,
+                gauges,
+            };
+            self.scopes.by_slot.insert(name.slot, entry);
+            if let Some(feed) = feed {
+                self.feeds.subscribe_all(feed, Kind::Scope);
+            }
+            let wait = name.source.initial_fetch_timeout;
+            if !wait.is_zero() {
+                self.due.after(wait, Due::FirstScopes(name.slot));
+            }
+        }
+    }
+
+    /// A version of a listener does not need these any more; its connections may.
+    pub(super) fn release_scopes(&mut self, names: &[Arc<ScopeName>]) {
+        for name in names {
+            if let Some(entry) = self.scopes.by_slot.get_mut(&name.slot) {
+                entry.users = entry.users.saturating_sub(1);
+                self.sweep_soon();
+            }
+        }
+    }
+
+    /// A resource of SRDS.
+    pub(super) fn apply_scope(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
+        let raw = Raw::of(resource);
+        let mut result = Ok(());
+        for slot in self.scopes.of_feed(feed) {
+            let Some(entry) = self.scopes.by_slot.get(&slot) else { continue };
+            let lease = entry.lease.clone();
+            let compiled = self.compile_scope(&lease, resource);
+            let compiled = compiled.and_then(|(key, scope)| {
+                self.scopes.check_key(slot, &resource.name, &key, &scope)?;
+                Ok((key, scope))
+            });
+            match compiled {
+                Ok((key, scope)) => {
+                    let stored = Stored { raw: raw.clone(), key, scope };
+                    self.put_scope(slot, &resource.name, Some(stored));
+                }
+                Err(text) => {
+                    let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
+                    let refused = Refused::new(raw.clone(), &text);
+                    entry.refused.insert(resource.name.clone(), refused);
+                    result = Err(text);
+                }
+            }
+        }
+        result
+    }
+
+    /// SRDS has no such scope any more.
+    pub(super) fn remove_scope(&mut self, feed: FeedId, name: &Arc<str>) {
+        for slot in self.scopes.of_feed(feed) {
+            self.put_scope(slot, name, None);
+        }
+    }
+
+    fn put_scope(&mut self, slot: ScopeSlot, name: &Arc<str>, stored: Option<Stored>) {
+        let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { return };
+        let (prefix, wanted) =
+            (entry.stat_prefix.clone(), stored.as_ref().and_then(Stored::routes).cloned());
+        entry.refused.remove(name);
+        entry.changed = true;
+        if let Some(stored) = &stored {
+            self.clusters.hold(stored.clusters());
+        }
+        let before = match stored {
+            Some(stored) => entry.scopes.insert(name.clone(), stored),
+            None => entry.scopes.remove(name),
+        };
+        if let Some(wanted) = wanted {
+            self.want_routes(&wanted, &prefix);
+        }
+        if let Some(before) = before {
+            if let Some(routes) = before.routes() {
+                self.release_routes(routes);
+            }
+            self.release_clusters(before.clusters());
+        }
+    }
+
+    /// A response of SRDS has been applied.
+    pub(super) fn scopes_applied(&mut self, feed: FeedId, version: &Arc<str>, refused: bool) {
+        for slot in self.scopes.of_feed(feed) {
+            let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
+            if refused {
+                entry.counts.slots().refused(&self.stats);
+            } else {
+                let registry = self.compiler.registry();
+                let (took, changed) = (std::time::Duration::ZERO, entry.changed);
+                entry.counts.took(&self.stats, registry, version, took, changed);
+            }
+            // An empty answer is an answer, too.
+            entry.changed |= !entry.settled;
+        }
+        self.publish_scopes();
+    }
+
+    /// Publishes sets that have changed and whose route tables are there.
+    pub(super) fn publish_scopes(&mut self) {
+        let mut published = false;
+        for (slot, entry) in self.scopes.by_slot.iter_mut().filter(|(_, entry)| entry.changed) {
+            let mut tables = entry.scopes.values().filter_map(Stored::routes);
+            if !tables.all(|name| self.tables.is_settled(name.slot)) {
+                continue;
+            }
+            let mut set = ScopeSet::default();
+            for stored in entry.scopes.values() {
+                if let Err(conflict) = set.insert(stored.key.clone(), stored.scope.clone()) {
+                    log!(Warning, Config, "srds: {conflict}");
+                }
+            }
+            (entry.changed, entry.settled) = (false, true);
+            for (_, gauge) in &entry.gauges {
+                self.stats.gauge_set(*gauge, entry.scopes.len() as u64);
+            }
+            self.change.scopes.push((*slot, Some(Arc::new(set))));
+            published = true;
+        }
+        if published {
+            self.listeners_may_be_warm();
+        }
+    }
+
+    /// The first answer has not come in time.
+    pub(super) fn first_scopes_due(&mut self, slot: ScopeSlot) {
+        let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { return };
+        if !entry.settled {
+            entry.settled = true;
+            entry.counts.slots().timed_out(&self.stats);
+            let url = Kind::Scope.type_url();
+            log!(Warning, Config, "gRPC config: initial fetch timed out for {url}");
+            self.listeners_may_be_warm();
+        }
+    }
+
+    /// Lets go of sets that no listener and no connection can ask for any more.
+    pub(super) fn sweep_scopes(&mut self) {
+        /// The one here, and the compiler's.
+        const OURS: usize = 2;
+        let unused = self.scopes.by_slot.iter().filter(|(_, entry)| entry.users == 0);
+        let free = unused.filter(|(_, entry)| Arc::strong_count(&entry.lease) <= OURS);
+        let free: Vec<ScopeSlot> = free.map(|(slot, _)| *slot).collect();
+        for slot in free {
+            let Some(entry) = self.scopes.by_slot.remove(&slot) else { continue };
+            if let Some(feed) = entry.feed {
+                self.feeds.unsubscribe_all(feed, Kind::Scope);
+            }
+            for stored in entry.scopes.values() {
+                if let Some(routes) = stored.routes() {
+                    self.release_routes(routes);
+                }
+                self.release_clusters(stored.clusters());
+            }
+            self.change.scopes.push((slot, None));
+            entry.counts.end(self.compiler.registry());
+        }
+        if self.scopes.by_slot.values().any(|entry| entry.users == 0) {
+            self.sweep_soon();
+        }
+    }
+
+    /// The feed has no connection.
+    pub(super) fn count_lost_scopes(&self, feed: FeedId) {
+        let of_feed = self.scopes.by_slot.values().filter(|entry| entry.feed == Some(feed));
+        of_feed.for_each(|entry| entry.counts.slots().failed(&self.stats));
+    }
+
+    /// For `/config_dump`.
+    pub(super) fn dump_scopes(&self, out: &mut Vec<Dumped>) {
+        for entry in self.scopes.by_slot.values() {
+            for (name, stored) in &entry.scopes {
+                let raw = std::iter::once((stored.raw.clone(), ResourceState::Active));
+                Dumped::versions(name, raw, entry.refused.get(name), out);
+            }
+            let new = entry.refused.iter().filter(|(name, _)| !entry.scopes.contains_key(*name));
+            for (name, refused) in new {
+                Dumped::versions(name, std::iter::empty(), Some(refused), out);
+            }
+        }
+    }
+}
+
+impl ScopeSets {
+    fn of_feed(&self, feed: FeedId) -> Vec<ScopeSlot> {
+        let of_feed = self.by_slot.iter().filter(|(_, entry)| entry.feed == Some(feed));
+        of_feed.map(|(slot, _)| *slot).collect()
+    }
+
+    /// Whether no listener has to wait for this set.
+    pub(super) fn is_settled(&self, slot: ScopeSlot) -> bool {
+        self.by_slot.get(&slot).is_none_or(|entry| entry.settled)
+    }
+
+    /// Two scopes must not have one key.
+    fn check_key(
+        &self,
+        slot: ScopeSlot,
+        name: &str,
+        key: &ScopeKey,
+        scope: &Scope,
+    ) -> Result<(), String> {
+        let Some(entry) = self.by_slot.get(&slot) else { return Ok(()) };
+        let mut others = entry.scopes.iter().filter(|(other, _)| &***other != name);
+        match others.find(|(_, stored)| stored.key == *key) {
+            Some((_, other)) => Err(format!(
+                "scope key conflict found, first scope is '{}', second scope is '{}'",
+                other.scope.name, scope.name
+            )),
+            None => Ok(()),
+        }
+    }
+}
