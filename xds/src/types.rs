@@ -27,9 +27,9 @@ pub(crate) const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3
 pub const WILDCARD: &str = "*";
 
 /// Whether a state-of-the-world response holds all resources of the type, so that what is absent
-/// is gone: clusters and listeners (xDS protocol, "Deleting Resources").
+/// is gone: clusters, listeners and scopes (xDS protocol, "Deleting Resources").
 pub fn is_full_state(type_url: &str) -> bool {
-    type_url == CLUSTER || type_url == LISTENER
+    type_url == CLUSTER || type_url == LISTENER || type_url == SCOPED_ROUTES
 }
 
 /// Where a type stands in the order in which changes lose no request: what is referred to before

@@ -102,7 +102,6 @@ impl Control {
             names,
             stats,
             shards,
-            drain_time: setup.options.drain_time,
             sockets: sockets.by_shard,
             bound: sockets.bound,
             outlet,
@@ -231,6 +230,7 @@ impl Control {
                 self.xds.eject(request.cluster, &request.host, request.reason);
             }
             Message::NameStat(asked) => self.name_stat(asked),
+            Message::ListenerDrained { shard: _, listener } => self.xds.listener_drained(&listener),
             Message::HostAdded(cluster, host) => self.xds.host_added(cluster, host),
             Message::WantDump => {
                 self.post.send(self.admin(), Message::Dump(Arc::new(self.xds.dump())));

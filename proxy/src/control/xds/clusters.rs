@@ -157,7 +157,8 @@ impl Xds {
         let feed = self.subscribe_endpoints(&cluster);
         let entry = self.clusters.by_name.entry(name.clone()).or_default();
         (entry.refused, entry.leaving) = (None, false);
-        let version = Version { raw, cluster: cluster.clone(), feed, patient: false, reads_runtime };
+        let version =
+            Version { raw, cluster: cluster.clone(), feed, patient: false, reads_runtime };
         let before = entry.warming.replace(version);
         match before {
             Some(before) => self.release_version(&before),

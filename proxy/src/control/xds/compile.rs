@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ringway_xds::api::envoy::config::cluster::v3::Cluster as ClusterConfig;
+use ringway_xds::api::envoy::config::core::v3::TypedExtensionConfig;
 use ringway_xds::api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use ringway_xds::api::envoy::config::listener::v3::Listener as ListenerConfig;
-use ringway_xds::api::envoy::config::core::v3::TypedExtensionConfig;
 use ringway_xds::api::envoy::config::route::v3::{
     RouteConfiguration, ScopedRouteConfiguration, VirtualHost,
 };
-use ringway_xds::api::envoy::service::runtime::v3::Runtime;
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3::Secret as SecretConfig;
+use ringway_xds::api::envoy::service::runtime::v3::Runtime;
 use ringway_xds::client::Resource;
 
 use super::Xds;

@@ -34,8 +34,18 @@ pub(super) struct Listeners {
     pub(super) bound: Vec<Bound>,
     /// How many wait.
     pub(super) warming: usize,
-    /// How many connections' worth of old versions drain.
-    pub(super) draining: usize,
+    /// Old versions whose connections drain.
+    pub(super) draining: Vec<Draining>,
+}
+
+/// An old version of a listener.
+#[derive(Debug)]
+pub(super) struct Draining {
+    listener: Arc<Listener>,
+    /// Shards that have connections of it.
+    left: usize,
+    /// How many of its chains drain, where the others go on in the new version.
+    pub(super) chains: Option<usize>,
 }
 
 /// One listener.
@@ -150,8 +160,14 @@ impl Xds {
             self.listeners.order.push(name.clone());
         }
         let has_predecessor = entry.active.is_some();
-        let mut version =
-            Version { raw, listener: listener.clone(), sockets, patient: false, reckless: false, reads_runtime };
+        let mut version = Version {
+            raw,
+            listener: listener.clone(),
+            sockets,
+            patient: false,
+            reckless: false,
+            reads_runtime,
+        };
         match entry.warming.take() {
             Some(before) => {
                 // Sockets that version got and has not used are as good for this one.
@@ -232,16 +248,40 @@ impl Xds {
         let created = self.names.listeners.listener_create_success();
         self.stats.add(created, self.shards as u64);
         if let Some(before) = before {
+            self.drain_old(&before.listener, Some(&listener));
             self.end_listener(&before.listener);
         }
     }
 
-    /// A version that was active is not any more: its connections drain.
+    /// The shards let the connections of a version drain, or those of the chains that `new` does
+    /// not have any more.
+    fn drain_old(&mut self, old: &Arc<Listener>, new: Option<&Arc<Listener>>) {
+        let in_place = new.is_some_and(|new| new.differs_in_chains_only(old));
+        let chains = if in_place {
+            self.stats.inc(self.names.listeners.listener_in_place_updated());
+            let stays = |hash: u64| new.is_some_and(|n| n.chains.iter().any(|c| c.hash == hash));
+            Some(old.chains.iter().filter(|chain| !stays(chain.hash)).count())
+        } else {
+            None
+        };
+        let (listener, left) = (old.clone(), self.shards);
+        self.listeners.draining.push(Draining { listener, left, chains });
+    }
+
+    /// A shard has no connection of an old version left.
+    pub(crate) fn listener_drained(&mut self, listener: &Arc<Listener>) {
+        let all = &mut self.listeners.draining;
+        if let Some(one) = all.iter_mut().find(|one| Arc::ptr_eq(&one.listener, listener)) {
+            one.left = one.left.saturating_sub(1);
+        }
+        all.retain(|one| one.left > 0);
+        self.count();
+    }
+
+    /// A version that was active is not any more.
     fn end_listener(&mut self, listener: &Arc<Listener>) {
         self.release_clusters(&clusters_of(listener));
         self.release_listener(listener);
-        self.listeners.draining += 1;
-        self.due.after(self.drain_time, Due::Drained);
     }
 
     /// A version needs all this from now on.
@@ -279,6 +319,7 @@ impl Xds {
         }
         if let Some(version) = &entry.active {
             self.change.listeners.push(ListenerChange::Remove(name.clone()));
+            self.drain_old(&version.listener, None);
             self.end_listener(&version.listener);
         }
         if entry.active.is_some() || entry.warming.is_some() {
@@ -438,7 +479,8 @@ fn managers(listener: &Listener) -> impl Iterator<Item = &Arc<HttpManager>> {
 
 /// `stat_prefix` of the manager that names a table.
 fn stat_prefix(listener: &Listener, name: &RouteName) -> Arc<str> {
-    let names = |manager: &&Arc<HttpManager>| matches!(&manager.routes, Routes::Rds(n) if **n == *name);
+    let names =
+        |manager: &&Arc<HttpManager>| matches!(&manager.routes, Routes::Rds(n) if **n == *name);
     let manager = managers(listener).find(names).or_else(|| managers(listener).next());
     manager.map_or_else(|| "".into(), |manager| manager.stat_prefix.clone())
 }

@@ -91,7 +91,6 @@ pub(crate) struct Start {
     pub(crate) names: StatNames,
     pub(crate) stats: Rc<ShardStats>,
     pub(crate) shards: usize,
-    pub(crate) drain_time: Duration,
     /// For every shard the sockets of the bootstrap's listeners.
     pub(crate) sockets: Vec<Vec<ListenSocket>>,
     /// Where they are bound.
@@ -107,7 +106,6 @@ pub(crate) struct Xds {
     stats: Rc<ShardStats>,
     names: StatNames,
     shards: usize,
-    drain_time: Duration,
     outlet: Rc<dyn Outlet>,
     desk: Rc<Desk>,
     control: ClusterControl,
@@ -165,7 +163,6 @@ impl Xds {
             stats: start.stats,
             names: start.names,
             shards: start.shards,
-            drain_time: start.drain_time,
             outlet,
             desk,
             control,

@@ -180,14 +180,18 @@ impl Xds {
         Ok(feed)
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
+        let draining = &self.listeners.draining;
+        let whole = draining.iter().filter(|one| one.chains.is_none()).count();
+        let chains = draining.iter().filter_map(|one| one.chains).sum();
         let (clusters, listeners) = (&self.names.clusters, &self.names.listeners);
         for (gauge, value) in [
             (clusters.active_clusters(), self.clusters.active),
             (clusters.warming_clusters(), self.clusters.warming),
             (listeners.total_listeners_active(), self.listeners.active()),
             (listeners.total_listeners_warming(), self.listeners.warming),
-            (listeners.total_listeners_draining(), self.listeners.draining),
+            (listeners.total_listeners_draining(), whole),
+            (listeners.total_filter_chains_draining(), chains),
         ] {
             self.stats.gauge_set(gauge, value as u64);
         }

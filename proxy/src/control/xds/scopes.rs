@@ -78,8 +78,7 @@ impl Xds {
                 continue;
             }
             let prefix = format!("http.{stat_prefix}.scoped_rds.{}.", name.name);
-            let wanted =
-                Wanted { origin: &name.source.origin, kind: Kind::Scope, prefix: &prefix };
+            let wanted = Wanted { origin: &name.source.origin, kind: Kind::Scope, prefix: &prefix };
             let feed = self.open_feed(wanted);
             let feed = feed.map_err(|text| log!(Warning, Config, "srds: {text}")).ok();
             let registry = self.compiler.registry();
