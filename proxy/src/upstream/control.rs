@@ -96,6 +96,9 @@ impl ClusterControl {
     /// Takes over a change that the shards were sent, without warming.
     pub fn install(&self, change: &Change) {
         for cluster in change.set_clusters() {
+            if self.get(cluster.id).is_some_and(|have| Arc::ptr_eq(&have.plan, cluster)) {
+                continue;
+            }
             self.warm(cluster);
             self.activate(cluster.id);
         }
