@@ -102,7 +102,11 @@ impl ShardRoutes {
             Self::Inline(table) => Some(Rc::clone(table)),
             Self::Rds(slot) => tables.table(*slot),
             Self::Scoped(scoped, inline) => {
-                let key = scoped.key(|name| request.headers.get(Name::from(name)))?;
+                // The authority is found by its old name, too, as in Envoy.
+                let key = scoped.key(|name| match name {
+                    "host" | ":authority" => Some(request.authority.as_slice()),
+                    name => request.headers.get(Name::from(name)),
+                })?;
                 match (inline, &scoped.scopes) {
                     (Some(inline), _) => inline.0.find(&key, tables),
                     (None, Scopes::Srds(name)) => {
