@@ -12,8 +12,9 @@ use super::http2::Http2Options;
 use super::istio::{ClusterFacts, MetadataExchange};
 use super::names::ClusterName;
 use super::source::ConfigSource;
-use super::transport::ProxyProtocol;
+use super::transport::{SocketIndex, Sockets, UpstreamSocket};
 use super::{Address, SocketOption, TcpKeepalive};
+use crate::observe::stats::Counter;
 use crate::observe::stats::blocks::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, Http2CodecStats,
     OutlierDetectionStats,
@@ -43,8 +44,8 @@ pub struct Cluster {
     pub lb: Lb,
     /// `common_lb_config`.
     pub panic_threshold_percent: f64,
-    /// `transport_socket`.
-    pub transport: super::transport::Upstream,
+    /// `transport_socket`, `transport_socket_matches`.
+    pub sockets: Sockets,
     /// `connect_timeout`, default 5 s.
     pub connect_timeout: Duration,
     /// `per_connection_buffer_limit_bytes`, default 1 MiB.
@@ -65,8 +66,6 @@ pub struct Cluster {
     pub outlier_stats: Option<OutlierDetectionStats>,
     /// HTTP options of the upstream side.
     pub http: UpstreamHttp,
-    /// `upstream_proxy_protocol`, around what else the transport socket is.
-    pub proxy_protocol: Option<ProxyProtocol>,
     /// `upstream_bind_config.source_address`.
     pub bind: Option<std::net::SocketAddr>,
     /// Socket options (bind config and `upstream_connection_options`).
@@ -92,9 +91,23 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Its connections are encrypted.
+    /// Connections to a host without metadata are encrypted: what Envoy asks where the host of a
+    /// request is not chosen yet.
     pub fn is_tls(&self) -> bool {
-        matches!(self.transport, super::transport::Upstream::Tls(_))
+        self.sockets.get(self.sockets.bare).is_secure()
+    }
+
+    /// The transport socket of a host.
+    #[inline]
+    pub fn socket(&self, host: &Host) -> &UpstreamSocket {
+        self.sockets.get(host.info.socket)
+    }
+
+    /// `<match>.total_match_count` of a transport socket: counts each host that is made, and each
+    /// health check that asks for a socket of its own.
+    pub fn matched(&self, index: SocketIndex) -> Counter {
+        let own = self.sockets.matched(index);
+        own.unwrap_or_else(|| self.stats.default_total_match_count())
     }
 }
 
@@ -244,6 +257,8 @@ pub struct HealthCheck {
     pub healthy_edge_interval: Duration,
     /// `reuse_connection`, default true.
     pub reuse_connection: bool,
+    /// `transport_socket_match_criteria`: the socket they ask for, if not that of the host.
+    pub socket: Option<SocketIndex>,
     /// `always_log_health_check_failures` and `event_log_path` are refused until they work.
     /// What is asked.
     pub kind: HealthCheckKind,
@@ -433,6 +448,8 @@ pub struct HostTemplate {
     pub canary: bool,
     /// `metadata`, `filter_metadata["istio"].workload`: who it is to Istio's statistics.
     pub workload: Option<Arc<str>>,
+    /// Which transport socket its metadata asks for.
+    pub socket: SocketIndex,
 }
 
 /// `HealthStatus`.

@@ -15,6 +15,7 @@ pub mod http2;
 pub mod istio;
 pub mod listener;
 pub mod listener_filter;
+pub mod metadata;
 pub mod mutation;
 pub mod names;
 pub mod network;
@@ -62,11 +63,11 @@ impl Plan {
             transport::Downstream::Raw => None,
             transport::Downstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
         });
-        let clients =
-            self.clusters.iter().flatten().filter_map(|cluster| match &cluster.transport {
-                transport::Upstream::Raw => None,
-                transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
-            });
+        let sockets = self.clusters.iter().flatten().flat_map(|cluster| cluster.sockets.iter());
+        let clients = sockets.filter_map(|socket| match &socket.transport {
+            transport::Upstream::Raw => None,
+            transport::Upstream::Tls(context) => Some(context.clone() as Arc<dyn tls::Context>),
+        });
         servers.chain(clients).collect()
     }
 }

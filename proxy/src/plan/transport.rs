@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::metadata::Map;
 use super::tls::{ClientContext, ServerContext};
+use crate::observe::stats::{BlockHandle, Counter};
 
 /// What a filter chain does to the bytes of a downstream connection.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +24,81 @@ pub enum Upstream {
     Raw,
     /// `envoy.transport_sockets.tls` with an `UpstreamTlsContext`.
     Tls(Arc<ClientContext>),
+}
+
+/// What a cluster does to its connections.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamSocket {
+    /// `envoy.transport_sockets.upstream_proxy_protocol`, around what else the socket is.
+    pub proxy_protocol: Option<Box<ProxyProtocol>>,
+    /// What is done to the bytes.
+    pub transport: Upstream,
+}
+
+impl UpstreamSocket {
+    /// Whether requests on it are `https`.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.transport, Upstream::Tls(_))
+    }
+}
+
+/// Which of a cluster's transport sockets is for a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketIndex(u16);
+
+impl SocketIndex {
+    /// `transport_socket`.
+    pub const DEFAULT: Self = Self(0);
+
+    /// The match at this place of `transport_socket_matches`; the compiler sees to it that there
+    /// are not more than can be counted.
+    pub fn of_match(place: usize) -> Self {
+        Self(u16::try_from(place + 1).unwrap_or(0))
+    }
+}
+
+/// The transport sockets of a cluster.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// `transport_socket`: for hosts that none of the matches is for.
+    pub default: UpstreamSocket,
+    /// `transport_socket_matches`, in order.
+    pub matches: Box<[SocketMatch]>,
+    /// For hosts without metadata.
+    pub bare: SocketIndex,
+}
+
+/// One of `transport_socket_matches`.
+#[derive(Debug)]
+pub struct SocketMatch {
+    /// `match`: what `envoy.transport_socket_match` of a host's metadata must hold, at least.
+    pub criteria: Map,
+    /// `transport_socket`.
+    pub socket: UpstreamSocket,
+    /// `<name>.total_match_count`.
+    pub matched: (BlockHandle, Counter),
+}
+
+impl Sockets {
+    /// The socket at a place.
+    #[inline]
+    pub fn get(&self, index: SocketIndex) -> &UpstreamSocket {
+        match usize::from(index.0).checked_sub(1).and_then(|place| self.matches.get(place)) {
+            Some(found) => &found.socket,
+            None => &self.default,
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &UpstreamSocket> {
+        std::iter::once(&self.default).chain(self.matches.iter().map(|one| &one.socket))
+    }
+
+    /// The counter of hosts that a match is for; `None` for the default's, which is of the cluster.
+    pub fn matched(&self, index: SocketIndex) -> Option<Counter> {
+        let place = usize::from(index.0).checked_sub(1)?;
+        self.matches.get(place).map(|found| found.matched.1)
+    }
 }
 
 /// A TLV of the PROXY protocol: type and value.

@@ -283,8 +283,10 @@ impl Managed {
     fn start(self: &Rc<Self>) {
         let (stats, names) = (&self.cx.stats, &self.plan.stats);
         stats.gauge_set(names.warming_state(), 1);
-        // Each host's transport socket is matched when it is made; there is one for all.
-        stats.add(names.default_total_match_count(), self.plan.hosts.hosts.len() as u64);
+        // Each host's transport socket is matched when it is made.
+        for host in &self.plan.hosts.hosts {
+            stats.inc(self.plan.matched(host.info.socket));
+        }
         self.adopt(self.plan.hosts.clone());
         let mut tasks = lookups::start(self);
         tasks.extend(on_demand::start(self));

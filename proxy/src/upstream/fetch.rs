@@ -69,7 +69,7 @@ async fn exchange(
 ) -> Result<Fetched, FetchError> {
     let error = |text: &str| FetchError(text.to_owned());
     let host = cluster.pick(&LbContext::default()).ok_or_else(|| error("no healthy upstream"))?;
-    let proxy_header = cluster.proxy_header(OnBehalf::default);
+    let proxy_header = cluster.proxy_header(&host, OnBehalf::default);
     let options = AcquireOptions { proxy_header, ..AcquireOptions::default() };
     let leased = match cluster.acquire(&host, 0, options).await {
         Ok(leased) => leased,

@@ -110,6 +110,7 @@ impl ShardCluster {
             eds_health: Default::default(),
             canary: false,
             workload: None,
+            socket: plan.sockets.bare,
         };
         let host = Arc::new(Host::new(Address::Ip(to), info, false));
         let here = Rc::new(ShardHost::new(host.clone(), self.shared().clone()));

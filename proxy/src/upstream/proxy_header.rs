@@ -8,6 +8,7 @@ use ringway_runtime::{Chunk, Stream};
 use ringway_wire::proxy_protocol::{Addresses, Version, encode_v1, encode_v2};
 
 use super::cluster::ShardCluster;
+use super::host::ShardHost;
 use crate::plan::transport::{PassTlvs, ProxyProtocol, Tlv};
 
 /// Whom a connection is for.
@@ -23,10 +24,14 @@ pub(crate) struct OnBehalf {
 }
 
 impl ShardCluster {
-    /// The header of a connection, where the cluster sends one. Connections with different headers
+    /// The header of a connection to a host, where the cluster sends one. Connections with different headers
     /// are not shared, so it is part of what a pool is found by.
-    pub(crate) fn proxy_header(&self, whom: impl FnOnce() -> OnBehalf) -> Option<Rc<[u8]>> {
-        let config = self.plan().proxy_protocol.as_ref()?;
+    pub(crate) fn proxy_header(
+        &self,
+        host: &ShardHost,
+        whom: impl FnOnce() -> OnBehalf,
+    ) -> Option<Rc<[u8]>> {
+        let config = self.plan().socket(host.plan()).proxy_protocol.as_ref()?;
         Some(encode(config, &whom()).into())
     }
 }

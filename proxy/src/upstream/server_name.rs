@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::ShardCluster;
+use super::{ShardCluster, ShardHost};
 use crate::plan::tls::AutoNames;
 use crate::plan::transport::Upstream;
 use crate::transport::ConnectHints;
@@ -29,13 +29,14 @@ impl PoolKey {
 }
 
 impl ShardCluster {
-    /// The name that the connection of a request has to be for, if the cluster asks for one.
-    /// `value` reads a header of the request.
+    /// The name that the connection of a request to a host has to be for, if the cluster asks for
+    /// one. `value` reads a header of the request.
     pub(crate) fn server_name<'h>(
         &self,
+        host: &ShardHost,
         value: impl Fn(&str) -> Option<&'h [u8]>,
     ) -> Option<Rc<str>> {
-        let auto = auto_names(&self.shared().plan.transport)?;
+        let auto = auto_names(&self.plan().socket(host.plan()).transport)?;
         let header = auto.header.as_deref().and_then(&value).filter(|value| !value.is_empty());
         let authority = std::str::from_utf8(header.or_else(|| value(":authority"))?).ok()?;
         let host = without_port(authority);

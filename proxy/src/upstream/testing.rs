@@ -36,6 +36,7 @@ pub(crate) fn template() -> HostTemplate {
         eds_health: EdsHealth::Healthy,
         canary: false,
         workload: None,
+        socket: Default::default(),
     }
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn cluster(
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
         panic_threshold_percent: 50.0,
-        transport: Default::default(),
+        sockets: Default::default(),
         connect_timeout: Duration::from_secs(5),
         buffer_limit: 1 << 20,
         circuit_breakers,
@@ -107,7 +108,6 @@ pub(crate) fn cluster(
             allow_chunked_length: false,
             full_urls: false,
         },
-        proxy_protocol: None,
         bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,

@@ -44,7 +44,8 @@ pub(crate) fn compile(
         cx.invalid(&at.field("cluster_name"), message);
         return None;
     }
-    let endpoints = endpoints::assignment_of(cx, &at, assignment, endpoints::Hosts::Addresses);
+    let kind = endpoints::Hosts::Addresses;
+    let endpoints = endpoints::assignment_of(cx, &at, assignment, &cluster.sockets, kind);
     let checked = !cluster.health_checks.is_empty();
     let hosts = merged(endpoints.hosts, old, checked);
     let percent = endpoints.overprovisioning_percent;
@@ -103,6 +104,8 @@ fn keeps(old: &HostTemplate, new: &HostTemplate) -> bool {
         health_address,
         no_active_check,
         locality,
+        // No connection in plain text outlives the change to TLS.
+        socket,
         // What may change.
         weight: _,
         priority: _,
@@ -116,4 +119,5 @@ fn keeps(old: &HostTemplate, new: &HostTemplate) -> bool {
         && *health_address == new.health_address
         && *no_active_check == new.no_active_check
         && *locality == new.locality
+        && *socket == new.socket
 }

@@ -14,14 +14,11 @@ use super::cx::Cx;
 use super::listener::BUFFER_LIMIT_DEFAULT;
 use super::scalar::duration;
 use super::set::refuse;
-use super::{
-    breakers, discovery, health, istio, lb, outlier, proxy_protocol, transport, upstream_http,
-};
+use super::{breakers, discovery, health, istio, lb, outlier, sockets, upstream_http};
 use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
 use crate::plan::cluster::{Discovery, Thresholds};
-use crate::plan::transport::{ProxyProtocol, Upstream};
 use crate::plan::{Cluster, ClusterName, Needs, SocketOption};
 use crate::upstream::limits::Limits;
 
@@ -43,7 +40,9 @@ pub(crate) fn compile(
         ignore_health_on_host_removal, close_connections_on_host_health_failure,
         ..
     } = cluster;
-    let discovery = discovery::compile(cx, at, cluster);
+    let stat_name = stat_name_of(name, alt_stat_name);
+    let sockets = sockets::compile(cx, at, cluster, &stat_name);
+    let discovery = discovery::compile(cx, at, cluster, &sockets);
     let is_eds = matches!(discovery, None | Some((Discovery::Eds(_), _)));
     if eds_cluster_config.is_some() && !is_eds {
         cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
@@ -52,13 +51,11 @@ pub(crate) fn compile(
     let bind = upstream_bind_config.as_ref().or(common_bind.as_ref());
     let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
-    let stat_name = stat_name_of(name, alt_stat_name);
-    let (proxy_protocol, transport) = transport_of(cx, at, cluster, &stat_name);
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
     let http = upstream_http::compile(cx, at, cluster, &stat_name);
-    let health_checks =
-        health::compile(cx, &at.field("health_checks"), health_checks, (&http, &stat_name));
+    let of = (&http, &*stat_name, &sockets);
+    let health_checks = health::compile(cx, &at.field("health_checks"), health_checks, of);
     let outlier = outlier_detection
         .as_ref()
         .map(|config| outlier::compile(cx, &at.field("outlier_detection"), config));
@@ -73,7 +70,7 @@ pub(crate) fn compile(
         discovery,
         lb: lb?,
         panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),
-        transport,
+        sockets,
         connect_timeout: connect_timeout_of(cx, at, *connect_timeout),
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
         limits: Arc::new(Limits::new(&circuit_breakers)),
@@ -89,7 +86,6 @@ pub(crate) fn compile(
         stat_name,
         max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
         http,
-        proxy_protocol,
         bind,
         socket_options: options,
         tcp_keepalive,
@@ -111,22 +107,6 @@ fn check_values(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
     warming(cx, at, cluster.wait_for_warm_on_init);
 }
 
-/// `transport_socket`: the PROXY protocol around it, and what is inside.
-fn transport_of(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    cluster: &api::Cluster,
-    stat_name: &str,
-) -> (Option<ProxyProtocol>, Upstream) {
-    let scope = format!("cluster.{stat_name}.");
-    let auto = upstream_http::auto_names(cx, at, cluster);
-    let inner = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
-        transport::upstream(cx, at, socket, &scope, &auto)
-    };
-    let at = at.field("transport_socket");
-    proxy_protocol::compile(cx, &at, cluster.transport_socket.as_ref(), inner)
-}
-
 /// `alt_stat_name`, or the name, as statistics spell it.
 fn stat_name_of(name: &str, alternative: &str) -> Arc<str> {
     let name = if alternative.is_empty() { name } else { alternative };
@@ -138,7 +118,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
     #[rustfmt::skip]
     let api::Cluster {
         // Refused.
-        transport_socket_matches, transport_socket_matcher, stats_matcher,
+        transport_socket_matcher, stats_matcher,
         per_connection_buffer_high_watermark_timeout, lrs_server, track_timeout_budgets,
         upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         // Read by `compile`.
@@ -146,6 +126,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
         per_connection_buffer_limit_bytes: _, health_checks: _, circuit_breakers: _,
         wait_for_warm_on_init: _, outlier_detection: _, upstream_bind_config: _,
         lb_subset_config: _, common_lb_config: _, transport_socket: _,
+        transport_socket_matches: _,
         upstream_connection_options: _, ignore_health_on_host_removal: _, track_cluster_stats: _,
         close_connections_on_host_health_failure: _, preconnect_policy: _,
         // Read by `lb`.
@@ -167,7 +148,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
         // What to report to `lrs_server`.
         lrs_report_endpoint_metrics: _,
     } = cluster;
-    refuse!(cx, at, transport_socket_matches, transport_socket_matcher, stats_matcher);
+    refuse!(cx, at, transport_socket_matcher, stats_matcher);
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout, lrs_server);
     refuse!(cx, at, track_timeout_budgets, upstream_config, queuing_policies);
     refuse!(cx, at, connection_pool_per_downstream_connection);

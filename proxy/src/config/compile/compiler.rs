@@ -296,6 +296,7 @@ impl Compiler {
         self.kept.routes.sweep();
         self.kept.scopes.sweep();
         self.kept.extensions.retain(|slot| slot.strong_count() > 0);
+        self.secrets.sweep();
         let names = &self.kept.names;
         self.kept.defined.retain(|id| names.get(id.0).is_some());
     }

@@ -22,6 +22,7 @@ use super::set::refuse;
 use super::source;
 use crate::plan::HostSet;
 use crate::plan::cluster::{Discovery, Dns, DnsFamily, Eds, OriginalDst};
+use crate::plan::transport::Sockets;
 
 const DNS_CLUSTER: &str = "envoy.extensions.clusters.dns.v3.DnsCluster";
 const ORIGINAL_DST_CLUSTER: &str = "envoy.extensions.clusters.original_dst.v3.OriginalDstCluster";
@@ -34,23 +35,25 @@ pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     cluster: &api::Cluster,
+    sockets: &Sockets,
 ) -> Option<(Discovery, HostSet)> {
     use api::cluster::{ClusterDiscoveryType, DiscoveryType};
     let kind = match &cluster.cluster_discovery_type {
         Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).ok()?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return custom_type(cx, at, cluster, custom);
+            return custom_type(cx, at, (cluster, sockets), custom);
         }
         None => DiscoveryType::Static,
     };
     match kind {
         DiscoveryType::Static => {
-            let endpoints = endpoints::compile(cx, at, cluster, endpoints::Hosts::Addresses);
+            let kind = endpoints::Hosts::Addresses;
+            let endpoints = endpoints::compile(cx, at, cluster, sockets, kind);
             Some((Discovery::Static, endpoints?.host_set(!cluster.health_checks.is_empty())))
         }
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
             let dns = legacy_dns(cx, at, cluster);
-            finish_dns(cx, at, cluster, dns, kind == DiscoveryType::LogicalDns)
+            finish_dns(cx, at, (cluster, sockets), dns, kind == DiscoveryType::LogicalDns)
         }
         DiscoveryType::Eds => eds(cx, at, cluster),
         DiscoveryType::OriginalDst => original_dst(cx, at, cluster),
@@ -61,7 +64,7 @@ pub(crate) fn compile(
 fn custom_type(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    cluster: &api::Cluster,
+    (cluster, sockets): (&api::Cluster, &Sockets),
     custom: &api::cluster::CustomClusterType,
 ) -> Option<(Discovery, HostSet)> {
     let api::cluster::CustomClusterType { name, typed_config } = custom;
@@ -130,7 +133,7 @@ fn custom_type(
         None => cx.kept.resolvers.clone(),
     };
     let dns = dns_settings(cx, &config_at, &times, respect_dns_ttl, family, resolvers);
-    finish_dns(cx, at, cluster, dns, all_addresses_in_single_endpoint)
+    finish_dns(cx, at, (cluster, sockets), dns, all_addresses_in_single_endpoint)
 }
 
 /// An EDS cluster: its hosts come later.
@@ -201,12 +204,12 @@ fn original_dst_with(
 fn finish_dns(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    cluster: &api::Cluster,
+    (cluster, sockets): (&api::Cluster, &Sockets),
     dns: Dns,
     logical: bool,
 ) -> Option<(Discovery, HostSet)> {
     let kind = if logical { endpoints::Hosts::OneName } else { endpoints::Hosts::Names };
-    let mut endpoints = endpoints::compile(cx, at, cluster, kind)?;
+    let mut endpoints = endpoints::compile(cx, at, cluster, sockets, kind)?;
     let dns = Dns { targets: std::mem::take(&mut endpoints.targets), ..dns };
     let hosts = endpoints.host_set(false);
     let discovery = if logical { Discovery::LogicalDns(dns) } else { Discovery::StrictDns(dns) };

@@ -14,7 +14,9 @@ use super::cx::Cx;
 use super::istio;
 use super::scalar::optional_duration;
 use super::set::refuse;
+use super::sockets;
 use crate::plan::cluster::{DnsTarget, EdsHealth, HostTemplate};
+use crate::plan::transport::Sockets;
 use crate::plan::{Address, Host, HostSet};
 
 /// What the endpoints of a cluster are.
@@ -69,6 +71,7 @@ pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     cluster: &Cluster,
+    sockets: &Sockets,
     kind: Hosts,
 ) -> Option<Endpoints> {
     let empty = api::ClusterLoadAssignment::default();
@@ -81,7 +84,7 @@ pub(crate) fn compile(
         cx.invalid(&at.field("endpoints"), message);
         return None;
     }
-    let out = assignment_of(cx, &at, assignment, kind);
+    let out = assignment_of(cx, &at, assignment, sockets, kind);
     if out.stale_after.is_some() {
         // It would have to come again.
         let at = at.field("policy");
@@ -95,6 +98,7 @@ pub(crate) fn assignment_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     assignment: &api::ClusterLoadAssignment,
+    sockets: &Sockets,
     kind: Hosts,
 ) -> Endpoints {
     let api::ClusterLoadAssignment {
@@ -111,7 +115,8 @@ pub(crate) fn assignment_of(
     let endpoints_at = at.field("endpoints");
     for (index, locality) in endpoints.iter().enumerate() {
         let at = endpoints_at.index(index);
-        locality_endpoints(cx, &at, locality, (kind, named_endpoints), &mut out);
+        let kinds = Kinds { kind, named: named_endpoints, sockets };
+        locality_endpoints(cx, &at, locality, kinds, &mut out);
     }
     out
 }
@@ -134,8 +139,15 @@ fn policy_of(
         optional_duration(cx, &at.field("endpoint_stale_after"), *endpoint_stale_after);
 }
 
-/// What the endpoints are, and those that others refer to by name.
-type Kinds<'a> = (Hosts, &'a BTreeMap<String, api::Endpoint>);
+/// What the endpoints are.
+#[derive(Clone, Copy)]
+struct Kinds<'a> {
+    kind: Hosts,
+    /// Those that others refer to by name.
+    named: &'a BTreeMap<String, api::Endpoint>,
+    /// The transport sockets of their cluster.
+    sockets: &'a Sockets,
+}
 
 fn locality_endpoints(
     cx: &mut Cx<'_>,
@@ -146,8 +158,9 @@ fn locality_endpoints(
 ) {
     let api::LocalityLbEndpoints {
         locality,
-        // Read by extensions that are refused where they are asked for.
-        metadata: _,
+        // But for the transport socket, extensions read it that are refused where they are asked
+        // for.
+        metadata,
         lb_endpoints,
         // Read by locality-weighted load balancing, which is refused.
         load_balancing_weight: _,
@@ -175,6 +188,7 @@ fn locality_endpoints(
             eds_health: EdsHealth::Healthy,
             canary: false,
             workload: None,
+            socket: sockets::resolve(kinds.sockets, endpoint.metadata.as_ref(), metadata.as_ref()),
         };
         lb_endpoint(cx, &at, endpoint, template, kinds, out);
     }
@@ -205,7 +219,7 @@ fn lb_endpoint(
     at: &At<'_>,
     endpoint: &api::LbEndpoint,
     template: HostTemplate,
-    (kind, named): Kinds<'_>,
+    Kinds { kind, named, sockets: _ }: Kinds<'_>,
     out: &mut Endpoints,
 ) {
     let api::LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier } =

@@ -11,17 +11,19 @@ use super::cx::Cx;
 use super::headers;
 use super::scalar::{duration, string_match};
 use super::set::refuse;
+use super::sockets;
 use crate::observe::stats::Http2CodecStats;
 use crate::plan::cluster::{
     GrpcHealthCheck, HealthCheck, HealthCheckKind, HttpHealthCheck, UpstreamHttp, UpstreamHttp2,
     UpstreamProtocol,
 };
+use crate::plan::transport::Sockets;
 
-/// The cluster's HTTP options, and its name in statistics.
-type Of<'a> = (&'a UpstreamHttp, &'a str);
+/// The cluster's HTTP options, its name in statistics, and its transport sockets.
+type Of<'a> = (&'a UpstreamHttp, &'a str, &'a Sockets);
 
 /// How checks speak HTTP/2: as the cluster does, or by default.
-fn http2_of(cx: &mut Cx<'_>, (http, stat_name): Of<'_>) -> UpstreamHttp2 {
+fn http2_of(cx: &mut Cx<'_>, (http, stat_name, _): Of<'_>) -> UpstreamHttp2 {
     http.http2.clone().unwrap_or_else(|| UpstreamHttp2 {
         options: Arc::default(),
         stats: Http2CodecStats::new(cx.registry, &format!("cluster.{stat_name}.")),
@@ -71,8 +73,7 @@ fn health_check(
         always_log_health_check_failures,
         always_log_health_check_success,
         tls_options,
-        // Chooses among `transport_socket_matches`, which are refused.
-        transport_socket_match_criteria: _,
+        transport_socket_match_criteria,
         health_checker,
     } = config;
     refuse!(cx, at, name, event_log_path, event_logger, event_service, tls_options);
@@ -106,6 +107,9 @@ fn health_check(
         ),
         healthy_edge_interval: time("healthy_edge_interval", *healthy_edge_interval, interval),
         reuse_connection: reuse_connection.unwrap_or(true),
+        socket: transport_socket_match_criteria
+            .as_ref()
+            .map(|criteria| sockets::resolve_criteria(of.2, criteria)),
         kind: kind?,
     })
 }

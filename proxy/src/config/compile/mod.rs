@@ -49,6 +49,7 @@ mod route_table;
 pub(crate) mod scalar;
 mod scoped;
 pub(crate) mod set;
+mod sockets;
 pub(crate) mod source;
 mod tcp_proxy;
 #[cfg(test)]

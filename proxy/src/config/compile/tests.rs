@@ -2,6 +2,7 @@
 
 mod http2;
 mod secrets;
+mod sockets;
 mod tls;
 
 use std::time::Duration;
@@ -247,7 +248,7 @@ fn rules_across_fields() {
             "type: STRICT_DNS, dns_failure_refresh_rate: {base_interval: 2s, max_interval: 1s}",
             "greater than or equal",
         ),
-        ("type: EDS", "Missing config source specifier"),
+        ("type: EDS, eds_cluster_config: {eds_config: {ads: {}}}", "EDS is not supported yet"),
     ] {
         let errors = errors(&cluster(fields));
         assert!(errors.iter().any(|(_, m)| m.contains(message)), "{fields}: {errors:?}");

@@ -11,7 +11,7 @@ use super::tls;
 use crate::plan::tls::AutoNames;
 use crate::plan::transport::{Downstream, Upstream};
 
-const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+pub(super) const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 

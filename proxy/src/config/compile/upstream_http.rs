@@ -15,6 +15,7 @@ use super::http1::{self, HEADERS_COUNT_DEFAULT};
 use super::http2;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
+use super::sockets;
 use crate::observe::stats::Http2CodecStats;
 use crate::plan::cluster::{UpstreamHttp, UpstreamHttp2, UpstreamProtocol};
 use crate::plan::http::Underscores;
@@ -176,7 +177,10 @@ fn chosen<'v>(
             } = config;
             let at = at.field("auto_config");
             refuse!(cx, &at, http3_protocol_options, alternate_protocols_cache_options);
-            if cluster.transport_socket.is_none() {
+            let mut sockets = cluster.transport_socket_matches.iter();
+            if cluster.transport_socket.is_none()
+                || sockets.any(|one| !sockets::may_negotiate(one.transport_socket.as_ref()))
+            {
                 let message = format!(
                     "ALPN configured for cluster {} which has a non-ALPN transport socket",
                     cluster.name

@@ -29,6 +29,7 @@ fn host(port: u16, hostname: &str, health: EdsHealth) -> Arc<Host> {
         eds_health: health,
         canary: false,
         workload: None,
+        socket: Default::default(),
     };
     let address = Address::Ip(([127, 0, 0, 1], port).into());
     Arc::new(Host::new(address, info, false))
@@ -54,7 +55,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
         panic_threshold_percent: 50.0,
-        transport: Default::default(),
+        sockets: Default::default(),
         connect_timeout: Duration::from_secs(5),
         buffer_limit: 1 << 20,
         limits: Arc::new(crate::upstream::limits::Limits::new(&circuit_breakers)),
@@ -76,7 +77,6 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
             allow_chunked_length: false,
             full_urls: false,
         },
-        proxy_protocol: None,
         bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,

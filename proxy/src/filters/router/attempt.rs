@@ -143,8 +143,8 @@ async fn one(
     work.info.host = Some(Rc::clone(&host));
     work.info.attempts += 1;
     arm_per_try(work, retry, clock);
-    let proxy_header = cluster.proxy_header(|| conn.meta.on_behalf());
-    let server_name = cluster.server_name(|name| {
+    let proxy_header = cluster.proxy_header(&host, || conn.meta.on_behalf());
+    let server_name = cluster.server_name(&host, |name| {
         ringway_wire::RequestHead::get(&work.request, ringway_wire::Name::from(name))
     });
     let (terminates_connect, http2) = (work.terminates_connect, conn.down.is_http2());

@@ -27,7 +27,6 @@ use crate::http::respond;
 use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
 use crate::plan::route::HostRewrite;
-use crate::plan::transport::Upstream;
 use crate::upstream::{Leased, Outcome, ShardHost};
 
 /// How an attempt ended.
@@ -444,7 +443,7 @@ fn start_request<'a>(
         set_authority(&mut work.request, name.as_bytes(), append);
     }
     if exchange.scheme_matches_upstream {
-        let secure = matches!(exchange.cluster.plan().transport, Upstream::Tls(_));
+        let secure = exchange.cluster.plan().socket(host.plan()).is_secure();
         work.request.scheme = Some(if secure { Scheme::Https } else { Scheme::Http });
     }
     if exchange.matched.host.attempt_count_in_request {

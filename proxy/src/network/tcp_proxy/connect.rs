@@ -29,7 +29,7 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     let mut failed = 0;
     let up = loop {
         let (cluster, host) = choose(session)?;
-        let header = cluster.proxy_header(|| on_behalf(session));
+        let header = cluster.proxy_header(&host, || on_behalf(session));
         let attempt = pin!(cluster.connect_tcp(&host, header));
         let outcome = wait(session, &mut early, attempt).await?;
         session.record.host = match &outcome {

@@ -92,7 +92,7 @@ fn apply(
         Names::Strict(_) => answer.addresses.len(),
         Names::Logical(host) => usize::from(host.host().is_none()),
     };
-    stats.add(counters.default_total_match_count(), made as u64);
+    stats.add(managed.plan.matched(target.template.socket), made as u64);
     let (changed, moved) = match &mut *names {
         Names::Strict(all) => {
             let update =

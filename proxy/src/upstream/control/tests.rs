@@ -110,6 +110,7 @@ fn a_checked_cluster_waits_for_its_checks() {
                     unhealthy_edge_interval: Duration::from_secs(1),
                     healthy_edge_interval: Duration::from_secs(1),
                     reuse_connection: true,
+                    socket: None,
                     kind: crate::plan::cluster::HealthCheckKind::Tcp {
                         send: None,
                         receive: Vec::new(),

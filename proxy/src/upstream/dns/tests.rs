@@ -322,6 +322,7 @@ fn healthy_hosts_outlive_their_address() {
         unhealthy_edge_interval: Duration::from_secs(1),
         healthy_edge_interval: Duration::from_secs(1),
         reuse_connection: true,
+        socket: None,
         kind: crate::plan::cluster::HealthCheckKind::Tcp { send: None, receive: Vec::new() },
     };
     let (plan, target) = (plan(|cluster| cluster.health_checks.push(check)), target());

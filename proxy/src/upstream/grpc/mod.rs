@@ -145,7 +145,7 @@ impl Client {
         let Some(host) = self.cluster.pick(&LbContext::default()) else {
             return Err(Failure::new(Status::UNAVAILABLE, "no healthy upstream"));
         };
-        let proxy_header = self.cluster.proxy_header(OnBehalf::default);
+        let proxy_header = self.cluster.proxy_header(&host, OnBehalf::default);
         let options = AcquireOptions { http2: true, proxy_header, ..AcquireOptions::default() };
         match self.cluster.acquire(&host, 0, options).await {
             Ok(Leased::Http2(stream)) => Ok(stream),

@@ -87,7 +87,14 @@ impl Attempt {
         let (plan, shard) = (&self.cluster.plan, &self.cluster.shard);
         let address = check_address(&self.host);
         let stream = runtime::connect(&address, &self.cluster.connect).await.ok()?;
-        if let Some(config) = &plan.proxy_protocol {
+        let socket = match check.socket {
+            Some(index) => {
+                shard.stats.inc(plan.matched(index));
+                plan.sockets.get(index)
+            }
+            None => plan.socket(&self.host),
+        };
+        if let Some(config) = &socket.proxy_protocol {
             proxy_header::write_own(config, &stream);
         }
         let http2 = match &check.kind {
@@ -104,7 +111,7 @@ impl Attempt {
         let host_name = (!name.is_empty()).then_some(name);
         let hints = ConnectHints { host_name, alpn, ..ConnectHints::default() };
         let connected =
-            transport::connect(&shard.gate, &shard.stats, &plan.transport, stream, &hints);
+            transport::connect(&shard.gate, &shard.stats, &socket.transport, stream, &hints);
         let stream = connected.await.ok()?;
         Some(match http2 {
             Some(http2) => Kept::Http2(Http2Conn::new(&self.cluster, http2, stream)),

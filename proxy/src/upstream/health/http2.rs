@@ -21,6 +21,7 @@ use crate::upstream::exchange::{Answer, over_http2};
 pub(super) struct Http2Conn {
     session: Rc<Session>,
     driver: runtime::Join<()>,
+    scheme: Scheme,
 }
 
 /// Most of an answer to a gRPC check.
@@ -29,6 +30,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 impl Http2Conn {
     pub(super) fn new(shared: &Shared, http2: &UpstreamHttp2, stream: Stream) -> Self {
         let shard = &shared.shard;
+        let scheme = if stream.tls().is_some() { Scheme::Https } else { Scheme::Http };
         let env = Env {
             stats: shard.stats.clone(),
             codec: http2.stats.clone(),
@@ -40,7 +42,7 @@ impl Http2Conn {
         let driver = runtime::spawn(async move {
             poll_fn(|cx| driven.poll_drive(cx)).await;
         });
-        Self { session, driver }
+        Self { session, driver, scheme }
     }
 
     /// Whether another check can be made on it.
@@ -71,20 +73,12 @@ impl HttpAttempt<'_> {
     /// As [`HttpAttempt::run`], over HTTP/2.
     pub(super) async fn run_http2(&self, conn: &Http2Conn) -> Checked {
         let (mut head, body) = self.head();
-        head.scheme = Some(self.scheme());
+        head.scheme = Some(conn.scheme);
         match conn.exchange(&head, body, self.keep()).await {
             Ok((answer, _)) => self.judge(&answer),
             Err(_) => Checked::Network,
         }
     }
-
-    fn scheme(&self) -> Scheme {
-        scheme(self.plan)
-    }
-}
-
-fn scheme(plan: &crate::plan::Cluster) -> Scheme {
-    if plan.is_tls() { Scheme::Https } else { Scheme::Http }
 }
 
 /// `grpc.health.v1.HealthCheckRequest`.
@@ -115,7 +109,7 @@ impl GrpcAttempt<'_> {
         let question = HealthCheckRequest { service: self.grpc.service.to_string() };
         let mut body = Vec::new();
         encode_frame(0, &question.encode_to_vec(), &mut body);
-        match conn.exchange(&self.head(), &body, ANSWER_BYTES_MAX).await {
+        match conn.exchange(&self.head(conn.scheme), &body, ANSWER_BYTES_MAX).await {
             Ok((answer, trailers)) if serves(&answer, &trailers) => {
                 Checked::Passed { degraded: answer.head.headers.contains("x-envoy-degraded") }
             }
@@ -124,7 +118,7 @@ impl GrpcAttempt<'_> {
         }
     }
 
-    fn head(&self) -> RequestHead {
+    fn head(&self, scheme: Scheme) -> RequestHead {
         let authority = match &*self.grpc.authority {
             "" => &self.plan.name,
             _ => &self.grpc.authority,
@@ -133,7 +127,7 @@ impl GrpcAttempt<'_> {
             method: Method::Post,
             path: b"/grpc.health.v1.Health/Check".to_vec(),
             authority: authority.as_bytes().to_vec(),
-            scheme: Some(scheme(self.plan)),
+            scheme: Some(scheme),
             ..RequestHead::default()
         };
         head.headers.append(K::Te, b"trailers");

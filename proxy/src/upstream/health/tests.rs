@@ -33,6 +33,7 @@ fn check(kind: HealthCheckKind) -> HealthCheck {
         unhealthy_edge_interval: ms(15),
         healthy_edge_interval: ms(16),
         reuse_connection: true,
+        socket: None,
         kind,
     }
 }

@@ -11,7 +11,6 @@ use super::multiplexed::PooledStream;
 use super::waiters::WaiterKey;
 use super::{ClosedBy, Kind, Lent, Pool};
 use crate::plan::cluster::UpstreamProtocol;
-use crate::plan::transport::Upstream;
 use crate::upstream::cluster::Shared;
 use crate::upstream::host::{PoolPlace, ShardHost};
 use crate::upstream::limits::{Priority, Resource};
@@ -133,7 +132,7 @@ impl Acquire {
     ) -> Self {
         let AcquireOptions { fresh, http2, proxy_header: header, server_name, alpn } = options;
         // Without TLS nothing is offered.
-        let alpn = alpn.filter(|_| matches!(shared.plan.transport, Upstream::Tls(_)));
+        let alpn = alpn.filter(|_| shared.plan.socket(host.plan()).is_secure());
         let key = PoolKey { header, server_name, alpn };
         let state = match pool_of(shared, host, priority, http2, key) {
             Some(pool) => State::begin(&pool, fresh),

@@ -72,10 +72,10 @@ impl Pool {
             let (born, generation) = (runtime::now(), pool.generation.get());
             let plan = &pool.shared.plan;
             let name = pool.key.server_name.as_deref();
-            let hints = server_name::hints(&plan.transport, name);
+            let host = pool.host.borrow().clone();
+            let hints = server_name::hints(&plan.socket(&host).transport, name);
             let offer = pool.key.alpn.as_deref();
             let hints = ConnectHints { alpn: pool.kind.alpn(), offer, ..hints };
-            let host = pool.host.borrow().clone();
             let connect =
                 pin!(connect_transport(&pool.shared, &host, pool.key.header.as_deref(), &hints,));
             match runtime::timeout(plan.connect_timeout, connect).await {
@@ -163,7 +163,7 @@ pub(in crate::upstream) async fn connect_transport(
     }
     let name = (!host.info.hostname.is_empty()).then_some(&*host.info.hostname);
     let hints = ConnectHints { host_name: hints.host_name.or(name), ..*hints };
-    let plan = &shared.plan.transport;
+    let plan = &shared.plan.socket(host).transport;
     let connected = transport::connect(&shard.gate, &shard.stats, plan, raw, &hints).await;
     let stream = connected.map_err(|error| match error {
         HandshakeError::TimedOut => timed_out(),

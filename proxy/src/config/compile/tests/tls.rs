@@ -54,7 +54,7 @@ pub(super) fn server(loaded: &Loaded) -> Arc<ServerContext> {
 }
 
 pub(super) fn client(loaded: &Loaded) -> Arc<ClientContext> {
-    match &loaded.plan.clusters[0].as_ref().unwrap().transport {
+    match &loaded.plan.clusters[0].as_ref().unwrap().sockets.default.transport {
         Upstream::Tls(context) => Arc::clone(context),
         Upstream::Raw => panic!("no TLS"),
     }

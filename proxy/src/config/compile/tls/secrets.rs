@@ -2,16 +2,15 @@
 //! (`sds_config` with a path), and those that a control plane serves. What stands in a context
 //! itself is a secret without a name.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message;
-use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
 
 use super::{built, certificate, validation};
 use crate::config::compile::at::At;
 use crate::config::compile::cx::Cx;
+use crate::config::compile::source;
 use crate::config::sds::secret_of_file;
 use crate::observe::stats::ShardStats;
 use crate::plan::source::{ConfigSource, Origin};
@@ -29,7 +28,7 @@ pub(super) fn slot(
 ) -> Option<Arc<SecretSlot>> {
     let api::SdsSecretConfig { name, sds_config } = config;
     let source = match sds_config {
-        Some(source) => Some(source_of(cx, &at.field("sds_config"), source)?),
+        Some(_) => Some(source::compile(cx, &at.field("sds_config"), sds_config.as_ref())?),
         None => None,
     };
     let key = SlotKey { source, name: cx.text(name), kind };
@@ -76,30 +75,6 @@ fn early(
     let compiled = compile(cx, &At::root(), kind, &secret, true);
     cx.forget_findings(before);
     compiled
-}
-
-fn source_of(cx: &mut Cx<'_>, at: &At<'_>, source: &core::ConfigSource) -> Option<ConfigSource> {
-    use core::config_source::ConfigSourceSpecifier as Specifier;
-    // Authorities, timeouts and API versions are those of servers.
-    let core::ConfigSource { config_source_specifier, .. } = source;
-    let path = match config_source_specifier {
-        Some(Specifier::Path(path)) => path,
-        // The file is watched as it is, so the directory to watch says nothing.
-        Some(Specifier::PathConfigSource(core::PathConfigSource { path, .. })) => path,
-        _ => {
-            let allowed = "a static secret (no sds_config), or path_config_source";
-            cx.unsupported_allowed(at, "a secret from a server", allowed);
-            return None;
-        }
-    };
-    if !Path::new(path).exists() {
-        let message =
-            format!("paths must refer to an existing path in the system: '{path}' does not exist");
-        cx.invalid(at, message);
-        return None;
-    }
-    let origin = Origin::Path { path: path.into(), watched_directory: None };
-    Some(ConfigSource { origin, ..ConfigSource::ads() })
 }
 
 /// Compiles a secret for a slot of a kind. `watched`: the files it names are looked after.

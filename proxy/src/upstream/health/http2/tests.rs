@@ -68,6 +68,7 @@ fn check(kind: HealthCheckKind) -> HealthCheck {
         unhealthy_edge_interval: pause,
         healthy_edge_interval: pause,
         reuse_connection: true,
+        socket: None,
         kind,
     }
 }
