@@ -163,7 +163,7 @@ impl<'a> Comparison<'a> {
         let aliases = self.aliases(name, raw);
         let slot = match self.kind.table.find(name) {
             Some(slot) if self.kind.wants(self.kind.table.get(slot)) => slot,
-            None if self.kind.wildcard > 0 || self.kind.wants_namespace_of(name) => {
+            None if self.kind.wildcard > 0 => {
                 if self.kind.table.len() >= self.limits.resources {
                     let text = format!("more than {} resources", self.limits.resources);
                     return self.problem(Some(name), text);

@@ -251,17 +251,6 @@ impl Kind {
         self.changed |= std::mem::take(&mut self.all_again) && self.wildcard > 0;
     }
 
-    /// Virtual hosts are asked for by the name of their route table, and have names below it
-    /// (`route_config/virtual_host`).
-    pub(super) fn wants_namespace_of(&self, name: &str) -> bool {
-        if *self.url != *types::VIRTUAL_HOST {
-            return false;
-        }
-        let Some((table, _)) = name.rsplit_once('/') else { return false };
-        let slot = self.table.find(table);
-        slot.and_then(|slot| self.table.get(slot)).is_some_and(|entry| entry.wanted > 0)
-    }
-
     /// Whether anybody subscribes to anything.
     pub(super) fn is_wanted(&self) -> bool {
         self.wildcard > 0 || self.table.wanted > 0
@@ -269,10 +258,6 @@ impl Kind {
 
     /// Whether the server's `name` is one we asked for.
     pub(super) fn wants(&self, entry: Option<&Entry>) -> bool {
-        let of_namespace = |entry: &Entry| self.wants_namespace_of(&entry.name);
-        if entry.is_some_and(of_namespace) {
-            return true;
-        }
         self.wildcard > 0 || entry.is_some_and(|entry| entry.wanted > 0)
     }
 

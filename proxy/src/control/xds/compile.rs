@@ -69,9 +69,7 @@ impl Xds {
         body: &[u8],
     ) -> Result<Made<Arc<RouteTable>>, String> {
         let config = said(self.compiler.decode::<RouteConfiguration>(body), name)?.value;
-        let hosts = self.tables.by_slot.get(&slot).and_then(|table| table.hosts.as_ref());
-        let hosts = hosts.map(|hosts| hosts.all.values().map(|(_, host)| host.clone()).collect());
-        let hosts: Vec<VirtualHost> = hosts.unwrap_or_default();
+        let hosts = self.hosts_of(slot);
         said(self.compiler.routes(&config, &hosts, source), name)
     }
 

@@ -57,6 +57,7 @@ use self::listeners::Listeners;
 use self::routes::Tables;
 use self::scopes::ScopeSets;
 use self::secrets::Secrets;
+use self::vhds::VirtualHosts;
 use self::work::{Whole, Work};
 use super::message::{EjectReason, ListenSocket};
 use crate::config::compile::{Compiler, Dynamic};
@@ -121,6 +122,7 @@ pub(crate) struct Xds {
     secrets: Secrets,
     extensions: Extensions,
     scopes: ScopeSets,
+    hosts: VirtualHosts,
     layers: Layers,
     layer_counts: Option<Counts>,
     /// Encoded, where the runtime may change what its resources come to.
@@ -177,6 +179,7 @@ impl Xds {
             secrets: Secrets::default(),
             extensions: Extensions::default(),
             scopes: ScopeSets::default(),
+            hosts: VirtualHosts::default(),
             layers: Layers::default(),
             layer_counts: None,
             bootstrap: start.bootstrap,
@@ -344,7 +347,7 @@ impl Xds {
     pub(crate) fn dump(&self) -> DumpSnapshot {
         let mut kinds = Vec::new();
         type Fill = fn(&Xds, &mut Vec<Dumped>);
-        let fills: [(Kind, Fill); 8] = [
+        let fills: [(Kind, Fill); 9] = [
             (Kind::Cluster, Self::dump_clusters),
             (Kind::Endpoints, Self::dump_endpoints),
             (Kind::Listener, Self::dump_listeners),
@@ -352,6 +355,7 @@ impl Xds {
             (Kind::Secret, Self::dump_secrets),
             (Kind::Extension, Self::dump_extensions),
             (Kind::Scope, Self::dump_scopes),
+            (Kind::VirtualHost, Self::dump_hosts),
             (Kind::Runtime, Self::dump_layers),
         ];
         for (kind, fill) in fills {

@@ -20,7 +20,7 @@ use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use super::raw::{Dumped, Raw, Refused, ResourceState};
-use super::vhds::Hosts;
+use super::vhds::HostSource;
 use crate::control::log::log;
 use crate::plan::route::RouteTable;
 use crate::plan::{RouteName, RouteSlot};
@@ -50,8 +50,8 @@ pub(super) struct Table {
     pub(super) active: Option<Arc<RouteTable>>,
     /// What waits for clusters.
     held: Option<Arc<RouteTable>>,
-    /// Virtual hosts that come by VHDS.
-    pub(super) hosts: Option<Box<Hosts>>,
+    /// Where virtual hosts come from by VHDS.
+    pub(super) hosts: Option<Box<HostSource>>,
     reads_runtime: bool,
     /// Nobody waits for the first one any more: it is there, or will not come soon.
     pub(super) settled: bool,
@@ -153,7 +153,13 @@ impl Xds {
         made: Made<Arc<RouteTable>>,
     ) {
         let Made { value: routes, reads_runtime } = made;
-        self.want_hosts(slot, routes.vhds.as_ref());
+        if self.want_hosts(slot, routes.vhds.as_ref()) {
+            // Others of this name have brought virtual hosts of it already.
+            if let Some(table) = self.tables.by_slot.get_mut(&slot) {
+                table.raw = Some(raw);
+            }
+            return self.make_again(slot);
+        }
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
         (table.raw, table.refused, table.reads_runtime) = (Some(raw), None, reads_runtime);
         let complete = routes.clusters.iter().all(|name| self.clusters.is_active(name));
@@ -298,17 +304,6 @@ impl Xds {
 }
 
 impl Tables {
-    /// Virtual hosts of the tables that one with this name belongs to.
-    pub(super) fn hosts_of<'a>(
-        &'a mut self,
-        feed: FeedId,
-        name: &'a str,
-    ) -> impl Iterator<Item = &'a mut Hosts> {
-        let table = name.rsplit_once('/').map_or(name, |(table, _)| table);
-        let all = self.by_slot.values_mut().filter_map(|table| table.hosts.as_deref_mut());
-        all.filter(move |hosts| hosts.belongs(feed, table))
-    }
-
     /// Tables to compile again when values of the runtime change.
     pub(super) fn that_read_runtime(&self) -> Vec<(Arc<RouteName>, Arc<Raw>)> {
         let tables = self.by_slot.values().filter(|table| table.reads_runtime);

@@ -1,110 +1,151 @@
 //! Virtual hosts that VHDS adds to route tables of RDS.
 //!
-//! Their names begin with the name of the route table and a slash; a subscription to the table's
-//! name is one to all of them.
+//! All there are is asked for, as by Envoy; the name of each begins with the name of its route
+//! table and a slash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use ringway_xds::api::envoy::config::route::v3::VirtualHost;
 use ringway_xds::client::Resource;
 
 use super::Xds;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::Raw;
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::plan::{ConfigSource, RouteSlot};
 
-/// Virtual hosts of a route table.
-#[derive(Debug)]
-pub(super) struct Hosts {
-    feed: FeedId,
-    source: ConfigSource,
-    /// Name of the table, which is what is asked for.
-    table: Arc<str>,
-    /// By name, with what they came as.
-    pub(super) all: BTreeMap<Arc<str>, (Arc<Raw>, VirtualHost)>,
+/// Virtual hosts by feed.
+pub(super) type VirtualHosts = HashMap<FeedId, OfFeed, RandomState>;
+
+/// What came by one feed.
+#[derive(Debug, Default)]
+pub(super) struct OfFeed {
+    /// By name.
+    all: BTreeMap<Arc<str>, (Arc<Raw>, VirtualHost)>,
     /// An answer has come.
-    pub(super) answered: bool,
-    changed: bool,
+    answered: bool,
+    /// Tables whose virtual hosts are others than they were made with.
+    changed: Vec<Arc<str>>,
 }
 
-impl Hosts {
-    /// Whether a virtual host of `table` that came by `feed` is one of these.
-    pub(super) fn belongs(&self, feed: FeedId, table: &str) -> bool {
-        self.feed == feed && *self.table == *table
+/// Where a route table has virtual hosts from.
+#[derive(Debug)]
+pub(super) struct HostSource {
+    feed: FeedId,
+    source: ConfigSource,
+    /// An answer has come.
+    pub(super) answered: bool,
+}
+
+impl OfFeed {
+    fn of_table<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a VirtualHost> {
+        let of_table = self.all.iter().filter(move |(name, _)| table_of(name) == table);
+        of_table.map(|(_, (_, host))| host)
     }
+}
+
+/// The table a virtual host belongs to.
+fn table_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(table, _)| table)
 }
 
 impl Xds {
     /// A route table says where further virtual hosts of it come from, or that there are none.
-    pub(super) fn want_hosts(&mut self, slot: RouteSlot, source: Option<&ConfigSource>) {
-        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
-        let same = table.hosts.as_ref().map(|hosts| &hosts.source) == source;
-        if same {
-            return;
+    /// Answers whether it has to be made again with those that are there.
+    pub(super) fn want_hosts(&mut self, slot: RouteSlot, source: Option<&ConfigSource>) -> bool {
+        let Some(table) = self.tables.by_slot.get_mut(&slot) else { return false };
+        if table.hosts.as_ref().map(|hosts| &hosts.source) == source {
+            return false;
         }
         let name = table.lease.name.clone();
         if let Some(before) = table.hosts.take() {
-            self.feeds.unsubscribe(before.feed, Kind::VirtualHost, &before.table);
+            self.feeds.unsubscribe_all(before.feed, Kind::VirtualHost);
         }
-        let Some(source) = source.cloned() else { return };
+        let Some(source) = source.cloned() else { return false };
         let prefix = format!("vhds.{name}.");
         let origin = &source.origin;
         match self.open_feed(Wanted { origin, kind: Kind::VirtualHost, prefix: &prefix }) {
             Ok(feed) => {
-                self.feeds.subscribe(feed, Kind::VirtualHost, &name);
-                let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
-                let all = BTreeMap::new();
-                let (answered, changed) = (false, false);
-                let hosts = Hosts { feed, source, table: name, all, answered, changed };
-                table.hosts = Some(Box::new(hosts));
+                self.feeds.subscribe_all(feed, Kind::VirtualHost);
+                let known = self.hosts.entry(feed).or_default();
+                let (answered, has_any) = (known.answered, known.of_table(&name).next().is_some());
+                if let Some(table) = self.tables.by_slot.get_mut(&slot) {
+                    table.hosts = Some(Box::new(HostSource { feed, source, answered }));
+                }
+                has_any
             }
-            Err(text) => log!(Warning, Config, "vhds: no virtual hosts for '{name}': {text}"),
+            Err(text) => {
+                log!(Warning, Config, "vhds: no virtual hosts for '{name}': {text}");
+                false
+            }
         }
+    }
+
+    /// Virtual hosts of a table.
+    pub(super) fn hosts_of(&self, slot: RouteSlot) -> Vec<VirtualHost> {
+        let table = self.tables.by_slot.get(&slot);
+        let Some((table, hosts)) = table.and_then(|t| Some((t, t.hosts.as_ref()?))) else {
+            return Vec::new();
+        };
+        let known = self.hosts.get(&hosts.feed);
+        known.map_or_else(Vec::new, |k| k.of_table(&table.lease.name).cloned().collect())
     }
 
     /// A resource of VHDS.
     pub(super) fn apply_host(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
-        let first = self.tables.hosts_of(feed, &resource.name).next();
-        let Some(source) = first.map(|hosts| hosts.source.clone()) else { return Ok(()) };
-        let host = self.compile_host(&source, resource)?;
-        let raw = Raw::of(resource);
-        for hosts in self.tables.hosts_of(feed, &resource.name) {
-            hosts.all.insert(resource.name.clone(), (raw.clone(), host.clone()));
-            hosts.changed = true;
-        }
+        let host = self.compile_host(&ConfigSource::ads(), resource)?;
+        let known = self.hosts.entry(feed).or_default();
+        known.all.insert(resource.name.clone(), (Raw::of(resource), host));
+        known.changed.push(table_of(&resource.name).into());
         Ok(())
     }
 
     /// VHDS has no such virtual host any more.
     pub(super) fn remove_host(&mut self, feed: FeedId, name: &Arc<str>) {
-        for hosts in self.tables.hosts_of(feed, name) {
-            hosts.changed |= hosts.all.remove(name).is_some();
+        let known = self.hosts.entry(feed).or_default();
+        if known.all.remove(name).is_some() {
+            known.changed.push(table_of(name).into());
         }
     }
 
     /// A response of VHDS has been applied: tables are made again with what it brought.
     pub(super) fn hosts_applied(&mut self, feed: FeedId) {
+        let known = self.hosts.entry(feed).or_default();
+        known.answered = true;
+        let changed = std::mem::take(&mut known.changed);
         let mut again = Vec::new();
         for (slot, table) in &mut self.tables.by_slot {
-            let Some(hosts) = table.hosts.as_mut().filter(|hosts| hosts.feed == feed) else {
-                continue;
-            };
+            let hosts = table.hosts.as_mut().filter(|hosts| hosts.feed == feed);
+            let Some(hosts) = hosts else { continue };
             let first = !std::mem::replace(&mut hosts.answered, true);
-            if std::mem::take(&mut hosts.changed) || first {
-                again.extend(table.raw.clone().map(|raw| (*slot, table.lease.clone(), raw)));
+            if first || changed.contains(&table.lease.name) {
+                again.push(*slot);
             }
         }
-        for (slot, lease, raw) in again {
-            match self.compile_table(slot, &lease.source, &raw.name, &raw.body) {
-                Ok(made) => self.use_routes(slot, raw, made),
-                Err(text) => {
-                    let name = &lease.name;
-                    log!(Warning, Config, "vhds: '{name}' stays as it was: {text}");
-                }
+        again.into_iter().for_each(|slot| self.make_again(slot));
+    }
+
+    /// Makes a table again, of what it came as and the virtual hosts there are now.
+    pub(super) fn make_again(&mut self, slot: RouteSlot) {
+        let Some(table) = self.tables.by_slot.get(&slot) else { return };
+        let (Some(raw), lease) = (table.raw.clone(), table.lease.clone()) else { return };
+        match self.compile_table(slot, &lease.source, &raw.name, &raw.body) {
+            Ok(made) => self.use_routes(slot, raw, made),
+            Err(text) => {
+                log!(Warning, Config, "vhds: '{}' stays as it was: {text}", lease.name);
             }
+        }
+    }
+
+    /// For `/config_dump`.
+    pub(super) fn dump_hosts(&self, out: &mut Vec<Dumped>) {
+        for (name, (raw, _)) in self.hosts.values().flat_map(|known| &known.all) {
+            let raw = std::iter::once((raw.clone(), ResourceState::Active));
+            Dumped::versions(name, raw, None, out);
         }
     }
 }
