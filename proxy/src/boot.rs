@@ -19,6 +19,7 @@ use crate::control::dump::ConfigDump;
 use crate::control::gauges::Names;
 use crate::control::log::{self, Settings, log};
 use crate::control::message;
+use crate::control::restart;
 use crate::control::start::{self, Setup, ShardMain, ShardStart};
 use crate::control::state::Server;
 use crate::control::xds::Identity;
@@ -32,7 +33,8 @@ pub fn run(options: &Options) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if options.hot_restart_version {
-        println!("disabled");
+        let disabled = options.restart.disable_hot_restart;
+        println!("{}", if disabled { "disabled".to_owned() } else { restart::version() });
         return ExitCode::SUCCESS;
     }
     if options.mode == Mode::Validate {
@@ -70,7 +72,8 @@ fn serve(options: &Options) -> Result<(), String> {
     }
     let (clusters, listeners) = (loaded.plan.clusters.len(), loaded.plan.listeners.len());
     log!(Info, Config, "loaded {clusters} cluster(s), {listeners} listener(s)");
-    let setup = setup(options, loaded, (registry, names), server, shards);
+    let mut setup = setup(options, loaded, (registry, names), server, shards);
+    setup.restart = restart_settings(options)?;
     drop(frugal);
     if options.mode == Mode::InitOnly {
         return Ok(());
@@ -133,8 +136,38 @@ fn setup(
             admin_address_path: options.admin_address_path(),
             stats_flush_interval,
         },
+        restart: None,
         shard: shard_main(options, (node, node_message), logs),
     }
+}
+
+fn restart_settings(options: &Options) -> Result<Option<restart::Settings>, String> {
+    let flags = &options.restart;
+    if flags.disable_hot_restart {
+        return Ok(None);
+    }
+    if flags.use_dynamic_base_id && flags.restart_epoch > 0 {
+        return Err(format!(
+            "--use-dynamic-base-id chooses an id nobody has: with --restart-epoch {} give the \
+             --base-id that the process of epoch 0 wrote to its --base-id-path",
+            flags.restart_epoch
+        ));
+    }
+    let socket_mode = u32::from_str_radix(&flags.socket_mode, 8);
+    let Some(socket_mode) = socket_mode.ok().filter(|mode| *mode <= 0o777) else {
+        let mode = &flags.socket_mode;
+        return Err(format!("--socket-mode {mode}: not octal permission bits, such as 600"));
+    };
+    Ok(Some(restart::Settings {
+        epoch: flags.restart_epoch,
+        base: (!flags.use_dynamic_base_id).then_some(flags.base_id),
+        socket_path: flags.socket_path.clone(),
+        socket_mode,
+        base_id_path: (!flags.base_id_path.is_empty()).then(|| (&flags.base_id_path).into()),
+        parent_shutdown_time: Duration::from_secs(flags.parent_shutdown_time_s.into()),
+        needs_parent: !flags.skip_hot_restart_on_no_parent,
+        merges_stats: !flags.skip_hot_restart_parent_stats,
+    }))
 }
 
 fn log_settings(options: &Options) -> Result<Settings, String> {

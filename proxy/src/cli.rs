@@ -113,6 +113,10 @@ pub struct Options {
     #[arg(long)]
     pub reject_unknown_dynamic_fields: bool,
 
+    /// Flags of hot restart.
+    #[command(flatten)]
+    pub restart: HotRestart,
+
     /// Flags without effect.
     #[command(flatten)]
     pub inert: Inert,
@@ -120,6 +124,51 @@ pub struct Options {
     /// Ignored, as everything after `--`
     #[arg(last = true, hide = true)]
     pub rest: Vec<String>,
+}
+
+/// Flags of hot restart: a new process takes the place of one that runs.
+#[derive(Debug, Clone, Parser)]
+#[command(next_help_heading = "Hot restart")]
+pub struct HotRestart {
+    /// Tells apart proxies on one machine that do not restart one another
+    #[arg(long, value_name = "uint32_t", default_value_t = 0)]
+    pub base_id: u32,
+
+    /// Chooses a base id that nobody has; only with --restart-epoch 0
+    #[arg(long)]
+    pub use_dynamic_base_id: bool,
+
+    /// Path of a file that is given the base id
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    pub base_id_path: String,
+
+    /// 0 for the first process, one more for each that takes over from the one before
+    #[arg(long, value_name = "uint32_t", default_value_t = 0)]
+    pub restart_epoch: u32,
+
+    /// Time in seconds after which the process that was taken over from ends
+    #[arg(long, value_name = "uint32_t", default_value_t = 900)]
+    pub parent_shutdown_time_s: u32,
+
+    /// Neither takes over from another process nor lets one take over
+    #[arg(long)]
+    pub disable_hot_restart: bool,
+
+    /// With a --restart-epoch above 0 and nobody to take over from, starts all the same
+    #[arg(long)]
+    pub skip_hot_restart_on_no_parent: bool,
+
+    /// Begins all statistics at 0 instead of adding those of the process before
+    #[arg(long)]
+    pub skip_hot_restart_parent_stats: bool,
+
+    /// Where processes meet: a path, or an abstract name after '@'; base id and epoch are added
+    #[arg(long, value_name = "string", default_value = "@envoy_domain_socket")]
+    pub socket_path: String,
+
+    /// Permission bits of that socket, if it is a path
+    #[arg(long, value_name = "string", default_value = "600")]
+    pub socket_mode: String,
 }
 
 /// Flags that are accepted and checked, and change nothing.
@@ -133,51 +182,6 @@ pub struct Inert {
     /// Unknown fields of dynamic configuration are let pass without a word
     #[arg(long)]
     pub ignore_unknown_dynamic_fields: bool,
-
-    /// Processes do not share memory, so they need no base id
-    #[arg(long, value_name = "uint32_t", default_value_t = 0, hide_default_value = true)]
-    pub base_id: u32,
-
-    /// See --base-id
-    #[arg(long)]
-    pub use_dynamic_base_id: bool,
-
-    /// See --base-id
-    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
-    pub base_id_path: String,
-
-    /// There is no hot restart yet: every process starts as if its epoch were 0
-    #[arg(long, value_name = "uint32_t", default_value_t = 0, hide_default_value = true)]
-    pub restart_epoch: u32,
-
-    /// See --restart-epoch
-    #[arg(long, value_name = "uint32_t", default_value_t = 900, hide_default_value = true)]
-    pub parent_shutdown_time_s: u32,
-
-    /// See --restart-epoch
-    #[arg(long)]
-    pub disable_hot_restart: bool,
-
-    /// See --restart-epoch
-    #[arg(long)]
-    pub skip_hot_restart_on_no_parent: bool,
-
-    /// See --restart-epoch
-    #[arg(long)]
-    pub skip_hot_restart_parent_stats: bool,
-
-    /// See --restart-epoch
-    #[arg(
-        long,
-        value_name = "string",
-        default_value = "@envoy_domain_socket",
-        hide_default_value = true
-    )]
-    pub socket_path: String,
-
-    /// See --restart-epoch
-    #[arg(long, value_name = "string", default_value = "600", hide_default_value = true)]
-    pub socket_mode: String,
 
     /// Workers are always counted by what this process may use
     #[arg(long)]
@@ -310,15 +314,15 @@ impl Options {
     /// The options as `/server_info` shows them.
     pub fn message(&self, concurrency: u32) -> CommandLineOptions {
         use command_line_options as message;
-        let inert = &self.inert;
+        let (inert, restart) = (&self.inert, &self.restart);
         let seconds = |seconds: u32| prost_types::Duration { seconds: seconds.into(), nanos: 0 };
         let flush = self.file_flush_interval_msec;
         CommandLineOptions {
-            base_id: inert.base_id.into(),
-            use_dynamic_base_id: inert.use_dynamic_base_id,
-            skip_hot_restart_on_no_parent: inert.skip_hot_restart_on_no_parent,
-            skip_hot_restart_parent_stats: inert.skip_hot_restart_parent_stats,
-            base_id_path: inert.base_id_path.clone(),
+            base_id: restart.base_id.into(),
+            use_dynamic_base_id: restart.use_dynamic_base_id,
+            skip_hot_restart_on_no_parent: restart.skip_hot_restart_on_no_parent,
+            skip_hot_restart_parent_stats: restart.skip_hot_restart_parent_stats,
+            base_id_path: restart.base_id_path.clone(),
             concurrency,
             config_path: self.config_path.clone(),
             config_yaml: self.config_yaml.clone(),
@@ -349,15 +353,15 @@ impl Options {
                 DrainStrategy::Gradual => message::DrainStrategy::Gradual as i32,
                 DrainStrategy::Immediate => message::DrainStrategy::Immediate as i32,
             },
-            parent_shutdown_time: Some(seconds(inert.parent_shutdown_time_s)),
+            parent_shutdown_time: Some(seconds(restart.parent_shutdown_time_s)),
             mode: match self.mode {
                 Mode::Serve => message::Mode::Serve as i32,
                 Mode::Validate => message::Mode::Validate as i32,
                 Mode::InitOnly => message::Mode::InitOnly as i32,
             },
-            disable_hot_restart: inert.disable_hot_restart,
+            disable_hot_restart: restart.disable_hot_restart,
             enable_mutex_tracing: inert.enable_mutex_tracing,
-            restart_epoch: inert.restart_epoch,
+            restart_epoch: restart.restart_epoch,
             cpuset_threads: inert.cpuset_threads,
             disabled_extensions: inert
                 .disable_extensions
@@ -366,8 +370,8 @@ impl Options {
                 .collect(),
             enable_fine_grain_logging: inert.enable_fine_grain_logging,
             log_stacktrace_single_entry: inert.log_stacktrace_single_entry,
-            socket_path: inert.socket_path.clone(),
-            socket_mode: u32::from_str_radix(&inert.socket_mode, 8).unwrap_or_default(),
+            socket_path: restart.socket_path.clone(),
+            socket_mode: u32::from_str_radix(&restart.socket_mode, 8).unwrap_or_default(),
             enable_core_dump: inert.enable_core_dump,
             stats_tag: inert.stats_tag.clone(),
         }

@@ -28,9 +28,11 @@ mod time;
 pub use buf::{BufMut, BufferConfig, Chain, Chunk};
 pub use concurrency::{Concurrency, Why, available_concurrency};
 pub use mesh::{Mailbox, MeshEnd, mesh};
+pub use net::retire;
 pub use net::{
-    ConnectOptions, Keepalive, ListenOptions, Listener, SockAddr, SocketOption, Splice, SpliceEnd,
-    SpliceError, Stream, TcpInfo, UdpSocket, UnixAddr, connect, splice,
+    ConnectOptions, Keepalive, ListenOptions, Listener, Packet, PacketListener, PacketSocket,
+    PeerCredentials, SockAddr, SocketOption, Splice, SpliceEnd, SpliceError, Stream, TcpInfo,
+    UdpSocket, UnixAddr, address_of, connect, splice,
 };
 pub use rand::{rand_below, rand_f64, rand_u64};
 pub use shard::{Backend, Config, Level, Runtime, Turn, Usage};

@@ -13,6 +13,7 @@ pub mod h2;
 pub mod istio;
 pub mod ports;
 pub mod proxy;
+pub mod restart;
 pub mod suites;
 pub mod tidy;
 pub mod tls;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use ringway_runtime::{Keepalive, ListenOptions, SockAddr, SocketOption};
 
 use super::message::ListenSocket;
+use super::restart::Inherited;
 use crate::plan::{self, Address, Listener, Plan};
 
 /// Where a listener is bound: the ports the system chose in place of 0.
@@ -65,16 +67,24 @@ impl std::error::Error for BindError {}
 
 /// Binds every listener of the plan for `shards` shards. Needs a current runtime.
 ///
+/// Sockets are bound and do not listen: shards begin with that when they begin to accept. Those of
+/// the process this one replaces are taken first; they listen already, and connections wait in
+/// them.
+///
 /// With `enable_reuse_port` a shard has a socket of its own, so that the kernel spreads
 /// connections; without it, and for pipes, all share one.
 ///
 /// # Errors
 /// The first listener that cannot be bound; what was bound before it is closed again.
-pub fn bind_all(plan: &Plan, shards: usize) -> Result<Sockets, BindError> {
+pub fn bind_all(
+    plan: &Plan,
+    shards: usize,
+    inherited: &mut Inherited,
+) -> Result<Sockets, BindError> {
     let mut sockets =
         Sockets { bound: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect() };
     for listener in &plan.listeners {
-        bind_listener(listener, &mut sockets)?;
+        bind_listener(listener, &mut sockets, inherited)?;
     }
     Ok(sockets)
 }
@@ -87,23 +97,29 @@ pub fn bind_all(plan: &Plan, shards: usize) -> Result<Sockets, BindError> {
 pub fn bind_missing(
     listener: &Listener,
     shards: usize,
+    inherited: &mut Inherited,
     bound: impl Fn(&Address) -> Option<Address>,
 ) -> Result<(Bound, Vec<Vec<ListenSocket>>), BindError> {
     let by_shard = (0..shards).map(|_| Vec::new()).collect();
     let mut sockets = Sockets { bound: Vec::new(), by_shard };
-    bind_others(listener, &mut sockets, bound)?;
+    bind_others(listener, &mut sockets, inherited, bound)?;
     let bound = sockets.bound.pop();
     let nowhere = || Bound { name: listener.name.clone(), addresses: Vec::new() };
     Ok((bound.unwrap_or_else(nowhere), sockets.by_shard))
 }
 
-fn bind_listener(listener: &Listener, sockets: &mut Sockets) -> Result<(), BindError> {
-    bind_others(listener, sockets, |_| None)
+fn bind_listener(
+    listener: &Listener,
+    sockets: &mut Sockets,
+    inherited: &mut Inherited,
+) -> Result<(), BindError> {
+    bind_others(listener, sockets, inherited, |_| None)
 }
 
 fn bind_others(
     listener: &Listener,
     sockets: &mut Sockets,
+    inherited: &mut Inherited,
     bound: impl Fn(&Address) -> Option<Address>,
 ) -> Result<(), BindError> {
     let mut addresses = Vec::with_capacity(listener.addresses.len());
@@ -121,9 +137,40 @@ fn bind_others(
             address: address.clone(),
             error,
         };
-        addresses.push(bind_address(listener, index, address, sockets).map_err(fail)?);
+        let given = inherited.take(&sock_addr(address));
+        if given.is_empty() {
+            addresses.push(bind_address(listener, index, address, sockets).map_err(fail)?);
+        } else {
+            share_out(listener, index, given, sockets).map_err(fail)?;
+            addresses.push(address.clone());
+        }
     }
     sockets.bound.push(Bound { name: listener.name.clone(), addresses });
+    Ok(())
+}
+
+/// Gives every shard a socket of those that are there, and every socket a shard: the queue of one
+/// that nobody accepts on would never be emptied.
+fn share_out(
+    listener: &Listener,
+    index: usize,
+    given: Vec<OwnedFd>,
+    sockets: &mut Sockets,
+) -> io::Result<()> {
+    let shards = sockets.by_shard.len();
+    let count = given.len();
+    let mut give = |shard: usize, socket: OwnedFd| {
+        if let Some(shard) = sockets.by_shard.get_mut(shard) {
+            shard.push(ListenSocket { listener: listener.name.clone(), address: index, socket });
+        }
+    };
+    for (place, socket) in given.into_iter().enumerate() {
+        // Shards beyond the number of sockets share them with those before.
+        for shard in (place..shards).step_by(count).skip(1) {
+            give(shard, socket.try_clone()?);
+        }
+        give(place % shards.max(1), socket);
+    }
     Ok(())
 }
 
@@ -158,7 +205,8 @@ fn bind_address(
     Ok(actual)
 }
 
-/// Binds and listens on one address that belongs to no listener of the plan.
+/// Binds and listens on one address that belongs to no listener of the plan, or takes its socket
+/// over.
 ///
 /// # Errors
 /// Those of binding, with `what` in front.
@@ -166,14 +214,19 @@ pub fn bind_one(
     what: &str,
     address: &Address,
     socket_options: &[plan::SocketOption],
+    inherited: &mut Inherited,
 ) -> Result<(ringway_runtime::Listener, Address), BindError> {
     let options = ListenOptions {
         mode: mode(address),
         options: raw_options(socket_options),
         ..ListenOptions::default()
     };
-    let bind = || {
-        let listener = open(address, &options)?;
+    let mut bind = || {
+        let given = inherited.take(&sock_addr(address)).pop();
+        let listener = match given {
+            Some(socket) => ringway_runtime::Listener::from_fd(socket)?,
+            None => open(address, &options)?,
+        };
         let actual = match listener.local_addr()? {
             SockAddr::Inet(chosen) => Address::Ip(chosen),
             SockAddr::Unix(_) => address.clone(),
@@ -227,7 +280,7 @@ fn listen_options(
     let seconds = |value: u32| Duration::from_secs(u64::from(value));
     ListenOptions {
         reuse_port: own,
-        backlog: listener.backlog.unwrap_or(defaults.backlog),
+        listen: false,
         mode: mode(address),
         keepalive: keepalive.map(|keepalive| Keepalive {
             time: keepalive.time_s.map(seconds),

@@ -101,7 +101,6 @@ impl Gauges {
         stats.gauge_set(names.server.concurrency(), shards as u64);
         stats.gauge_set(names.server.version(), info::revision_number());
         stats.gauge_set(names.server.days_until_first_cert_expiring(), u64::from(u32::MAX));
-        stats.gauge_set(names.generation.1, 1);
         for thread in &names.listed.inflated {
             stats.gauge_set(thread.clusters_inflated(), clusters);
         }
@@ -111,6 +110,17 @@ impl Gauges {
             .map(|listener| ListenerExtensionStats::new(registry, &listener.stat_prefix))
             .collect();
         Self { stats, names, _extensions: extensions }
+    }
+
+    /// Which process of a chain of hot restarts this is.
+    pub(super) fn restarted(&self, epoch: u32, generation: u64) {
+        self.stats.gauge_set(self.names.server.hot_restart_epoch(), epoch.into());
+        self.stats.gauge_set(self.names.generation.1, generation);
+    }
+
+    /// Connections of the process that this one replaces.
+    pub(super) fn parent_connections(&self, count: u64) {
+        self.stats.gauge_set(self.names.server.parent_connections(), count);
     }
 
     /// The state has changed.

@@ -13,6 +13,7 @@ use ringway_runtime::SockAddr;
 use super::bind::Bound;
 use super::xds::DumpSnapshot;
 use crate::observe::stats::{BlockHandle, Counter, Histogram};
+use crate::plan::transport::Tlv;
 use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 
 /// One message between two threads of the proxy.
@@ -43,6 +44,16 @@ pub enum Message {
     ReopenLogs,
     /// A connection another shard accepted, from that shard.
     Connection(HandOver),
+    /// Answer with [`Message::Lent`].
+    Lend,
+    /// Accept no more on the sockets bound to these addresses, which another process accepts on
+    /// now; connections stay. The admin thread has one address only: that is meant. Answered by
+    /// [`Message::Paused`].
+    Pause(Arc<[SockAddr]>),
+    /// Accept again, and drain no more: the other process is gone.
+    Resume,
+    /// An idle connection of another process, or one it could not take.
+    Adopt(Box<Adopted>),
     /// Where a statistic is counted that the shard asked for with [`Message::NameStat`].
     StatNamed(Box<str>, Named),
     /// Close every connection and return from the shard's main function.
@@ -79,6 +90,20 @@ pub enum Message {
         /// As it was.
         listener: Arc<Listener>,
     },
+    /// Duplicates of all listening sockets of a thread (a shard, or the admin thread).
+    Lent {
+        /// Its mesh index.
+        thread: usize,
+        /// The sockets.
+        sockets: Vec<OwnedFd>,
+    },
+    /// A thread accepts no more, as [`Message::Pause`] asked.
+    Paused {
+        /// Its mesh index.
+        thread: usize,
+    },
+    /// An idle connection for the process that takes over.
+    GiveAway(Box<Adopted>),
 
     // ---- admin → control ----
     /// An operator's command.
@@ -100,8 +125,9 @@ pub struct ListenSocket {
     pub listener: Arc<str>,
     /// Index into [`crate::plan::Listener::addresses`].
     pub address: usize,
-    /// The socket: bound, listening, non-blocking, close-on-exec. With `enable_reuse_port` it is
-    /// the shard's own; without, every shard holds a duplicate of one socket.
+    /// The socket: bound, close-on-exec; it listens from the moment its shard begins to accept.
+    /// With `enable_reuse_port` it is the shard's own; without, every shard holds a duplicate of
+    /// one socket.
     pub socket: OwnedFd,
 }
 
@@ -117,6 +143,49 @@ pub struct HandOver {
     pub socket: OwnedFd,
     /// Its peer.
     pub peer: SockAddr,
+}
+
+/// An idle connection between two processes.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The connected socket. All that was received was served, all answers were sent.
+    pub socket: OwnedFd,
+    /// What is known of it.
+    pub passport: Box<Passport>,
+    /// It stays here until it ends: the other process has no use for it.
+    pub stays: bool,
+}
+
+/// What a process must know of an HTTP/1 connection to go on with it: what its listener and the
+/// listener's filters found out, and how far it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passport {
+    /// [`Listener::name`] of the listener that serves it.
+    pub listener: Arc<str>,
+    /// The client.
+    pub remote: SockAddr,
+    /// Where it wanted to go.
+    pub local: SockAddr,
+    /// The socket's peer, where that is another address than `remote`.
+    pub direct_remote: Option<SockAddr>,
+    /// The socket's own address, where that is another than `local`.
+    pub direct_local: Option<SockAddr>,
+    /// `local` was restored from a redirect or a PROXY protocol header.
+    pub restored: bool,
+    /// It was found to begin with a ClientHello.
+    pub tls: bool,
+    /// The server name of that.
+    pub sni: Option<Box<str>>,
+    /// Protocols the client offers or was seen to speak.
+    pub application_protocols: Vec<Box<[u8]>>,
+    /// TLVs of its PROXY protocol header, where it had one.
+    pub tlvs: Option<Vec<Tlv>>,
+    /// Time since it was accepted.
+    pub age: Duration,
+    /// Requests begun on it.
+    pub served: u32,
+    /// It is known to speak HTTP/1.
+    pub http1: bool,
 }
 
 /// A name that a shard wants to count under.
@@ -168,9 +237,12 @@ pub enum DrainKind {
     /// `/drain_listeners`: responses close their connections; an idle connection stays until it is
     /// used or times out.
     Listeners,
-    /// The process ends after this drain: besides, an idle connection is closed at once, for
-    /// nothing will ever come to it that has a better place to go.
+    /// The process ends after this drain: besides, an idle connection is closed soon, for nothing
+    /// will ever come to it that has a better place to go.
     Exit,
+    /// Another process has taken over: idle HTTP/1 connections go there ([`Message::GiveAway`]),
+    /// what cannot go is drained over the drain time.
+    HandOver,
 }
 
 /// `--drain-strategy`.

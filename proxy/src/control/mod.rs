@@ -5,6 +5,7 @@
 //! | [`message`] | what threads tell one another |
 //! | [`start`] | binding, threads, end of the process |
 //! | `run` | the control thread: publish, signals, drain |
+//! | [`restart`] | hot restart: taking over from another process, and being replaced |
 //! | [`admin`] | the admin thread and its pages |
 //! | [`xds`] | configuration as it comes and changes |
 //! | [`log`] | the application log |
@@ -20,6 +21,8 @@ pub mod message;
 mod post;
 mod print;
 mod queue;
+pub mod restart;
+mod retire;
 mod run;
 mod secrets;
 pub mod start;

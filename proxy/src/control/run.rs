@@ -1,5 +1,6 @@
 //! The control thread: publishes plans, answers signals and operators, drains and ends.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,11 +18,15 @@ use super::message::{
 };
 use super::post::Post;
 use super::queue::Queue;
+use super::restart::run::{self as restart, HotRestart, Order, World};
+use super::restart::{Begun, Inherited};
+use super::retire::{self, Retiring};
 use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
 use super::xds::{News, Outlet, Stage, Start, Xds};
 use crate::observe::stats::ShardStats;
 use crate::plan::{Change, ClusterId};
+use crate::shard::Loads;
 
 /// How long threads may take to return once told to.
 const JOIN_TIME: Duration = Duration::from_secs(3);
@@ -38,6 +43,12 @@ enum Event {
     News(News),
     /// The drain of this number has used up its time.
     DrainOver(u64),
+    /// Handshakes with this process are at their end.
+    Settled,
+    /// Nothing is left in the queues of listening sockets.
+    Empty,
+    /// Of the process that replaces this one, or is replaced by it.
+    Restart(restart::Event),
 }
 
 /// What the process is doing.
@@ -51,6 +62,8 @@ enum Phase {
     Warming,
     Starting,
     Running,
+    /// Another process accepts on our sockets; connections go there or drain.
+    Replaced,
     Draining,
     Stopping,
 }
@@ -75,6 +88,11 @@ pub(super) struct Control {
     drains: u64,
     /// What `/drain_listeners?graceful` closes when its time is over.
     close_after_drain: Option<StopListening>,
+    restart: HotRestart,
+    /// The process before this one was asked to leave its sockets to this one.
+    taking_over: bool,
+    /// Listening sockets, from SIGTERM until they are closed.
+    retiring: Option<Retiring>,
 }
 
 impl Control {
@@ -84,8 +102,11 @@ impl Control {
         stats: Rc<ShardStats>,
         sockets: Sockets,
         bootstrap: Option<Box<[u8]>>,
+        (inherited, loads, begun): (Inherited, Arc<Loads>, Option<Begun>),
     ) -> Self {
         let shards = setup.options.concurrency.max(1);
+        let merger = setup.registry.merger();
+        let inherited = Rc::new(RefCell::new(inherited));
         let mut compiler = setup.compiler;
         compiler.own(setup.registry);
         let registry = compiler.registry();
@@ -93,8 +114,20 @@ impl Control {
         let gauges = Gauges::new(registry, setup.names, stats.clone(), &setup.plan, shards);
         registry.publish();
         let (post, events) = (Post::new(mailbox), Queue::default());
+        let told = events.clone();
+        let world = World {
+            post: post.clone(),
+            shards,
+            loads,
+            merger,
+            stats: stats.clone(),
+            tell: Rc::new(move |event| told.push(Event::Restart(event))),
+        };
+        let started = setup.server.started();
+        let restart = HotRestart::new(begun, Rc::clone(&inherited), started, world);
+        gauges.restarted(restart.epoch(), restart.generation());
         let outlet = Rc::new(Exit { post: post.clone(), events: events.clone(), shards });
-        let xds = Xds::new(Start {
+        let mut xds = Xds::new(Start {
             compiler,
             plan: setup.plan,
             dynamic: setup.dynamic,
@@ -106,7 +139,9 @@ impl Control {
             bound: sockets.bound,
             outlet,
             bootstrap,
+            inherited,
         });
+        xds.hold_start(restart.has_parent());
         Self {
             post,
             events,
@@ -121,6 +156,9 @@ impl Control {
             drained: vec![false; shards],
             drains: 0,
             close_after_drain: None,
+            restart,
+            taking_over: false,
+            retiring: None,
         }
     }
 
@@ -166,7 +204,15 @@ impl Control {
     /// Goes along with the start of the configuration.
     fn follow(&mut self) {
         if self.phase != Phase::Warming {
+            // Of listeners that have come since.
+            self.restart.take_over();
             return;
+        }
+        if self.xds.waits_for_release() && !std::mem::replace(&mut self.taking_over, true) {
+            // The process before this one accepts until now.
+            if !self.restart.take_over() {
+                self.xds.hold_start(false);
+            }
         }
         if self.xds.stage() >= Stage::Listeners && self.server.state() == State::PreInitializing {
             self.server.set(State::Initializing);
@@ -196,12 +242,41 @@ impl Control {
                 self.xds.registry().publish();
                 self.gauges.update(&self.server);
                 self.watch_secrets();
+                self.restart.flush();
+                self.gauges.parent_connections(self.restart.parent_connections());
             }
             Event::LookAtSecrets => self.xds.look_at_secrets(),
             Event::News(news) if self.is_open() => self.xds.news(news),
             Event::News(_) => {}
             Event::DrainOver(drain) if drain == self.drains => self.drain_over(),
             Event::DrainOver(_) => {}
+            Event::Settled => self.settled(),
+            Event::Empty => self.empty(),
+            Event::Restart(event) => {
+                if let Some(order) = self.restart.handle(event, self.xds.plan()) {
+                    self.obey(order);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match (order, self.phase) {
+            (Order::Publish, Phase::Warming) => self.xds.hold_start(false),
+            (Order::Replaced, Phase::Running) => {
+                self.phase = Phase::Replaced;
+                self.server.set(State::Draining);
+                self.gauges.live(&self.server);
+                self.begin_drain(DrainKind::HandOver, false);
+            }
+            (Order::Resume, Phase::Replaced) => {
+                self.phase = Phase::Running;
+                self.server.set(State::Live);
+                self.gauges.live(&self.server);
+            }
+            (Order::Stop, _) => self.stop(),
+            // The process is on its way out, or was never in.
+            (Order::Publish | Order::Replaced | Order::Resume, _) => {}
         }
     }
 
@@ -238,6 +313,14 @@ impl Control {
             Message::HealthVerdict(verdict) => {
                 self.xds.health_verdict(verdict.cluster, &verdict.host, verdict.healthy);
             }
+            Message::Lent { thread, sockets } if self.retiring.is_some() => {
+                if let Some(retiring) = self.retiring.as_mut().filter(|_| thread < self.shards) {
+                    retiring.lent(sockets, self.shards);
+                }
+            }
+            message @ (Message::Lent { .. } | Message::Paused { .. } | Message::GiveAway(_)) => {
+                self.restart.message(message);
+            }
             // Everything else goes the other way.
             _ => {}
         }
@@ -258,6 +341,7 @@ impl Control {
             self.server.set(State::Live);
             self.gauges.live(&self.server);
             self.gauges.initialized(&self.server);
+            self.restart.live();
             log!(Info, Config, "all {} shards accept connections", self.shards);
         }
     }
@@ -273,7 +357,10 @@ impl Control {
                 log!(Warning, Main, "caught {} before listeners were up", name(signal));
                 self.stop();
             }
-            (signal::SIGTERM | signal::SIGINT, Phase::Starting | Phase::Running) => {
+            (
+                signal::SIGTERM | signal::SIGINT,
+                Phase::Starting | Phase::Running | Phase::Replaced,
+            ) => {
                 log!(Warning, Main, "caught {}", name(signal));
                 self.drain_and_exit();
             }
@@ -282,15 +369,46 @@ impl Control {
         }
     }
 
+    /// Listeners first, so that nothing new comes into a process without them; then connections.
     fn drain_and_exit(&mut self) {
-        self.phase = Phase::Draining;
+        let before = std::mem::replace(&mut self.phase, Phase::Draining);
         self.server.set(State::Draining);
         self.gauges.live(&self.server);
         let seconds = self.options.drain_time.as_secs();
         log!(Info, Main, "draining for up to {seconds} s; a second signal ends it at once");
+        if before == Phase::Replaced {
+            // Another process accepts on these very sockets.
+            self.close_listeners(StopListening::All);
+            return self.begin_drain(DrainKind::Exit, false);
+        }
+        // The clock of an earlier drain counts no more.
+        self.drains += 1;
+        self.retiring = Some(Retiring::default());
+        self.to_shards(|| Message::Lend);
+        self.later(retire::SETTLE, Event::Settled);
+    }
+
+    fn settled(&mut self) {
+        if let Some(retiring) = &self.retiring {
+            retiring.refuse();
+        }
+        self.close_listeners(StopListening::All);
+        self.later(retire::EMPTY, Event::Empty);
+    }
+
+    fn empty(&mut self) {
+        if let Some(retiring) = self.retiring.take() {
+            retiring.leave();
+        }
         self.begin_drain(DrainKind::Exit, false);
-        self.to_shards(|| Message::StopListening(StopListening::All));
-        self.gauges.listeners_stopped(self.xds.plan(), StopListening::All);
+    }
+
+    fn later(&self, time: Duration, event: Event) {
+        let events = self.events.clone();
+        drop(spawn(async move {
+            sleep(time).await;
+            events.push(event);
+        }));
     }
 
     fn begin_drain(&mut self, kind: DrainKind, inbound_only: bool) {
@@ -303,18 +421,15 @@ impl Control {
             inbound_only,
         };
         self.to_shards(|| Message::Drain(drain));
-        let (events, number) = (self.events.clone(), self.drains);
-        drop(spawn(async move {
-            sleep(drain.time).await;
-            events.push(Event::DrainOver(number));
-        }));
+        self.later(drain.time, Event::DrainOver(self.drains));
     }
 
     fn shard_drained(&mut self, shard: usize) {
         if let Some(drained) = self.drained.get_mut(shard) {
             *drained = true;
         }
-        if self.phase == Phase::Draining && self.drained.iter().all(|drained| *drained) {
+        let ends = self.phase == Phase::Draining && self.retiring.is_none();
+        if ends && self.drained.iter().all(|drained| *drained) {
             log!(Info, Main, "all connections are gone");
             self.stop();
         }
@@ -330,6 +445,7 @@ impl Control {
     }
 
     fn stop(&mut self) {
+        self.restart.leave();
         log!(Info, Main, "shutting down server instance");
         self.phase = Phase::Stopping;
     }
@@ -352,7 +468,7 @@ impl Control {
     /// As Envoy: without `graceful` listeners close at once; with it connections drain first; with
     /// `skip_exit` listeners stay.
     fn drain_listeners(&mut self, graceful: bool, skip_exit: bool, inbound_only: bool) {
-        if matches!(self.phase, Phase::Draining | Phase::Stopping) {
+        if matches!(self.phase, Phase::Replaced | Phase::Draining | Phase::Stopping) {
             return;
         }
         let which = if inbound_only { StopListening::Inbound } else { StopListening::All };

@@ -1,6 +1,7 @@
 //! Starting the threads of a proxy, and ending with them.
 //!
-//! LIFECYCLE of the process: configuration loaded → every socket bound → threads started → plan
+//! LIFECYCLE of the process: configuration loaded → sockets of a parent taken over (hot restart) →
+//! every other socket bound → threads started → plan
 //! sent → all shards have installed it (LIVE) → drain → shutdown → threads joined. What can fail
 //! fails before the first thread runs.
 
@@ -23,6 +24,7 @@ use super::dump::ConfigDump;
 use super::gauges::Names;
 use super::log::log;
 use super::message::{DrainStrategy, Message};
+use super::restart::{self, Inherited, RestartError};
 use super::run::{self, Control};
 use super::state::Server;
 use super::xds::Identity;
@@ -61,6 +63,8 @@ pub struct Setup {
     pub server: Arc<Server>,
     /// What the command line and the bootstrap say about threads, admin and drain.
     pub options: Options,
+    /// Whether others may restart it, and whom it restarts; `None` with `--disable-hot-restart`.
+    pub restart: Option<restart::Settings>,
     /// The main function of a shard.
     pub shard: ShardMain,
 }
@@ -119,6 +123,8 @@ pub type ShardMain = Arc<dyn Fn(ShardStart) -> io::Result<()> + Send + Sync>;
 pub enum StartError {
     /// A listener has no address.
     Bind(BindError),
+    /// It cannot take part in hot restarts.
+    Restart(RestartError),
     /// The system refused something else.
     System(&'static str, io::Error),
 }
@@ -127,6 +133,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Restart(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }
@@ -157,7 +164,16 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     let config = Config { backend: Backend::Epoll, ..Config::default() };
     let mut runtime = Runtime::new(config).map_err(system("cannot start the control thread"))?;
     let shards = setup.options.concurrency.max(1);
-    let (sockets, admin_socket) = runtime.enter(|| bind_everything(&setup, shards))?;
+    let begun = setup.restart.take().map(restart::begin);
+    let begun = begun.map(|begin| runtime.block_on(begin)).transpose();
+    let (begun, mut inherited) = begun.map_err(StartError::Restart)?.unzip();
+    let inherited = inherited.get_or_insert_default();
+    let (sockets, admin_socket) = runtime.enter(|| bind_everything(&setup, shards, inherited))?;
+    if let Some(begun) = &begun {
+        runtime.block_on(begun.take_admin());
+        begun.started().inspect(|started| setup.server.continues(*started));
+    }
+    let inherited = std::mem::take(inherited);
     let mut ends = mesh(shards + 2).map_err(system("cannot connect the threads"))?;
     let (Some(admin_end), Some(control_end)) = (ends.pop(), ends.pop()) else { return Ok(()) };
     let stats = setup.registry.writer(shards).unwrap_or_else(ShardStats::detached);
@@ -172,19 +188,25 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
-        let control = Control::new(setup, post, Rc::new(stats), sockets, bootstrap);
+        let restart = (inherited, loads, begun);
+        let control = Control::new(setup, post, Rc::new(stats), sockets, bootstrap, restart);
         run::main(control, threads).await;
         Ok(())
     })
 }
 
 /// Binds all listeners and the admin address.
-fn bind_everything(setup: &Setup, shards: usize) -> Result<(Sockets, Option<OwnedFd>), StartError> {
+fn bind_everything(
+    setup: &Setup,
+    shards: usize,
+    inherited: &mut Inherited,
+) -> Result<(Sockets, Option<OwnedFd>), StartError> {
     let options = &setup.options;
     let Some(address) = &options.admin else {
-        return Ok((bind::bind_all(&setup.plan, shards)?, None));
+        return Ok((bind::bind_all(&setup.plan, shards, inherited)?, None));
     };
-    let (listener, actual) = bind::bind_one("admin", address, &options.admin_socket_options)?;
+    let options_of_socket = &options.admin_socket_options;
+    let (listener, actual) = bind::bind_one("admin", address, options_of_socket, inherited)?;
     log!(Info, Admin, "admin address: {actual}");
     if let Some(path) = &options.admin_address_path
         && let Err(error) = std::fs::write(path, actual.to_string())
@@ -194,7 +216,7 @@ fn bind_everything(setup: &Setup, shards: usize) -> Result<(Sockets, Option<Owne
     let socket = listener
         .dup_fd()
         .map_err(|error| StartError::System("cannot keep the admin socket", error))?;
-    Ok((bind::bind_all(&setup.plan, shards)?, Some(socket)))
+    Ok((bind::bind_all(&setup.plan, shards, inherited)?, Some(socket)))
 }
 
 /// A thread that ends the process when it fails: a proxy with fewer shards than asked for, or

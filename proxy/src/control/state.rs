@@ -2,7 +2,7 @@
 //!
 //! Written by the control thread alone and read by the admin thread: plain atomics.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock;
@@ -39,6 +39,8 @@ pub struct Server {
     started: Duration,
     phase: AtomicU8,
     health_check_failed: AtomicBool,
+    /// When the first process of a chain of hot restarts began, in ms since 1970.
+    origin: AtomicU64,
 }
 
 impl Server {
@@ -48,7 +50,20 @@ impl Server {
             started: clock::unix_now(),
             phase: AtomicU8::new(State::PreInitializing as u8),
             health_check_failed: AtomicBool::new(false),
+            origin: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// This process continues another one, which began at that time since 1970.
+    pub fn continues(&self, started: Duration) {
+        let millis = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+        self.origin.store(millis, Ordering::Release);
+    }
+
+    /// Time since the first process of a chain of hot restarts started.
+    pub fn uptime_of_all(&self) -> Duration {
+        let origin = Duration::from_millis(self.origin.load(Ordering::Acquire));
+        clock::unix_now().saturating_sub(origin.min(self.started))
     }
 
     /// When the process started, as time since 1970.

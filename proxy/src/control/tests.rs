@@ -96,6 +96,7 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
             admin_address_path: Some(address_file.to_owned()),
             stats_flush_interval: Duration::from_secs(5),
         },
+        restart: None,
         shard: Arc::new(move |start| counting_shard(start, &told)),
     }
 }

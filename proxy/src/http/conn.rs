@@ -114,6 +114,8 @@ pub(crate) enum After {
     Gone,
     /// It turned out to be HTTP/2.
     Http2,
+    /// Another process serves it.
+    GivenAway,
 }
 
 /// Serves a connection to its end.
@@ -121,6 +123,9 @@ pub(crate) async fn serve(mut conn: Box<Conn>) {
     let shard = Rc::clone(&conn.shard);
     let key = shard.connections.enter(&conn.link).await;
     super::account::connection_opened(&conn);
+    if conn.meta.resumption().is_some_and(|resumed| resumed.http1) {
+        super::account::codec_chosen(&mut conn, Version::Http11);
+    }
     let after = match first_codec(&conn) {
         Version::Http2 => http2::run(&mut conn).await,
         _ => match http1::run(&mut conn).await {
@@ -147,9 +152,9 @@ impl Conn {
     /// A connection its listener has let in.
     pub(crate) fn accepted(link: Admitted, manager: Rc<Manager>, stream: Stream) -> Box<Self> {
         // What was received and not read yet counts as buffered, too.
-        let limit = link.listener.plan.buffer_limit as usize;
-        stream.set_recv_limit(limit.clamp(1, RECV_LIMIT_MAX));
+        stream.set_recv_limit(recv_limit(&link.listener));
         let opened = link.opened;
+        let link_served = link.meta.resumption().map_or(0, |resumed| resumed.served);
         Box::new(Self {
             shard: Rc::clone(&link.shard),
             manager,
@@ -158,7 +163,7 @@ impl Conn {
             meta: Rc::clone(&link.meta),
             link: Rc::new(link),
             opened,
-            served: 0,
+            served: link_served,
             timer: sleep_until(opened + Duration::from_secs(3600)),
             aged: false,
             codec: None,
@@ -206,16 +211,29 @@ impl Conn {
         if self.aged || self.aged_at().is_some_and(|at| ringway_runtime::now() >= at) {
             return true;
         }
-        if self.shard.drains(&self.link) {
+        if !self.can_be_given_away() && self.shard.drains(&self.link) {
             self.shard.stats.inc(self.manager.plan.stats.hcm.downstream_cx_drain_close());
             return true;
         }
         false
     }
 
+    /// May it go to another process once it is idle? One with TLS below it cannot, its keys are
+    /// here.
+    pub(super) fn can_be_given_away(&self) -> bool {
+        self.shard.gives_away()
+            && matches!(&self.down, Downstream::Http1(http1) if http1.stream.plain().is_some())
+            && self.meta.resumption().is_none_or(|resumed| !resumed.stays)
+    }
+
     pub(super) fn aged_at(&self) -> Option<Instant> {
         deadline(self.opened, self.manager.plan.timeouts.max_connection)
     }
+}
+
+/// Bytes received ahead of their reader on a connection of this listener.
+pub(super) fn recv_limit(listener: &crate::listener::ActiveListener) -> usize {
+    (listener.plan.buffer_limit as usize).clamp(1, RECV_LIMIT_MAX)
 }
 
 /// Request states that no request has at the moment.

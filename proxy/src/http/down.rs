@@ -221,6 +221,13 @@ impl Http1 {
         Self { stream, inbox: Chunk::default(), body: None, body_bytes: 0, received: 0, chain }
     }
 
+    /// Puts bytes that were received by others behind those that are here.
+    pub(crate) fn give_back(&mut self, chunk: Chunk) {
+        self.received += chunk.len() as u64;
+        let before = std::mem::take(&mut self.inbox);
+        self.inbox = join(before, chunk);
+    }
+
     /// The connection and what was read of it.
     pub(crate) fn into_parts(self) -> (Stream, Chunk) {
         (self.stream, self.inbox)

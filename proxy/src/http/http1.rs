@@ -10,18 +10,27 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use ringway_runtime::Stream;
 use ringway_wire::Version;
 use ringway_wire::http1::{H1Error, ParsedHead, parse_request};
 
-use super::conn::{After, Conn, Work, deadline, earlier};
+use super::conn::{After, Conn, Work, deadline, earlier, recv_limit};
+use super::down::{Downstream, Http1};
 use super::stream;
+use crate::control::message::Adopted;
+use crate::transport::Stream as Transport;
 
 /// How a wait for a request ended.
 enum Heard {
     Bytes,
     Quiet,
     Closed,
+    /// `max_connection_duration` is over, or the drain of its chain: it closes at once.
+    Over,
+    /// The process ends, or is replaced.
     Drained,
+    /// It goes to another process.
+    Leaving,
 }
 
 /// Serves an HTTP/1 connection to its end.
@@ -42,7 +51,18 @@ async fn requests(conn: &mut Conn) -> After {
                 conn.shard.stats.inc(conn.manager.plan.stats.hcm.downstream_cx_idle_timeout());
                 return After::Close;
             }
-            Heard::Drained => return After::Close,
+            Heard::Over => return After::Close,
+            Heard::Drained => {
+                // The client hears of the end and answers it: no reset overtakes what it sends.
+                if let Some(http1) = conn.down.http1() {
+                    http1.stream.shutdown_write();
+                }
+                return After::CloseDelayed;
+            }
+            Heard::Leaving => match leave(conn).await {
+                Some(after) => return after,
+                None => continue,
+            },
         }
         let work = conn.shard.works.take();
         let shard = Rc::clone(&conn.shard);
@@ -64,33 +84,62 @@ async fn idle(conn: &mut Conn) -> Heard {
     let idle = conn.manager.plan.timeouts.idle;
     let aged_at = conn.aged_at();
     let quiet_at = deadline(since, idle);
-    let first = earlier(quiet_at, aged_at);
-    if let Some(at) = first {
-        conn.timer.reset(at);
-    }
     poll_fn(|cx| {
         if conn.link.chain.is_over() {
-            return Poll::Ready(Heard::Drained);
+            return Poll::Ready(Heard::Over);
         }
         let Some(http1) = conn.down.http1() else { return Poll::Ready(Heard::Closed) };
         if let Poll::Ready(got) = http1.poll_fill(cx) {
             return Poll::Ready(if got == Ok(true) { Heard::Bytes } else { Heard::Closed });
         }
-        if conn.shard.exiting() {
+        if conn.can_be_given_away() {
+            return Poll::Ready(Heard::Leaving);
+        }
+        // Drains begin, and end, while it waits.
+        let leaves_at = conn.shard.leaves_at(conn.meta.id, since);
+        let Some(first) = earlier(earlier(quiet_at, aged_at), leaves_at) else {
+            return Poll::Pending;
+        };
+        conn.timer.reset(first);
+        if Pin::new(&mut conn.timer).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if leaves_at == Some(first) {
             return Poll::Ready(Heard::Drained);
         }
-        if first.is_some() && Pin::new(&mut conn.timer).poll(cx).is_ready() {
-            if aged_at.is_some() && first == aged_at {
-                conn.aged = true;
-                let stats = &conn.manager.plan.stats;
-                conn.shard.stats.inc(stats.hcm.downstream_cx_max_duration_reached());
-                return Poll::Ready(Heard::Drained);
-            }
-            return Poll::Ready(Heard::Quiet);
+        if aged_at == Some(first) {
+            conn.aged = true;
+            let stats = &conn.manager.plan.stats;
+            conn.shard.stats.inc(stats.hcm.downstream_cx_max_duration_reached());
+            return Poll::Ready(Heard::Over);
         }
-        Poll::Pending
+        Poll::Ready(Heard::Quiet)
     })
     .await
+}
+
+/// Gives the connection to the process that takes over. `None`: something has come meanwhile, it
+/// goes on here.
+async fn leave(conn: &mut Conn) -> Option<After> {
+    let before = std::mem::replace(&mut conn.down, Downstream::Session);
+    let Downstream::Http1(http1) = before else { return Some(After::Gone) };
+    let Transport::Plain(stream) = http1.into_parts().0 else { return Some(After::Gone) };
+    let Ok((socket, received)) = stream.into_fd().await else { return Some(After::Gone) };
+    if !received.is_empty() {
+        let Ok(stream) = Stream::from_fd(socket) else { return Some(After::Gone) };
+        stream.set_recv_limit(recv_limit(&conn.link.listener));
+        let mut http1 = Http1::new(stream.into(), Rc::clone(&conn.link.chain));
+        received.iter().for_each(|chunk| http1.give_back(chunk.clone()));
+        conn.down = Downstream::Http1(http1);
+        return None;
+    }
+    let mut passport = conn.meta.passport(&conn.link.listener.plan.name);
+    passport.age = conn.opened.elapsed();
+    passport.served = conn.served;
+    passport.http1 = conn.codec.is_some();
+    let shard = Rc::clone(&conn.shard);
+    shard.give_away(Adopted { socket, passport: Box::new(passport), stays: false }).await;
+    Some(After::GivenAway)
 }
 
 /// Serves requests for as long as there is something to read; `None` when there is not, else what

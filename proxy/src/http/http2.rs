@@ -88,13 +88,15 @@ fn poll_clock(conn: &mut Conn, session: &Session, idle_since: Instant, cx: &mut 
         return;
     }
     let drain = conn.manager.plan.timeouts.drain;
-    if conn.shard.exiting() {
+    // GOAWAY hurts nobody: a connection in use need not wait until it is idle.
+    let leaves_at = conn.shard.leaves_at(conn.meta.id, conn.opened);
+    let leaves_at = earlier(leaves_at, conn.link.chain.leaves_at(conn.meta.id));
+    if conn.shard.exiting() || leaves_at.is_some_and(|at| ringway_runtime::now() >= at) {
         return session.drain(drain);
     }
     let idle_at = deadline(idle_since, conn.manager.plan.timeouts.idle);
     let idle_at = idle_at.filter(|_| session.is_idle());
     let aged_at = conn.aged_at();
-    let leaves_at = conn.link.chain.leaves_at(conn.meta.id);
     let Some(first) = earlier(leaves_at, earlier(idle_at, aged_at)) else { return };
     conn.timer.reset(first);
     if Pin::new(&mut conn.timer).poll(cx).is_pending() {

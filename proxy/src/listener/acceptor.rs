@@ -4,9 +4,10 @@
 //! it goes on with the new one, so that no connection finds nobody.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use ringway_runtime::{Join, Listener as Socket, spawn};
+use ringway_runtime::{Join, Listener as Socket, SockAddr, spawn};
 
 use super::{ActiveListener, intake};
 use crate::plan::Address;
@@ -16,6 +17,7 @@ use crate::shard::Shard;
 pub(super) struct Acceptor {
     /// As configured.
     pub(super) address: Address,
+    socket: Rc<Socket>,
     /// Who takes what is accepted.
     to: Rc<RefCell<Rc<ActiveListener>>>,
     task: Join<()>,
@@ -30,8 +32,26 @@ impl Acceptor {
         to: Rc<ActiveListener>,
     ) -> Self {
         let to = Rc::new(RefCell::new(to));
-        let task = spawn(accept_loop(Rc::clone(shard), socket, Rc::clone(&to)));
-        Self { address, to, task }
+        let socket = Rc::new(socket);
+        let task = spawn(accept_loop(Rc::clone(shard), Rc::clone(&socket), Rc::clone(&to)));
+        Self { address, socket, to, task }
+    }
+
+    /// Accepts no more, if the socket is bound to one of these addresses.
+    pub(super) fn pause(&self, addresses: &[SockAddr]) {
+        if self.socket.local_addr().is_ok_and(|own| addresses.contains(&own)) {
+            self.socket.pause();
+        }
+    }
+
+    /// Accepts again.
+    pub(super) fn resume(&self) {
+        self.socket.resume();
+    }
+
+    /// A duplicate of the socket.
+    pub(super) fn lend(&self) -> Option<OwnedFd> {
+        self.socket.dup_fd().ok()
     }
 
     /// What is accepted from now on is for another configuration of the listener.
@@ -46,7 +66,7 @@ impl Drop for Acceptor {
     }
 }
 
-async fn accept_loop(shard: Rc<Shard>, socket: Socket, to: Rc<RefCell<Rc<ActiveListener>>>) {
+async fn accept_loop(shard: Rc<Shard>, socket: Rc<Socket>, to: Rc<RefCell<Rc<ActiveListener>>>) {
     loop {
         // Errors of accept(2) are those of single connections, or want of descriptors, for which
         // the runtime backs off by itself.

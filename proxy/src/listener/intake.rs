@@ -11,7 +11,7 @@ use ringway_runtime::{SockAddr, Stream, spawn};
 use super::candidate::Candidate;
 use super::filters::{self, Passed};
 use super::{ActiveListener, Admitted, Meta, log};
-use crate::control::message::HandOver;
+use crate::control::message::{Adopted, HandOver};
 use crate::network;
 use crate::shard::Shard;
 
@@ -33,6 +33,17 @@ pub(crate) fn arrived(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, given: H
     if let Ok(stream) = Stream::from_fd(given.socket) {
         take_in(shard, listener, stream, given.peer);
     }
+}
+
+/// An idle connection another process has served, or this one before it tried to give it away.
+pub(crate) fn resumed(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, given: Adopted) {
+    let Adopted { socket, passport, stays } = given;
+    let Ok(stream) = Stream::from_fd(socket) else { return };
+    let age = passport.age;
+    let meta = Meta::resumed(shard.next_connection_id(), *passport, stays);
+    let mut candidate = Candidate::new(stream, meta, shard.balance.share());
+    candidate.opened = candidate.opened - age;
+    choose(shard, listener, candidate, false);
 }
 
 /// Nothing has been read from it, so the descriptor is all there is to it.

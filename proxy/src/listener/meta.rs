@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_runtime::SockAddr;
 
+use crate::control::message::Passport;
 use crate::plan::chain_match::Facts;
 use crate::plan::transport::Tlv;
 use crate::upstream::proxy_header::OnBehalf;
@@ -36,6 +39,19 @@ struct Found {
     proxy_protocol: Option<ProxyHeader>,
     /// What `sni_cluster` asks for.
     upstream_cluster: RefCell<Option<Rc<str>>>,
+    /// Another process has served it before.
+    resumed: Option<Resumed>,
+}
+
+/// How far a connection was when another process gave it away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resumed {
+    /// Requests begun on it.
+    pub served: u32,
+    /// It is known to speak HTTP/1.
+    pub http1: bool,
+    /// It is not to be given away again.
+    pub stays: bool,
 }
 
 /// What a PROXY protocol header said besides the addresses.
@@ -52,6 +68,62 @@ impl Meta {
     /// A connection as accept(2) tells of it.
     pub(crate) fn new(id: u64, remote: SockAddr, local: SockAddr) -> Self {
         Self { id, remote, local, found: None }
+    }
+
+    /// A connection another process tells of.
+    pub(crate) fn resumed(id: u64, passport: Passport, stays: bool) -> Self {
+        let Passport {
+            listener: _,
+            remote,
+            local,
+            direct_remote,
+            direct_local,
+            restored,
+            tls,
+            sni,
+            application_protocols,
+            tlvs,
+            age: _,
+            served,
+            http1,
+        } = passport;
+        let found = Found {
+            direct_remote,
+            direct_local,
+            restored,
+            sni: sni.map(Rc::from),
+            tls,
+            application_protocols,
+            proxy_protocol: tlvs.map(|tlvs| ProxyHeader { tlvs }),
+            upstream_cluster: RefCell::default(),
+            resumed: Some(Resumed { served, http1, stays }),
+        };
+        Self { id, remote, local, found: Some(Box::new(found)) }
+    }
+
+    /// What another process must know to go on with the connection.
+    pub(crate) fn passport(&self, listener: &Arc<str>) -> Passport {
+        let found = self.found.as_deref();
+        Passport {
+            listener: Arc::clone(listener),
+            remote: self.remote.clone(),
+            local: self.local.clone(),
+            direct_remote: found.and_then(|found| found.direct_remote.clone()),
+            direct_local: found.and_then(|found| found.direct_local.clone()),
+            restored: self.local_restored(),
+            tls: self.is_tls(),
+            sni: self.sni().map(Into::into),
+            application_protocols: self.application_protocols().to_vec(),
+            tlvs: self.proxy_header().map(|header| header.tlvs.clone()),
+            age: Duration::ZERO,
+            served: 0,
+            http1: false,
+        }
+    }
+
+    /// How far it was when another process gave it away.
+    pub(crate) fn resumption(&self) -> Option<Resumed> {
+        self.found.as_ref()?.resumed
     }
 
     /// The client: that of the PROXY protocol, else the peer.

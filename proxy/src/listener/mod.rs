@@ -1,8 +1,9 @@
 //! Listeners of a shard: sockets, accept loops, connections.
 //!
 //! LIFECYCLE of a listener: `start` (sockets of equal addresses come from the one it replaces) →
-//! `stop` (sockets closed, connections stay) or replaced → its connections drain, all of them or
-//! those of chains that are no more → gone when the last connection lets go of it.
+//! `pause` (another process accepts on the same sockets) and `resume`, perhaps → `stop` (sockets
+//! closed, connections stay) or replaced → its connections drain, all of them or those of chains
+//! that are no more → gone when the last connection lets go of it.
 
 mod acceptor;
 mod admitted;
@@ -14,10 +15,12 @@ mod log;
 mod meta;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ringway_runtime::Listener as Socket;
+use ringway_runtime::{ListenOptions, Listener as Socket, SockAddr, sleep, spawn};
 
 use crate::control::message::ListenSocket;
 use crate::plan::{Address, Listener};
@@ -29,6 +32,10 @@ pub(crate) use admitted::Admitted;
 pub(crate) use chain::ActiveChain;
 use chain::Chains;
 pub(crate) use meta::Meta;
+
+/// How long a socket that is to be closed is still accepted on: what has come by then is in its
+/// queue already.
+const LAST_ONES: Duration = Duration::from_millis(20);
 
 /// One listener on one shard.
 pub(crate) struct ActiveListener {
@@ -62,14 +69,17 @@ impl ActiveListener {
             successor: OnceCell::new(),
             drainage: OnceCell::new(),
         });
+        let backlog = plan.backlog.unwrap_or(ListenOptions::default().backlog);
         for socket in sockets {
             let Some(address) = plan.addresses.get(socket.address) else { continue };
-            match Socket::from_fd(socket.socket) {
+            // From here on somebody takes what comes.
+            let listening = rustix::net::listen(&socket.socket, backlog.cast_signed());
+            match listening.map_err(Into::into).and_then(|()| Socket::from_fd(socket.socket)) {
                 Ok(socket) => active.accept_on(shard, address.clone(), socket),
                 Err(error) => crate::control::log::log!(
                     Error,
                     Config,
-                    "listener '{}': cannot take over its socket: {error}",
+                    "listener '{}': cannot accept on its socket: {error}",
                     plan.name
                 ),
             }
@@ -148,6 +158,21 @@ impl ActiveListener {
         self.acceptors.borrow_mut().push(acceptor);
     }
 
+    /// Accepts no more on the sockets of these addresses.
+    pub(crate) fn pause(&self, addresses: &[SockAddr]) {
+        self.acceptors.borrow().iter().for_each(|acceptor| acceptor.pause(addresses));
+    }
+
+    /// Accepts again.
+    pub(crate) fn resume(&self) {
+        self.acceptors.borrow().iter().for_each(|acceptor| acceptor.resume());
+    }
+
+    /// Duplicates of its sockets, for another process.
+    pub(crate) fn lend(&self) -> Vec<OwnedFd> {
+        self.acceptors.borrow().iter().filter_map(Acceptor::lend).collect()
+    }
+
     /// Does it take connections of its address from others?
     pub(crate) fn is_open(&self) -> bool {
         !self.stopped.get()
@@ -186,5 +211,15 @@ impl ActiveListener {
         if let Some(drainage) = self.drainage.get() {
             drainage.leave();
         }
+    }
+
+    /// Accepts what is in the queues of its sockets, then closes them.
+    pub(crate) fn stop_soon(self: &Rc<Self>) {
+        self.stopped.set(true);
+        let this = Rc::clone(self);
+        spawn(async move {
+            sleep(LAST_ONES).await;
+            this.stop();
+        });
     }
 }

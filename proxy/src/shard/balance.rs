@@ -33,6 +33,16 @@ impl Loads {
         Arc::new(Self((0..shards).map(|_| Page::default()).collect()))
     }
 
+    /// The shard with the least to do, counting what is on its way there: for a connection that
+    /// is sent there by a thread that is no shard.
+    pub(crate) fn take_least(&self) -> usize {
+        let least = (0..self.0.len()).min_by_key(|shard| self.load(*shard)).unwrap_or_default();
+        if let Some(page) = self.0.get(least) {
+            page.coming.fetch_add(1, Ordering::Relaxed);
+        }
+        least
+    }
+
     fn load(&self, shard: usize) -> u32 {
         self.0.get(shard).map_or(u32::MAX, |page| {
             page.open.load(Ordering::Relaxed).saturating_add(page.coming.load(Ordering::Relaxed))

@@ -41,6 +41,11 @@ impl Ramp {
         Self { options, since: ringway_runtime::now() }
     }
 
+    /// When it began.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Should the response under way be the last of its connection? The chance grows from none to
     /// certainty over the time.
     pub(crate) fn asks(&self) -> bool {
@@ -56,7 +61,7 @@ impl Ramp {
 
     /// When a connection leaves that can do so at any moment without losing anything: spread over
     /// the time by its number, so that not all clients come back at once.
-    fn leaves_at(&self, connection: u64) -> Instant {
+    pub(super) fn leaves_at(&self, connection: u64) -> Instant {
         match self.options.strategy {
             DrainStrategy::Immediate => self.since,
             DrainStrategy::Gradual => {

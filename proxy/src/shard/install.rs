@@ -12,7 +12,7 @@ use ringway_runtime::mesh::Full;
 
 use super::drain::Leaving;
 use super::{INBOUND, Shard};
-use crate::control::message::{HandOver, ListenSocket, Message, StopListening};
+use crate::control::message::{Adopted, DrainKind, HandOver, ListenSocket, Message, StopListening};
 use crate::listener::{ActiveListener, intake};
 use crate::plan::{Address, Change, Listener, ListenerChange};
 
@@ -141,8 +141,38 @@ impl Shard {
     pub(super) fn stop_listening(&self, which: StopListening) {
         for listener in self.listeners.borrow().iter() {
             if which == StopListening::All || listener.plan.direction == INBOUND {
-                listener.stop();
+                listener.stop_soon();
             }
+        }
+    }
+
+    /// Duplicates of all listening sockets of this shard.
+    pub(super) fn lend(&self) -> Vec<OwnedFd> {
+        self.listeners.borrow().iter().flat_map(|listener| listener.lend()).collect()
+    }
+
+    pub(super) fn pause(&self, addresses: &[SockAddr]) {
+        self.listeners.borrow().iter().for_each(|listener| listener.pause(addresses));
+    }
+
+    /// Another process that was to take over is gone: everything is as it was before.
+    pub(super) fn resume(&self) {
+        if self.draining.get().is_some_and(|(drain, _)| drain.kind != DrainKind::Exit) {
+            self.draining.set(None);
+        }
+        self.giving.set(false);
+        self.listeners.borrow().iter().for_each(|listener| listener.resume());
+        self.connections.wake_all();
+    }
+
+    /// Goes on with an idle connection that another process has served.
+    pub(super) fn adopt(self: &Rc<Self>, given: Adopted) {
+        let listeners = self.listeners.borrow();
+        let listener = listeners.iter().find(|have| have.plan.name == given.passport.listener);
+        let listener = listener.cloned();
+        drop(listeners);
+        if let Some(listener) = listener {
+            intake::resumed(self, &listener, given);
         }
     }
 }

@@ -19,12 +19,14 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use ringway_runtime::Instant;
 use ringway_runtime::mesh::{Full, MeshEnd};
 
-use crate::control::message::{Drain, DrainKind, HandOver, ListenSocket, Message};
+use crate::control::message::{Adopted, Drain, DrainKind, HandOver, ListenSocket, Message};
 use crate::filters::grpc_calls::Calls;
 use crate::filters::health_check::Answers;
 use crate::http::conn::Works;
@@ -112,6 +114,8 @@ pub(crate) struct Shard {
     drain_options: DrainOptions,
     /// The last change that was taken.
     version: Cell<u64>,
+    /// Idle connections go to another process.
+    giving: Cell<bool>,
     health_check_failed: Cell<bool>,
     ids: Cell<u64>,
     date: DateCache,
@@ -200,6 +204,7 @@ impl Shard {
             draining: Cell::new(None),
             drain_options,
             version: Cell::new(0),
+            giving: Cell::new(false),
             health_check_failed: Cell::new(false),
             ids: Cell::new(0),
             date: DateCache::default(),
@@ -227,6 +232,19 @@ impl Shard {
                 self.take(given);
             }
             Message::StatNamed(name, named) => self.late.named(&name, named),
+            Message::Lend => {
+                let (thread, sockets) = (self.index, self.lend());
+                self.outbox.send(Message::Lent { thread, sockets });
+            }
+            Message::Pause(addresses) => {
+                self.pause(&addresses);
+                self.outbox.send(Message::Paused { thread: self.index });
+            }
+            Message::Resume => self.resume(),
+            Message::Adopt(given) => {
+                self.balance.arrived();
+                self.adopt(*given);
+            }
             // Of the run loop, or never sent to a shard.
             Message::Shutdown
             | Message::Installed { .. }
@@ -239,6 +257,9 @@ impl Shard {
             | Message::Dump(_)
             | Message::Bound(_)
             | Message::ListenerDrained { .. }
+            | Message::Lent { .. }
+            | Message::Paused { .. }
+            | Message::GiveAway(_)
             | Message::Admin(_) => {}
         }
     }
@@ -251,7 +272,10 @@ impl Shard {
     fn begin_drain(self: &Rc<Self>, drain: Drain) {
         let options = DrainOptions { strategy: drain.strategy, time: drain.time };
         self.draining.set(Some((drain, Ramp::new(options))));
-        if drain.kind == DrainKind::Exit {
+        if drain.kind == DrainKind::HandOver {
+            self.giving.set(true);
+        }
+        if drain.kind != DrainKind::Listeners {
             self.connections.wake_all();
         }
         if self.connections.count() == 0 {
@@ -273,6 +297,33 @@ impl Shard {
     /// Is the process on its way out? Idle connections close then.
     pub(crate) fn exiting(&self) -> bool {
         self.draining.get().is_some_and(|(drain, _)| drain.kind == DrainKind::Exit)
+    }
+
+    /// Do idle connections go to another process?
+    pub(crate) fn gives_away(&self) -> bool {
+        self.giving.get()
+    }
+
+    /// Gives an idle connection to the process that takes over, as soon as there is room for it
+    /// on the way.
+    pub(crate) async fn give_away(&self, given: Adopted) {
+        self.outbox.room().await;
+        self.outbox.send(Message::GiveAway(Box::new(given)));
+    }
+
+    /// When a connection that cannot go to another process is to end, if it is idle since
+    /// `since`: soon where the process ends, spread over the drain time where it is replaced.
+    /// `number`, [`Meta::id`](crate::listener::Meta), decides its place.
+    pub(crate) fn leaves_at(&self, number: u64, since: Instant) -> Option<Instant> {
+        /// Time for a request that is under way already.
+        const GRACE: Duration = Duration::from_secs(1);
+        let (drain, ramp) = self.draining.get()?;
+        let since = since.max(ramp.since()) + GRACE.min(drain.time / 2);
+        match drain.kind {
+            DrainKind::Listeners => None,
+            DrainKind::Exit => Some(since),
+            DrainKind::HandOver => Some(since.max(ramp.leaves_at(number))),
+        }
     }
 
     /// Should the response under way be the last of this connection?

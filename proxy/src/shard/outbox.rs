@@ -52,6 +52,13 @@ impl MeshOutbox {
         }
     }
 
+    /// Waits until what cannot be repeated may be sent.
+    pub(super) async fn room(&self) {
+        while self.waiting.borrow().len() >= KEPT_MAX / 4 {
+            ringway_runtime::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn flush(&self) {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(message) = waiting.pop_front() {

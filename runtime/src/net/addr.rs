@@ -93,6 +93,14 @@ impl SockAddr {
     }
 }
 
+/// The address a socket is bound to.
+///
+/// # Errors
+/// That of `getsockname`: it is no socket.
+pub fn address_of(socket: &impl std::os::fd::AsFd) -> io::Result<SockAddr> {
+    Ok(SockAddr::from_raw(&socket2::SockRef::from(socket).local_addr()?))
+}
+
 impl From<SocketAddr> for SockAddr {
     fn from(addr: SocketAddr) -> Self {
         Self::Inet(addr)

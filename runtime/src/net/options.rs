@@ -72,6 +72,8 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// Connections the kernel queues.
     pub backlog: u32,
+    /// Without it the socket is bound and refuses connections until somebody calls `listen` on it.
+    pub listen: bool,
     /// Permission bits of a unix socket's file.
     pub mode: Option<u32>,
     /// `TCP_NODELAY` for what is accepted; on unless switched off.
@@ -95,6 +97,7 @@ impl Default for ListenOptions {
         Self {
             reuse_port: false,
             backlog: 4096,
+            listen: true,
             mode: None,
             nodelay: true,
             keepalive: None,
@@ -175,7 +178,9 @@ pub(crate) fn open_listener(
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    socket.listen(i32::try_from(opts.backlog).unwrap_or(i32::MAX))?;
+    if opts.listen {
+        socket.listen(i32::try_from(opts.backlog).unwrap_or(i32::MAX))?;
+    }
     Ok(socket)
 }
 

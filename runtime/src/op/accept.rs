@@ -85,13 +85,30 @@ impl Io {
 
     /// Stops accepting; connections wait in the kernel's backlog.
     pub(crate) fn pause_listener(&mut self, index: u32, paused: bool) {
+        let nonblocking = self.wants_nonblocking();
         let slot = &mut self.listeners[index as usize];
-        slot.paused = paused;
-        if !paused && let Some(waker) = slot.waker.take() {
-            waker.wake();
+        if std::mem::replace(&mut slot.paused, paused) == paused {
+            return;
+        }
+        if let (Driver::Epoll(epoll), Ok(fd)) = (&self.driver, slot.sock.fd()) {
+            if paused {
+                epoll.remove(fd);
+            } else {
+                // Nothing but a lack of memory stops it, and there is nobody to tell.
+                let token = Token::new(Kind::Listener, index, slot.generation);
+                let _ = epoll.add_listener(fd, token);
+                slot.readable = true;
+            }
         }
         if paused {
-            self.cancel_accept(index);
+            return self.cancel_accept(index);
+        }
+        // The socket may have been with another process, whose driver is not ours.
+        if let Ok(fd) = slot.sock.fd() {
+            let _ = rustix::io::ioctl_fionbio(fd, nonblocking);
+        }
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
         }
     }
 

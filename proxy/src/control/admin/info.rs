@@ -50,8 +50,9 @@ pub fn server_info(_: &Request, admin: &Admin) -> Response {
     json.key("version").string(&version());
     json.key("state").string(admin.server.state().name());
     json.key("uptime_current_epoch").string(&uptime);
-    json.key("uptime_all_epochs").string(&uptime);
-    json.key("hot_restart_version").string(HOT_RESTART);
+    let all = format!("{}s", admin.server.uptime_of_all().as_secs());
+    json.key("uptime_all_epochs").string(&all);
+    json.key("hot_restart_version").string(&hot_restart_version(admin));
     json.key("command_line_options").embed(&print::message(&admin.facts.options, true));
     json.key("node").embed(&print::message(&admin.facts.node, true));
     json.key("hot_restart_initializing").value(false);
@@ -59,12 +60,17 @@ pub fn server_info(_: &Request, admin: &Admin) -> Response {
     Response::ok(JSON, json.finish())
 }
 
-/// There is no hot restart: what Envoy says with `--disable-hot-restart`.
-const HOT_RESTART: &str = "disabled";
-
 /// `/hot_restart_version`
-pub fn hot_restart(_: &Request, _: &Admin) -> Response {
-    Response::text(HOT_RESTART)
+pub fn hot_restart(_: &Request, admin: &Admin) -> Response {
+    Response::text(hot_restart_version(admin))
+}
+
+/// As Envoy, `disabled` with `--disable-hot-restart`.
+fn hot_restart_version(admin: &Admin) -> String {
+    match admin.facts.options.disable_hot_restart {
+        true => "disabled".to_owned(),
+        false => crate::control::restart::version(),
+    }
 }
 
 /// `/contention`

@@ -31,7 +31,7 @@ const QUEUED_MAX: usize = 128 << 10;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Accepts until the listener fails.
-pub(super) async fn serve(listener: Listener, admin: Rc<Admin>) {
+pub(super) async fn serve(listener: Rc<Listener>, admin: Rc<Admin>) {
     let clients = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {

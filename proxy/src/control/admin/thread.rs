@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_runtime::mesh::{Mailbox, MeshEnd};
+use ringway_runtime::mesh::{Full, Mailbox, MeshEnd};
 use ringway_runtime::{Backend, Config, Listener, Runtime, sleep, spawn};
 
 use super::{Admin, Parts, server};
@@ -41,12 +41,12 @@ async fn main(start: Start) -> io::Result<()> {
     let (to_control, control) = (Rc::clone(&mailbox), start.control);
     let admin =
         Rc::new(Admin::new(start.parts, move |message| to_control.send(control, message).is_ok()));
-    if let Some(socket) = start.socket {
-        let listener = Listener::from_fd(socket)?;
-        drop(spawn(server::serve(listener, Rc::clone(&admin))));
+    let listener = start.socket.map(Listener::from_fd).transpose()?.map(Rc::new);
+    if let Some(listener) = &listener {
+        drop(spawn(server::serve(Rc::clone(listener), Rc::clone(&admin))));
     }
     drop(spawn(flush(Rc::clone(&admin), start.flush_interval)));
-    follow(&mailbox, &admin).await;
+    follow(&mailbox, start.control, &admin, listener.as_deref()).await;
     Ok(())
 }
 
@@ -59,7 +59,13 @@ async fn flush(admin: Rc<Admin>, interval: Duration) {
 }
 
 /// Keeps the pages' view up to date until the process ends.
-async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
+async fn follow(
+    mailbox: &Rc<Mailbox<Message>>,
+    control: usize,
+    admin: &Admin,
+    listener: Option<&Listener>,
+) {
+    let thread = control + 1;
     loop {
         match mailbox.recv().await {
             Message::Install(change) => admin.install(&change),
@@ -67,9 +73,33 @@ async fn follow(mailbox: &Mailbox<Message>, admin: &Admin) {
             Message::Bound(bound) => drop(admin.bound.replace(bound)),
             Message::Hosts(cluster, hosts) => admin.set_hosts(cluster, hosts),
             Message::ReopenLogs => admin.reopen_logs(),
+            Message::Lend => {
+                let sockets = listener.and_then(|own| own.dup_fd().ok()).into_iter().collect();
+                answer(mailbox, control, Message::Lent { thread, sockets });
+            }
+            Message::Pause(_) => {
+                listener.inspect(|own| own.pause());
+                answer(mailbox, control, Message::Paused { thread });
+            }
+            Message::Resume => {
+                listener.inspect(|own| own.resume());
+            }
             Message::Shutdown => return,
             // Health bits are read where they are; the rest is for shards.
             _ => {}
         }
     }
+}
+
+/// Sends once the control thread has room for it.
+fn answer(mailbox: &Rc<Mailbox<Message>>, control: usize, message: Message) {
+    let Err(Full(message)) = mailbox.send(control, message) else { return };
+    let mailbox = Rc::clone(mailbox);
+    drop(spawn(async move {
+        let mut message = message;
+        while let Err(Full(back)) = mailbox.send(control, message) {
+            message = back;
+            sleep(Duration::from_millis(5)).await;
+        }
+    }));
 }

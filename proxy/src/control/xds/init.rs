@@ -66,13 +66,7 @@ impl Xds {
                 Stage::Clusters if !self.init.awaits(Kind::Cluster) && self.clusters_settled() => {
                     self.begin_listeners();
                 }
-                Stage::Listeners
-                    if !self.init.held
-                        && !self.init.awaits(Kind::Listener)
-                        && self.listeners_have_needs() =>
-                {
-                    self.begin_accepting();
-                }
+                Stage::Listeners if !self.init.held && self.may_accept() => self.begin_accepting(),
                 _ => {}
             }
             if self.init.stage == before {
@@ -136,6 +130,15 @@ impl Xds {
     pub(crate) fn hold_start(&mut self, held: bool) {
         self.init.held = held;
         self.settle();
+    }
+
+    /// The start lacks nothing but that it is not held any more.
+    pub(crate) fn waits_for_release(&self) -> bool {
+        self.init.held && self.init.stage == Stage::Listeners && self.may_accept()
+    }
+
+    fn may_accept(&self) -> bool {
+        !self.init.awaits(Kind::Listener) && self.listeners_have_needs()
     }
 
     /// Every shard has the version with the first listeners.

@@ -139,8 +139,9 @@ impl Xds {
         }
         let all = &self.listeners;
         let has = |address: &Address| all.bound_at(&listener.name, address);
-        let (bound, sockets) =
-            bind::bind_missing(listener, self.shards, has).map_err(|error| error.to_string())?;
+        let inherited = &mut *self.inherited.borrow_mut();
+        let (bound, sockets) = bind::bind_missing(listener, self.shards, inherited, has)
+            .map_err(|error| error.to_string())?;
         self.listeners.note_bound(bound);
         Ok(sockets)
     }

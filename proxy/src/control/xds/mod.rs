@@ -36,6 +36,7 @@ mod secrets;
 mod vhds;
 mod work;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ use self::secrets::Secrets;
 use self::vhds::VirtualHosts;
 use self::work::{Whole, Work};
 use super::message::{EjectReason, ListenSocket};
+use super::restart::Inherited;
 use crate::config::compile::{Compiler, Dynamic};
 use crate::observe::stats::{ClusterManagerStats, ListenerManagerStats, ShardStats};
 use crate::plan::cluster::Discovery;
@@ -96,6 +98,8 @@ pub(crate) struct Start {
     pub(crate) sockets: Vec<Vec<ListenSocket>>,
     /// Where they are bound.
     pub(crate) bound: Vec<super::bind::Bound>,
+    /// Sockets of the process that this one replaces.
+    pub(crate) inherited: Rc<RefCell<Inherited>>,
     pub(crate) outlet: Rc<dyn Outlet>,
     /// The bootstrap, encoded, where the runtime may change what its resources come to.
     pub(crate) bootstrap: Option<Box<[u8]>>,
@@ -138,6 +142,7 @@ pub(crate) struct Xds {
     secondary: Vec<Arc<Cluster>>,
     /// Listeners of the bootstrap, until it is their turn.
     first_listeners: Vec<(Arc<Listener>, Vec<Vec<ListenSocket>>)>,
+    inherited: Rc<RefCell<Inherited>>,
     /// What has not been sent yet.
     change: Change,
     plan: Plan,
@@ -191,6 +196,7 @@ impl Xds {
             init: Init::new(),
             secondary,
             first_listeners: Vec::new(),
+            inherited: start.inherited,
             change: Change::default(),
             plan: Plan { version, ..Plan::default() },
         };

@@ -97,6 +97,11 @@ impl Merger {
         self.baseline = Arc::new(baseline);
     }
 
+    /// The names of now.
+    pub(super) fn names(&self) -> Arc<Directory> {
+        self.names.load_full()
+    }
+
     /// What there is to see now.
     pub fn view(&self) -> View {
         View {

@@ -22,6 +22,7 @@ pub mod registry;
 pub mod render;
 mod sparse;
 pub mod tags;
+mod transfer;
 mod writer;
 
 #[cfg(test)]
@@ -43,4 +44,5 @@ pub use def::{
 pub use directory::{Directory, Scope};
 pub use merge::{HistogramView, Merger, View};
 pub use registry::{BlockHandle, Registry, TextReadout};
+pub use transfer::{Importer, ScopeValues};
 pub use writer::{ShardStats, Variant};

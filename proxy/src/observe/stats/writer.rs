@@ -80,6 +80,13 @@ impl ShardStats {
         }
     }
 
+    /// Counts responses by the key of a code table.
+    pub(super) fn responses(&self, codes: CodeTable, key: u16, count: u64) {
+        if let Some(table) = self.page.sparse_mut(codes.0).filter(|_| count > 0) {
+            table.add(key, count);
+        }
+    }
+
     /// Records the time of one response in ms: `upstream_rq_time` and its `internal.` or
     /// `external.` twin.
     #[inline]
