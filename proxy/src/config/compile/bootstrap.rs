@@ -36,6 +36,8 @@ pub struct Dynamic {
     pub lds: Option<ConfigSource>,
     /// Layers of the runtime that come by RTDS, the weakest first.
     pub layers: Vec<RtdsLayer>,
+    /// `cluster_manager.load_stats_config`: where load is reported to.
+    pub load_stats: Option<Arc<GrpcSource>>,
 }
 
 /// `rtds_layer`.
@@ -105,7 +107,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     only(cx, &at.field("listener_manager"), listener_manager.as_ref(), MANAGER);
     let mut dynamic = dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
     dynamic.layers = rtds_layers(cx, bootstrap);
-    cluster_manager_of(cx, &at, cluster_manager.as_ref());
+    dynamic.load_stats = cluster_manager_of(cx, &at, cluster_manager.as_ref());
     stats_config_of(cx, &at, stats_config.as_ref());
     default_resolvers(cx, &at, dns_resolution_config.as_ref(), typed_dns_resolver_config.as_ref());
     let flush_at = at.field("stats_flush_interval");
@@ -217,8 +219,12 @@ fn rtds_layers(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Vec<RtdsLayer> {
     out
 }
 
-fn cluster_manager_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&api::ClusterManager>) {
-    let Some(value) = value else { return };
+/// `cluster_manager`; answers where load is reported to.
+fn cluster_manager_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&api::ClusterManager>,
+) -> Option<Arc<GrpcSource>> {
     let api::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -227,15 +233,17 @@ fn cluster_manager_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&api::ClusterM
         load_stats_config,
         // Says when a cluster is made on a worker, not what it does.
         enable_deferred_cluster_creation: _,
-    } = value;
+    } = value?;
     let at = at.field("cluster_manager");
-    refuse!(cx, &at, local_cluster_name, load_stats_config);
+    refuse!(cx, &at, local_cluster_name);
     if let Some(api::cluster_manager::OutlierDetection { event_log_path, event_service }) =
         outlier_detection
     {
         let at = at.field("outlier_detection");
         refuse!(cx, &at, event_log_path, event_service);
     }
+    let load_at = at.field("load_stats_config");
+    source::ads(cx, &load_at, load_stats_config.as_ref()?)
 }
 
 fn stats_config_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&metrics::StatsConfig>) {

@@ -14,9 +14,10 @@ use ringway_xds::client::{Answer, Expired, Mux, Options, Protocol, Receipt, Upda
 use super::files::{FileFeed, FileRead};
 use super::grpc::Stream;
 use super::kind::Kind;
+use super::load::Reporter;
 use super::rest::Polled;
 use crate::control::log::log;
-use crate::observe::stats::{ControlPlaneStats, Registry, ShardStats};
+use crate::observe::stats::{ControlPlaneStats, LoadReporterStats, Registry, ShardStats};
 use crate::plan::source::{GrpcSource, Origin};
 use crate::upstream::Upstreams;
 
@@ -53,6 +54,11 @@ pub(crate) enum News {
     Clusters,
     /// A stream was lost, or could not be opened.
     Lost(FeedId),
+    /// A report of load is due, or the service asks for others than before.
+    LoadReport {
+        /// It asks for others: counts begin now.
+        begin: bool,
+    },
 }
 
 /// What all feeds work with.
@@ -220,6 +226,15 @@ impl Feeds {
             context_params: self.identity.context_params.clone(),
             limits: Default::default(),
         })
+    }
+
+    /// What reports load, as the same node.
+    pub(super) fn load_reporter(
+        &self,
+        source: Arc<GrpcSource>,
+        stats: LoadReporterStats,
+    ) -> Rc<Reporter> {
+        Reporter::new(&self.cx, source, self.identity.node.clone(), stats)
     }
 
     /// Asks for a resource. Every call needs one of [`Feeds::unsubscribe`].

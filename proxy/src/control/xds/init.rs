@@ -95,6 +95,7 @@ impl Xds {
 
     fn begin_clusters(&mut self) {
         self.init.stage = Stage::Clusters;
+        self.begin_load_reports();
         if let Some(source) = self.dynamic.cds.clone() {
             log!(Info, Upstream, "cm init: initializing cds");
             self.ask_for_all(Kind::Cluster, &source, "cluster_manager.cds.");

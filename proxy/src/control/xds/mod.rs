@@ -9,6 +9,7 @@
 //! | `feeds`, `grpc`, `rest`, `files`, `pace` | where resources come from, and how fast |
 //! | `work` | responses that are being applied |
 //! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is of a kind, what waits for what |
+//! | `load` | reports of load |
 //! | `init` | the order in which a proxy begins |
 //! | `raw` | resources as they came, for `/config_dump` |
 
@@ -25,6 +26,7 @@ mod init;
 mod kind;
 mod layers;
 mod listeners;
+mod load;
 mod pace;
 mod publish;
 mod raw;
@@ -118,6 +120,8 @@ pub(crate) struct Xds {
     upstreams: Rc<Upstreams>,
     own: HashSet<Arc<str>, RandomState>,
     feeds: Feeds,
+    /// Reports load to a service, once that has begun.
+    reporter: Option<Rc<load::Reporter>>,
     dynamic: Dynamic,
     clusters: Clusters,
     endpoints: Endpoints,
@@ -176,6 +180,7 @@ impl Xds {
             upstreams,
             own: HashSet::default(),
             feeds,
+            reporter: None,
             dynamic: start.dynamic,
             clusters: Clusters::default(),
             endpoints: Endpoints::default(),
@@ -249,6 +254,7 @@ impl Xds {
             }
             News::Clusters => {}
             News::Lost(feed) => self.count_lost(feed),
+            News::LoadReport { begin } => self.report_load(begin),
         }
         self.settle();
     }

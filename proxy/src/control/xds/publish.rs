@@ -161,23 +161,24 @@ impl Xds {
     /// The feed of an origin; its clusters are needed on this thread from now on.
     pub(super) fn open_feed(&mut self, wanted: Wanted<'_>) -> Result<FeedId, String> {
         let feed = self.feeds.open(wanted, self.compiler.registry())?;
-        for name in self.feeds.clusters(feed) {
-            if self.own.contains(&name) {
-                continue;
-            }
-            self.own.insert(name.clone());
-            let entry = self.clusters.by_name.get(&name);
-            let Some(version) = entry.and_then(|entry| entry.active.as_ref()) else { continue };
-            let cluster = version.cluster.clone();
-            let hosts = self.control.hosts(cluster.id);
-            let id = cluster.id;
-            let clusters = vec![(id, Some(cluster))];
-            self.upstreams.install(&Change { clusters, ..Change::default() });
-            if let Some(hosts) = hosts {
-                self.upstreams.set_hosts(id, hosts);
-            }
-        }
+        self.feeds.clusters(feed).iter().for_each(|name| self.keep_here(name));
         Ok(feed)
+    }
+
+    /// A cluster is needed on this thread from now on.
+    pub(super) fn keep_here(&mut self, name: &Arc<str>) {
+        if !self.own.insert(name.clone()) {
+            return;
+        }
+        let entry = self.clusters.by_name.get(name);
+        let Some(version) = entry.and_then(|entry| entry.active.as_ref()) else { return };
+        let cluster = version.cluster.clone();
+        let (id, hosts) = (cluster.id, self.control.hosts(cluster.id));
+        let clusters = vec![(id, Some(cluster))];
+        self.upstreams.install(&Change { clusters, ..Change::default() });
+        if let Some(hosts) = hosts {
+            self.upstreams.set_hosts(id, hosts);
+        }
     }
 
     pub(super) fn count(&self) {

@@ -33,10 +33,11 @@ pub use blocks::{
     ControlPlaneStats, CorsStats, DnsStats, EdsStats, FilesystemStats, GrpcAccessLogStats,
     HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
     HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, MetadataExchangeStats, OutlierDetectionStats, OverloadActionStats,
-    OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats, RouteStats,
-    RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpStats,
-    ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
+    ListenerStats, LoadReporterStats, MetadataExchangeStats, OutlierDetectionStats,
+    OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats,
+    RouteStats, RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats,
+    SubscriptionStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats, TracingStats,
+    WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,

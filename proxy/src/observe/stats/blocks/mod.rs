@@ -31,7 +31,7 @@ pub use process::{
 pub use route::RouteStats;
 pub use tcp::TcpStats;
 pub use tls::{SslFactoryStats, SslStats};
-pub use xds::{ControlPlaneStats, EdsStats, ReloadStats, SubscriptionStats};
+pub use xds::{ControlPlaneStats, EdsStats, LoadReporterStats, ReloadStats, SubscriptionStats};
 
 /// The suffix of a statistic: given, or its own name.
 macro_rules! suffix {

@@ -63,3 +63,16 @@ stat_block! {
     }
     histograms {}
 }
+
+stat_block! {
+    /// `load_reporter.*`
+    LoadReporterStats in load_reporter_block, prefix() = "load_reporter.";
+    counters {
+        errors,
+        requests,
+        responses,
+        retries,
+    }
+    gauges {}
+    histograms {}
+}
