@@ -116,7 +116,7 @@ pub fn integration(kind: Kind, mode: Mode) -> Result<Outcome> {
     let [xds, gateway, als, admin] = [(); 4].map(|()| ports::free());
     let first = free_run(LISTENERS).context("no run of free ports")?;
     let mut command = Command::new(tool);
-    command.args(mode.arguments()).args(["-nodeID=node", "-delay=250ms", "-message", MESSAGE]);
+    command.args(mode.arguments()).args(["-nodeID=node", "-message", MESSAGE]);
     for (flag, port) in [
         ("-port", xds),
         ("-gateway", gateway),

@@ -48,6 +48,8 @@ pub(super) struct Polled {
     silent: Cell<bool>,
     /// An answer is being worked on.
     busy: Cell<bool>,
+    /// What was asked for when the last answer came.
+    answered: RefCell<Vec<String>>,
 }
 
 impl Polled {
@@ -72,6 +74,7 @@ impl Polled {
             woken: Cell::new(false),
             silent: Cell::new(false),
             busy: Cell::new(false),
+            answered: RefCell::default(),
         }))
     }
 
@@ -150,7 +153,7 @@ impl Polled {
     async fn ask(&self, turn: usize) -> Result<Option<(Update, Duration)>, String> {
         let question = self.question();
         self.silent.set(question.is_none());
-        let Some(question) = question else { return Ok(None) };
+        let Some((question, names)) = question else { return Ok(None) };
         let clusters = &self.source.clusters;
         let name = turn.checked_rem(clusters.len()).and_then(|at| clusters.get(at));
         let name = name.ok_or("cluster_names is empty")?;
@@ -174,17 +177,24 @@ impl Polled {
         let response = response(&fetched.body)?;
         let update = self.mux.borrow_mut().received(&response, clock());
         let update = update.map_err(|malformed| malformed.to_string())?;
+        self.answered.replace(names);
         Ok(Some((update, precise_now() - began)))
     }
 
-    /// The request in JSON; `None` while nobody wants anything.
-    fn question(&self) -> Option<String> {
+    /// The request in JSON, and the names in it; `None` while nobody wants anything.
+    fn question(&self) -> Option<(String, Vec<String>)> {
         let mut mux = self.mux.borrow_mut();
         mux.connected();
         let request = mux.poll_request()?;
-        let request = DiscoveryRequest::decode(&*request).ok()?;
+        let mut request = DiscoveryRequest::decode(&*request).ok()?;
+        // A version stands for what was asked for then: a server that goes by it would not send
+        // what is asked for newly.
+        let answered = self.answered.borrow();
+        if !request.resource_names.iter().all(|name| answered.contains(name)) {
+            request.version_info.clear();
+        }
         let options = JsonOptions { pretty: false, redact: false, ..JsonOptions::default() };
-        Some(print::json(&request, options))
+        Some((print::json(&request, options), request.resource_names))
     }
 }
 
