@@ -168,3 +168,39 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_costs_at_most_64_bytes_beside_its_name() {
+        for count in [5_000, 9_000, 70_000_usize] {
+            let mut table = Table::default();
+            for at in 0..count {
+                table.find_or_add(&Arc::from(format!("cluster-{at}")));
+            }
+            table.tidy();
+            let slots = table.slots.capacity() * size_of::<Option<Entry>>();
+            let bytes = slots + table.index.allocation_size() + table.free.capacity() * 4;
+            assert!(bytes <= 64 * count, "{} bytes each", bytes as f64 / count as f64);
+        }
+    }
+
+    #[test]
+    fn slots_are_used_again_and_given_back() {
+        let mut table = Table::default();
+        let names: Vec<Arc<str>> = (0..100).map(|at| Arc::from(format!("r{at}"))).collect();
+        let slots: Vec<u32> = names.iter().map(|name| table.find_or_add(name)).collect();
+        for slot in slots.iter().skip(10) {
+            assert!(table.remove(*slot).is_some());
+        }
+        table.tidy();
+        assert_eq!((table.len(), table.slots.len(), table.free.len()), (10, 10, 0));
+        assert!(table.remove(slots[3]).is_some());
+        assert_eq!(table.find_or_add(&names[50]), slots[3]);
+        assert_eq!(table.find(&names[3]), None);
+        assert_eq!(table.find(&names[50]), Some(slots[3]));
+        assert!(names.iter().filter(|name| table.find(name).is_some()).count() == 10);
+    }
+}
