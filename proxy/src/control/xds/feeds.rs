@@ -33,7 +33,7 @@ pub(crate) enum News {
         /// Who.
         feed: FeedId,
         /// What.
-        update: Update,
+        update: Box<Update>,
         /// What reading it has cost.
         used: Duration,
     },

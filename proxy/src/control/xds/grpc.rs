@@ -257,7 +257,7 @@ impl Stream {
                 answered();
                 self.busy.set(true);
                 let used = precise_now() - began;
-                self.cx.tell(News::Update { feed: self.id, update, used });
+                self.cx.tell(News::Update { feed: self.id, update: Box::new(update), used });
                 Poll::Pending
             }
             Poll::Ready(Ok(None)) => Poll::Ready(Failure {

@@ -308,7 +308,7 @@ impl Xds {
 
     /// LDS has no such listener any more.
     pub(super) fn remove_listener(&mut self, name: &Arc<str>) {
-        if !self.listeners.by_name.get(name).is_some_and(|entry| !entry.fixed) {
+        if self.listeners.by_name.get(name).is_none_or(|entry| entry.fixed) {
             return;
         }
         let Some(entry) = self.listeners.by_name.remove(name) else { return };

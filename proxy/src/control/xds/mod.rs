@@ -242,7 +242,7 @@ impl Xds {
     /// Something has happened.
     pub(crate) fn news(&mut self, news: News) {
         match news {
-            News::Update { feed, update, used } => self.queue_update(feed, update, used),
+            News::Update { feed, update, used } => self.queue_update(feed, *update, used),
             News::File { feed, kind, read, used } => match read {
                 Ok(read) => self.queue_file(feed, kind, read, used),
                 Err(text) => self.file_failed(feed, kind, &text),

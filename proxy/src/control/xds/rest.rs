@@ -117,7 +117,7 @@ impl Polled {
                 Ok(Some((update, used))) => {
                     problem.clear();
                     self.busy.set(true);
-                    self.cx.tell(News::Update { feed: self.id, update, used });
+                    self.cx.tell(News::Update { feed: self.id, update: Box::new(update), used });
                     self.until(|polled| !polled.busy.get()).await;
                 }
                 Ok(None) => problem.clear(),
