@@ -31,7 +31,7 @@ mod table;
 pub(crate) mod tcp;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -35,6 +35,8 @@ mod rest;
 mod routes;
 mod scopes;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod vhds;
 mod work;
 

@@ -1,0 +1,165 @@
+//! A configuration follows a management server: what comes up, what changes, and in which order.
+
+mod bench;
+
+use std::time::Duration;
+
+use ringway_xds::client::Protocol;
+
+use self::bench::{Bench, run};
+use super::{Kind, ResourceState, Stage};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn put_cluster(bench: &Bench, name: &str) {
+    let eds = "{eds_config: {ads: {}, resource_api_version: V3}}";
+    let yaml = format!("{{name: {name}, type: EDS, eds_cluster_config: {eds}}}");
+    bench.put(Kind::Cluster, name, &yaml);
+}
+
+fn put_endpoint(bench: &Bench, name: &str, port: u16) {
+    let address = format!("{{socket_address: {{address: 10.0.0.1, port_value: {port}}}}}");
+    let endpoint = format!("{{endpoint: {{address: {address}}}}}");
+    let endpoints = format!("[{{lb_endpoints: [{endpoint}]}}]");
+    let yaml = format!("{{cluster_name: {name}, endpoints: {endpoints}}}");
+    bench.put(Kind::Endpoints, name, &yaml);
+}
+
+fn put_routes(bench: &Bench, cluster: &str) {
+    let yaml = format!(
+        "{{name: r, virtual_hosts: [{{name: v, domains: ['*'], routes: \
+         [{{match: {{prefix: /}}, route: {{cluster: {cluster}}}}}]}}]}}"
+    );
+    bench.put(Kind::Routes, "r", &yaml);
+}
+
+fn put_listener(bench: &Bench, name: &str) {
+    let yaml = format!(
+        r#"
+name: {name}
+bind_to_port: false
+address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}
+filter_chains:
+- filters:
+  - name: http
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      stat_prefix: p
+      rds: {{route_config_name: r, config_source: {{ads: {{}}, resource_api_version: V3}}}}
+      http_filters:
+      - name: router
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"#
+    );
+    bench.put(Kind::Listener, name, &yaml);
+}
+
+/// One of everything, and live.
+async fn live(bench: &mut Bench) {
+    put_cluster(bench, "a");
+    put_endpoint(bench, "a", 1);
+    put_routes(bench, "a");
+    put_listener(bench, "l");
+    bench.xds.begin();
+    bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+    assert_eq!(bench.clusters(), ["a", "xds"]);
+}
+
+/// Ports of the endpoints of a cluster, as they went out.
+fn ports(bench: &Bench, name: &str) -> Vec<String> {
+    let dump = bench.xds.control.hosts(bench.out.plan.borrow().cluster_ids[name]);
+    dump.iter().flat_map(|set| &set.hosts).map(|host| host.address.to_string()).collect()
+}
+
+#[test]
+fn a_configuration_comes_up_and_changes() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        {
+            let plan = bench.out.plan.borrow();
+            assert_eq!((plan.listeners.len(), plan.routes.iter().flatten().count()), (1, 1));
+        }
+        assert_eq!(ports(&bench, "a"), ["10.0.0.1:1"]);
+        put_endpoint(&bench, "a", 2);
+        bench.pass(SECOND).await;
+        assert_eq!(ports(&bench, "a"), ["10.0.0.1:2"]);
+        bench.remove(Kind::Listener, "l");
+        bench.until("no listener", |_, out| out.plan.borrow().listeners.is_empty()).await;
+    });
+}
+
+#[test]
+fn a_route_waits_for_the_cluster_it_names() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        put_routes(&bench, "b");
+        bench.pass(SECOND).await;
+        put_cluster(&bench, "b");
+        bench.pass(SECOND).await;
+        // Its endpoints have not come: it is not there yet, and the route still leads to the old.
+        // In the incremental protocol the server has said that there are none, and that will do.
+        if bench.protocol == Protocol::Sotw {
+            assert_eq!(bench.clusters(), ["a", "xds"]);
+        }
+        put_endpoint(&bench, "b", 2);
+        bench
+            .until("the route leads to b", |_, out| {
+                let plan = out.plan.borrow();
+                let table = plan.routes.iter().flatten().next();
+                table.is_some_and(|table| &*table.clusters[0].name == "b")
+            })
+            .await;
+        assert_eq!(bench.clusters(), ["a", "b", "xds"]);
+    });
+}
+
+#[test]
+fn a_cluster_stays_while_a_route_names_it() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        put_cluster(&bench, "b");
+        put_endpoint(&bench, "b", 2);
+        bench.until("b", |xds, _| xds.clusters.active == 3).await;
+        bench.remove(Kind::Cluster, "a");
+        bench.pass(SECOND).await;
+        assert_eq!(bench.clusters(), ["a", "b", "xds"]);
+        put_routes(&bench, "b");
+        bench.pass(SECOND).await;
+        assert_eq!(bench.clusters(), ["b", "xds"]);
+    });
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_the_rest_is_taken() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        put_cluster(&bench, "b");
+        put_endpoint(&bench, "b", 2);
+        let eds = "{eds_config: {ads: {}, resource_api_version: V3}}";
+        let bad = format!("{{name: bad, type: STATIC, eds_cluster_config: {eds}}}");
+        bench.put(Kind::Cluster, "bad", &bad);
+        bench.until("b", |xds, _| xds.clusters.active == 3).await;
+        bench.pass(SECOND).await;
+        let dump = bench.xds.dump();
+        let clusters = &dump.kind(Kind::Cluster).expect("clusters").resources;
+        let bad = clusters.iter().find(|dumped| &*dumped.name == "bad").expect("it is listed");
+        let why = &bad.refused.as_ref().expect("it is refused").details;
+        assert!(why.contains("eds_cluster_config"), "{why}");
+        let good = clusters.iter().find(|dumped| &*dumped.name == "b").expect("it is listed");
+        assert_eq!(good.state, ResourceState::Active);
+    });
+}
+
+#[test]
+fn without_its_server_all_stays_and_nothing_is_sent() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        bench.pass(SECOND).await;
+        let before = bench.out.changes.get();
+        bench.lose_server();
+        bench.pass(120 * SECOND).await;
+        assert_eq!(bench.out.changes.get(), before);
+        assert_eq!(bench.clusters(), ["a", "xds"]);
+    });
+}
