@@ -121,6 +121,7 @@ impl Bench {
             bound: Vec::new(),
             outlet: out.clone(),
             bootstrap: None,
+            inherited: Default::default(),
         });
         Self { xds, out, store, protocol, gone, _server: server }
     }
