@@ -49,6 +49,8 @@ pub struct KeyUsage {
     pub digital_signature: bool,
     /// `keyEncipherment`.
     pub key_encipherment: bool,
+    /// `keyCertSign` or `cRLSign`.
+    pub signs_certificates: bool,
 }
 
 /// A subject alternative name.
@@ -98,6 +100,7 @@ impl Certificate {
             key_usage: usage.map(|usage| KeyUsage {
                 digital_signature: usage.value.digital_signature(),
                 key_encipherment: usage.value.key_encipherment(),
+                signs_certificates: usage.value.key_cert_sign() || usage.value.crl_sign(),
             }),
             is_rsa: spki.algorithm.algorithm.to_id_string() == RSA_ENCRYPTION,
             must_staple: parsed

@@ -148,8 +148,13 @@ fn client_verifier(
     validator: Arc<Validator>,
     algorithms: WebPkiSupportedAlgorithms,
 ) -> Arc<ClientVerifier> {
-    let names = validator.anchors().iter().map(|a| DistinguishedName::in_sequence(&a.subject));
-    let hints = if validator.suppress_ca_list { Vec::new() } else { names.collect() };
+    let hints = match validator.suppress_ca_list {
+        true => Vec::new(),
+        false => {
+            let subjects = validator.anchors().map(|anchor| &anchor.subject);
+            subjects.map(|subject| DistinguishedName::in_sequence(subject)).collect()
+        }
+    };
     Arc::new(ClientVerifier {
         validator,
         required: recipe.require_client_certificate,

@@ -226,12 +226,10 @@ impl Context for ClientContext {
         self.recipe.common.check(slot, secret)?;
         let untrusting = || {
             let default = self.recipe.common.validation.as_ref().and_then(|v| v.default.as_ref());
-            default.is_none_or(|default| default.trust.is_none())
+            default.is_none_or(|default| !default.has_trust())
         };
         match secret.validator() {
-            Some(validator)
-                if self.recipe.match_sni && validator.trust.is_none() && untrusting() =>
-            {
+            Some(validator) if self.recipe.match_sni && !validator.has_trust() && untrusting() => {
                 Err("'auto_sni_san_validation' was configured without a validation context".into())
             }
             _ => Ok(()),
@@ -286,7 +284,7 @@ impl CommonRecipe {
         match secret.validator() {
             Some(over) if Arc::ptr_eq(slot, &validation.slot) => match &validation.default {
                 // What lacks trust may be in either.
-                Some(default) if over.trust.is_none() => default.merged(over).check(),
+                Some(default) if !over.has_trust() => default.merged(over).check(),
                 Some(_) => Ok(()),
                 None => over.check(),
             },
@@ -316,7 +314,7 @@ impl CommonRecipe {
         }
         let Some(validator) = self.validator(found) else { return shown };
         let secret = found.get(self.certificates.len());
-        shown.roots.extend(validator.roots().first().map(|first| ShownCertificate {
+        shown.roots.extend(validator.roots().next().map(|first| ShownCertificate {
             name: secret.map(|secret| Arc::clone(&secret.name)).unwrap_or_default(),
             path: Arc::clone(&validator.path),
             facts: Arc::clone(first),

@@ -162,6 +162,8 @@ pub struct ValidationRecipe {
     pub spkis: Vec<[u8; 32]>,
     /// `suppress_client_ca_list`.
     pub suppress_ca_list: bool,
+    /// `custom_validator_config` of SPIFFE: PEM of what is trusted, by trust domain.
+    pub domains: Vec<(Box<str>, Source)>,
 }
 
 /// `CommonTlsContext`.

@@ -260,8 +260,9 @@ impl SecretRecipe {
             Self::Certificate(CertificateRecipe { chain, key, ocsp, watched: _ }) => {
                 [Some(chain), Some(key), ocsp.as_ref()].into_iter().flatten().collect()
             }
-            Self::Validation(ValidationRecipe { trusted_ca, crl, .. }) => {
-                [trusted_ca, crl].into_iter().flatten().collect()
+            Self::Validation(ValidationRecipe { trusted_ca, crl, domains, .. }) => {
+                let domains = domains.iter().map(|(_, source)| source);
+                [trusted_ca, crl].into_iter().flatten().chain(domains).collect()
             }
             Self::TicketKeys(sources) => sources.iter().collect(),
             Self::Generic(parts) => parts.iter().map(|(_, source)| source).collect(),

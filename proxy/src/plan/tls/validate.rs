@@ -59,6 +59,9 @@ pub struct Validator {
     pub spkis: Vec<[u8; 32]>,
     /// `suppress_client_ca_list`.
     pub suppress_ca_list: bool,
+    /// What is trusted, by trust domain (SPIFFE). Where there is one, no other trust counts, and no
+    /// pin.
+    pub domains: Vec<(Box<str>, Arc<Trust>)>,
 }
 
 /// Whose certificate is checked.
@@ -69,7 +72,7 @@ pub struct Role<'a> {
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validator").field("roots", &self.roots().len()).finish_non_exhaustive()
+        f.debug_struct("Validator").field("roots", &self.roots().count()).finish_non_exhaustive()
     }
 }
 
@@ -107,6 +110,12 @@ impl Validator {
         if let Some(source) = &recipe.crl {
             out.crls = Some(Arc::new(revocation_lists(source)?));
         }
+        for (domain, source) in &recipe.domains {
+            let pem = source.read_for("trusted CA certificates")?;
+            let trust = shared.trust(&pem, &mut |pem| Trust::parse(source, pem))?;
+            out.path = Arc::from(source.to_string());
+            out.domains.push((domain.clone(), trust));
+        }
         Ok(out)
     }
 
@@ -131,7 +140,14 @@ impl Validator {
             hashes: [&*self.hashes, &*over.hashes].concat(),
             spkis: [&*self.spkis, &*over.spkis].concat(),
             suppress_ca_list: self.suppress_ca_list || over.suppress_ca_list,
+            // An extension is replaced as a whole.
+            domains: if over.domains.is_empty() { &self.domains } else { &over.domains }.clone(),
         }
+    }
+
+    /// Whether somebody is trusted at all.
+    pub(super) fn has_trust(&self) -> bool {
+        self.trust.is_some() || !self.domains.is_empty()
     }
 
     /// What makes no sense without trusted roots.
@@ -139,7 +155,7 @@ impl Validator {
     /// # Errors
     /// Envoy's words for it.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.trust.is_some() {
+        if self.has_trust() {
             return Ok(());
         }
         if !self.sans.is_empty() {
@@ -153,13 +169,18 @@ impl Validator {
         Ok(())
     }
 
-    /// Trusted certificates.
-    pub fn roots(&self) -> &[Arc<Certificate>] {
-        self.trust.as_ref().map_or(&[], |trust| &trust.roots)
+    fn trusts(&self) -> impl Iterator<Item = &Arc<Trust>> {
+        let usual = self.trust.iter().filter(|_| self.domains.is_empty());
+        usual.chain(self.domains.iter().map(|(_, trust)| trust))
     }
 
-    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
-        self.trust.as_ref().map_or(&[], |trust| &trust.anchors)
+    /// Trusted certificates.
+    pub fn roots(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.trusts().flat_map(|trust| &trust.roots)
+    }
+
+    pub(super) fn anchors(&self) -> impl Iterator<Item = &TrustAnchor<'static>> {
+        self.trusts().flat_map(|trust| &trust.anchors)
     }
 
     /// All it goes by, in bytes: sessions are bound to that.
@@ -176,16 +197,18 @@ impl Validator {
             hashes,
             spkis,
             suppress_ca_list: _,
+            domains,
         } = self;
         let flags = (only_leaf_crl, allow_expired, accept_untrusted, max_depth, crls.is_some());
         let mut out = format!("{flags:?}{sans:?}{hashes:?}{spkis:?}").into_bytes();
-        self.roots().iter().for_each(|root| out.extend_from_slice(&root.sha256));
+        domains.iter().for_each(|(domain, _)| out.extend_from_slice(domain.as_bytes()));
+        self.roots().for_each(|root| out.extend_from_slice(&root.sha256));
         out
     }
 
     /// Whether a certificate is looked at, at all.
     pub fn verifies(&self) -> bool {
-        !self.roots().is_empty() || !self.hashes.is_empty() || !self.spkis.is_empty()
+        self.has_trust() || !self.hashes.is_empty() || !self.spkis.is_empty()
     }
 
     /// Checks a chain. `expected_san` is one more name it must have.
@@ -200,13 +223,18 @@ impl Validator {
         role: &Role<'_>,
         expected_san: Option<&str>,
     ) -> Result<(), Refusal> {
-        if !self.roots().is_empty() {
-            let chain = self.check_chain(leaf, intermediates, now, role);
+        if !self.domains.is_empty() {
+            let trust = self.trust_of(leaf).map_err(Refusal::Chain)?;
+            let chain = self.check_chain(trust, leaf, intermediates, now, role);
+            chain.map_err(Refusal::Chain)?;
+        } else if let Some(trust) = &self.trust {
+            let chain = self.check_chain(trust, leaf, intermediates, now, role);
             if !self.accept_untrusted {
                 chain.map_err(Refusal::Chain)?;
             }
         }
         let pinned = !self.hashes.is_empty() || !self.spkis.is_empty();
+        let pinned = pinned && self.domains.is_empty();
         if self.sans.is_empty() && expected_san.is_none() && !pinned {
             return Ok(());
         }
@@ -225,15 +253,33 @@ impl Validator {
         if pinned && !known { Err(Refusal::Hash) } else { Ok(()) }
     }
 
+    /// What is trusted of a peer by the trust domain of its identity (SPIFFE ID section 2.1; X.509
+    /// SVID section 4.3 wants a leaf that signs no certificates).
+    fn trust_of(&self, leaf: &CertificateDer<'_>) -> Result<&Arc<Trust>, String> {
+        let facts = Certificate::parse(leaf)?;
+        if facts.key_usage.is_some_and(|usage| usage.signs_certificates) {
+            return Err("a certificate that may sign others is no identity".to_owned());
+        }
+        let domain = facts.sans.iter().find_map(|san| match san {
+            San::Uri(uri) => Some(uri.strip_prefix("spiffe://")?.split_once('/')?.0),
+            _ => None,
+        });
+        let domain = domain.ok_or("no SPIFFE identity")?;
+        let found = self.domains.iter().find(|(known, _)| **known == *domain);
+        let unknown = || format!("no trust bundle for the trust domain '{domain}'");
+        found.map(|(_, trust)| trust).ok_or_else(unknown)
+    }
+
     fn check_chain(
         &self,
+        trust: &Trust,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         role: &Role<'_>,
     ) -> Result<(), String> {
         // A certificate that is trusted itself needs no issuer.
-        if let Some(own) = self.roots().iter().find(|root| *root.der == **leaf) {
+        if let Some(own) = trust.roots.iter().find(|root| *root.der == **leaf) {
             let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             let valid = (own.not_before..=own.not_after).contains(&seconds);
             return if valid || self.allow_expired {
@@ -245,7 +291,7 @@ impl Validator {
         let cert = EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
         let mut at = now;
         for _ in 0..EXPIRED_TRIES {
-            match self.check_at(&cert, intermediates, at, role) {
+            match self.check_at(trust, &cert, intermediates, at, role) {
                 Err(webpki::Error::CertExpired { not_after, .. }) if self.allow_expired => {
                     at = not_after;
                 }
@@ -261,6 +307,7 @@ impl Validator {
 
     fn check_at(
         &self,
+        trust: &Trust,
         cert: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         at: UnixTime,
@@ -290,29 +337,29 @@ impl Validator {
         };
         let path = cert.verify_for_usage(
             role.algorithms.all,
-            self.anchors(),
+            &trust.anchors,
             intermediates,
             at,
             role.usage,
             revocation,
             Some(&within_depth),
         )?;
-        self.note_path(&path);
+        trust.note_path(&path);
         Ok(())
     }
+}
 
+impl Trust {
     fn note_path(&self, path: &VerifiedPath<'_>) {
         let anchor = path.anchor();
-        let root = self.anchors().iter().position(|known| std::ptr::eq(known, anchor));
-        let root = root.and_then(|index| self.roots().get(index));
+        let root = self.anchors.iter().position(|known| std::ptr::eq(known, anchor));
+        let root = root.and_then(|index| self.roots.get(index));
         notes::with(|notes| {
             notes.path = path.intermediate_certificates().map(|c| Arc::from(&*c.der())).collect();
             notes.path.extend(root.map(|root| Arc::from(&*root.der)));
         });
     }
-}
 
-impl Trust {
     fn parse(source: &Source, pem: &[u8]) -> Result<Self, String> {
         let mut out = Self::default();
         for der in certificates(source, pem, "trusted CA certificates")? {

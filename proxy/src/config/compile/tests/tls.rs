@@ -139,6 +139,34 @@ fn lists_of_suites_groups_and_schemes() {
 }
 
 #[test]
+fn trust_domains() {
+    const TYPE: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
+    let bundle = quoted(&Ca::new("root").pem);
+    let found = |name: &str, domains: &str, more: &str| {
+        let domains = domains.replace("BUNDLE", &format!("{{inline_string: {bundle}}}"));
+        findings(
+            &format!(
+                "validation_context: {{custom_validator_config: {{name: '{name}', typed_config: \
+                 {{'@type': {TYPE}.{name}, {domains}}}}}{more}}}"
+            ),
+            "require_client_certificate: true",
+        )
+    };
+    let spiffe = |domains: &str, more| found("SPIFFECertValidatorConfig", domains, more);
+    let san = ", match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: a}}]";
+    let one = "trust_domains: [{name: a, trust_bundle: BUNDLE}]";
+    assert_eq!(spiffe(one, san), Vec::<String>::new());
+    let twice = "trust_domains: [{name: a, trust_bundle: BUNDLE}, {name: a, trust_bundle: BUNDLE}]";
+    let wrong = spiffe(twice, "");
+    assert!(
+        wrong[0].contains("Multiple trust bundles are given for one trust domain"),
+        "{wrong:?}"
+    );
+    let wrong = spiffe("trust_domains: [{name: a, trust_bundle: {inline_string: x}}]", "");
+    assert!(wrong[0].contains("no PEM certificate"), "{wrong:?}");
+}
+
+#[test]
 fn what_is_refused_says_so() {
     let cases = [
         ("", "require_sni: true", "require_sni is not supported"),

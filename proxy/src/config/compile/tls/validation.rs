@@ -1,5 +1,6 @@
 //! `CertificateValidationContext`, alone and combined.
 
+use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as api;
 use ringway_xds::api::envoy::r#type::matcher::v3 as matcher;
 
@@ -7,9 +8,9 @@ use super::certificate::{source, watched};
 use super::secrets;
 use crate::config::compile::at::At;
 use crate::config::compile::cx::Cx;
-use crate::config::compile::scalar::{extension, string_match};
+use crate::config::compile::scalar::{extension, string_match, type_name};
 use crate::config::compile::set::refuse;
-use crate::plan::tls::{SanKind, SanMatch, SecretKind, Validation, ValidationRecipe};
+use crate::plan::tls::{SanKind, SanMatch, SecretKind, Source, Validation, ValidationRecipe};
 
 /// Compiles whichever form of validation context there is; `None` after an error, and
 /// `Some(None)` where there is none.
@@ -101,9 +102,10 @@ pub(super) fn one(
         require_signed_certificate_timestamp.unwrap_or_default();
     refuse!(cx, at, ca_certificate_provider_instance, system_root_certs);
     refuse!(cx, at, require_signed_certificate_timestamp);
-    if let Some(validator) = custom_validator_config {
-        extension(cx, &at.field("custom_validator_config"), validator);
-    }
+    let domains = match custom_validator_config {
+        Some(config) => spiffe(cx, &at.field("custom_validator_config"), config)?,
+        None => Vec::new(),
+    };
     watched(cx, at, watched_directory.as_ref());
     let untrusted = api::certificate_validation_context::TrustChainVerification::AcceptUntrusted;
     let mut sans =
@@ -133,7 +135,52 @@ pub(super) fn one(
         hashes: hashes(cx, &at.field("verify_certificate_hash"), verify_certificate_hash),
         spkis: spkis(cx, &at.field("verify_certificate_spki"), verify_certificate_spki),
         suppress_ca_list: *suppress_client_ca_list,
+        domains,
     })
+}
+
+/// `envoy.tls.cert_validator.spiffe`: who is trusted, by trust domain; `None` after an error.
+fn spiffe(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &core::TypedExtensionConfig,
+) -> Option<Vec<(Box<str>, Source)>> {
+    const TYPE: &str = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+    let any = config.typed_config.as_ref();
+    let Some(any) = any.filter(|any| type_name(&any.type_url) == TYPE) else {
+        extension(cx, at, config);
+        return None;
+    };
+    let at = at.field("typed_config");
+    let api::SpiffeCertValidatorConfig { trust_domains, trust_bundles } = cx.unpack(&at, any)?;
+    refuse!(cx, &at, trust_bundles);
+    let at = at.field("trust_domains");
+    if trust_domains.is_empty() {
+        cx.invalid(&at, "a trust domain is required");
+        return None;
+    }
+    let mut out: Vec<(Box<str>, Source)> = Vec::with_capacity(trust_domains.len());
+    for (index, domain) in trust_domains.iter().enumerate() {
+        let at = at.index(index);
+        let api::spiffe_cert_validator_config::TrustDomain {
+            name,
+            trust_bundle,
+            workload_trust_domain,
+        } = domain;
+        refuse!(cx, &at, workload_trust_domain);
+        if out.iter().any(|(known, _)| **known == **name) {
+            let message =
+                format!("Multiple trust bundles are given for one trust domain for {name}");
+            cx.invalid(&at.field("name"), message);
+        }
+        let bundle_at = at.field("trust_bundle");
+        let Some(bundle) = trust_bundle else {
+            cx.invalid(&bundle_at, "a trust bundle is required");
+            return None;
+        };
+        out.push((Box::from(name.as_str()), source(cx, &bundle_at, bundle)?));
+    }
+    Some(out)
 }
 
 /// What makes no sense without trusted roots.
@@ -142,7 +189,7 @@ pub(super) fn check_trust(
     at: &At<'_>,
     context: &api::CertificateValidationContext,
 ) {
-    if context.trusted_ca.is_some() {
+    if context.trusted_ca.is_some() || context.custom_validator_config.is_some() {
         return;
     }
     if !context.match_typed_subject_alt_names.is_empty()

@@ -1,6 +1,6 @@
 //! Who is let in: certificates of both ends against what is asked of them.
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SerialNumber};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SerialNumber};
 
 use super::*;
 use crate::plan::certificate::{Certificate, sha256};
@@ -155,6 +155,37 @@ fn names_of_clients() {
     }
     let two = rules(vec![exact(SanKind::Dns, "no.example"), exact(SanKind::Dns, "c.example")]);
     assert_eq!(with(Some(&pair), true, &two), "in");
+}
+
+#[test]
+fn identities_by_trust_domain() {
+    let (one, two) = (Ca::new("one"), Ca::new("two"));
+    let rules = ValidationRecipe {
+        domains: vec![("one".into(), inline(&one.pem)), ("two".into(), inline(&two.pem))],
+        // Neither counts where there are trust domains.
+        trusted_ca: Some(inline(&Ca::new("unused").pem)),
+        hashes: vec![[0; 32]],
+        ..ValidationRecipe::default()
+    };
+    let cases = [
+        (&one, "spiffe://one/ns/a", "in"),
+        (&two, "spiffe://two/ns/a", "in"),
+        (&two, "spiffe://one/ns/a", "verify error"),
+        (&one, "spiffe://three/ns/a", "verify error"),
+        (&one, "spiffe://one", "verify error"),
+        (&one, "https://one/ns/a", "verify error"),
+        (&one, "one.example", "verify error"),
+    ];
+    for (ca, name, expected) in cases {
+        assert_eq!(with(Some(&ca.issue(&[name])), true, &rules), expected, "{name}");
+    }
+    let signs = one.issue_with(&["spiffe://one/ns/a"], |params| {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+    });
+    assert_eq!(with(Some(&signs), true, &rules), "verify error");
+    let names = ValidationRecipe { sans: vec![exact(SanKind::Uri, "spiffe://one/ns/a")], ..rules };
+    assert_eq!(with(Some(&one.issue(&["spiffe://one/ns/a"])), true, &names), "in");
+    assert_eq!(with(Some(&one.issue(&["spiffe://one/ns/b"])), true, &names), "san");
 }
 
 #[test]
