@@ -16,7 +16,7 @@ use std::time::Duration;
 use prost::Message;
 use ringway_runtime::{precise_now, sleep};
 use ringway_wire::{KnownName as K, Method, RequestHead};
-use ringway_xds::api::envoy::service::discovery::v3::DiscoveryRequest;
+use ringway_xds::api::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use ringway_xds::client::{Mux, Update};
 use ringway_xds::print::{self, JsonOptions};
 use ringway_xds::{Document, Format};
@@ -40,6 +40,7 @@ pub(super) struct Polled {
     cx: Rc<FeedCx>,
     source: Arc<RestSource>,
     path: &'static str,
+    kind: Kind,
     pub(super) mux: RefCell<Mux>,
     waker: Cell<Option<Waker>>,
     /// What is asked for has changed.
@@ -69,6 +70,7 @@ impl Polled {
             cx: cx.clone(),
             source: source.clone(),
             path,
+            kind,
             mux: RefCell::new(mux),
             waker: Cell::new(None),
             woken: Cell::new(false),
@@ -174,7 +176,7 @@ impl Polled {
             status => return Err(format!("cluster '{name}': status {status}")),
         }
         let began = precise_now();
-        let response = response(&fetched.body)?;
+        let response = response(&fetched.body, self.kind)?;
         let update = self.mux.borrow_mut().received(&response, clock());
         let update = update.map_err(|malformed| malformed.to_string())?;
         self.answered.replace(names);
@@ -200,7 +202,7 @@ impl Polled {
 
 /// A `DiscoveryResponse` in JSON, on the wire. Fields that are not known are left out: a server
 /// may be newer.
-fn response(body: &[u8]) -> Result<Vec<u8>, String> {
+fn response(body: &[u8], kind: Kind) -> Result<Vec<u8>, String> {
     const RESPONSE: &str = "envoy.service.discovery.v3.DiscoveryResponse";
     let text = std::str::from_utf8(body).map_err(|_| "the answer is no text")?;
     let first = |found: Vec<ringway_xds::Diagnostic>| match found.first() {
@@ -208,7 +210,10 @@ fn response(body: &[u8]) -> Result<Vec<u8>, String> {
         None => "the answer is no JSON".to_owned(),
     };
     let document = Document::parse(text, "answer", Format::Json).map_err(first)?;
-    let (bytes, problems) = document.encode_unchecked(RESPONSE);
+    let (mut bytes, problems) = document.encode_unchecked(RESPONSE);
+    // The path has said of what type its resources are, and some servers leave it at that.
+    let typed = DiscoveryResponse { type_url: kind.type_url().to_owned(), ..Default::default() };
+    bytes.extend(typed.encode_to_vec());
     match problems.into_iter().find(|problem| !problem.message.contains(" has no field `")) {
         Some(problem) => Err(problem.to_string()),
         None => Ok(bytes),
