@@ -72,6 +72,12 @@ impl Runtime {
         self.asked.get()
     }
 
+    /// Is there a key with this prefix? The caller asks for it if there is.
+    pub fn any_below(&self, prefix: &str) -> bool {
+        self.asked.set(true);
+        self.values.keys().any(|key| key.starts_with(prefix))
+    }
+
     fn get(&self, key: &str) -> Option<&Entry> {
         if !key.is_empty() {
             self.asked.set(true);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::values::{Scalar, scalar, scalars};
-use super::{Checker, DEPTH_MAX, FindingKind};
+use super::{Checker, DEPTH_MAX, FindingKind, Shape, Special};
 use crate::api::validate::field_rules::Type;
 use crate::api::validate::{FieldRules, MapRules, RepeatedRules};
 use crate::path::Path;
@@ -14,21 +14,22 @@ use crate::wire::{Record, Records, WireValue};
 impl Checker {
     /// Checks one message, all below it too.
     pub(super) fn message(&mut self, message: MessageType, bytes: &[u8]) {
-        let outer = std::mem::replace(&mut self.current, message.full_name());
+        let outer = self.current.replace(message);
+        let shape = self.shape(message);
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             let text = format!("more than {DEPTH_MAX} messages inside one another");
             self.report(FindingKind::Malformed, text);
-        } else if message.full_name() == "google.protobuf.Any" {
+        } else if shape.special == Special::Any {
             self.any(message, bytes);
-        } else if !is_free_form(message) {
-            self.fields(message, bytes);
+        } else if shape.special != Special::FreeForm {
+            self.fields(message, &shape, bytes);
         }
         self.depth -= 1;
         self.current = outer;
     }
 
-    fn fields(&mut self, message: MessageType, bytes: &[u8]) {
+    fn fields(&mut self, message: MessageType, shape: &Shape, bytes: &[u8]) {
         let Ok(mut records) = Records(bytes).collect::<Result<Vec<_>, _>>() else {
             let text = format!("these bytes are no {}", message.full_name());
             self.report(FindingKind::Malformed, text);
@@ -37,10 +38,17 @@ impl Checker {
         // Stable: several records of one field keep their order.
         records.sort_by_key(|record| record.number);
         let mut rest = records.as_slice();
-        let mut oneofs = vec![false; message.oneofs().len()];
-        for field in message.fields() {
+        let mut oneofs = vec![false; if shape.has_required { shape.oneofs } else { 0 }];
+        for (number, field, ruled) in shape.fields.iter().copied() {
+            // An absent field without rules is always right.
+            if !ruled && rest.first().is_none_or(|record| record.number > number) {
+                continue;
+            }
             let group;
-            (group, rest) = self.group(message, field.number(), rest);
+            (group, rest) = self.group(message, number, rest);
+            if group.is_empty() && !ruled {
+                continue;
+            }
             if let Some(slot) = field.oneof_index().and_then(|index| oneofs.get_mut(index)) {
                 *slot |= !group.is_empty();
             }
@@ -49,13 +57,13 @@ impl Checker {
             self.path.back(mark);
         }
         self.group(message, u32::MAX, rest);
-        for (index, oneof) in message.oneofs().enumerate() {
-            if oneof.is_required() && oneofs.get(index) == Some(&false) && !message.skips_rules() {
+        for (index, oneof) in message.oneofs().enumerate().take(oneofs.len()) {
+            if oneof.is_required() && oneofs.get(index) == Some(&false) {
                 let text = format!("one of {} is required", member_names(message, index));
                 self.report(FindingKind::OneofRequired(message, index), text);
             }
         }
-        if transcode::is_typed_struct(message) {
+        if shape.special == Special::TypedStruct {
             self.typed_struct(bytes);
         }
     }
@@ -82,7 +90,7 @@ impl Checker {
 
     fn field(&mut self, message: MessageType, field: Field, records: &[Record<'_>]) {
         if !records.is_empty() {
-            self.deprecation(field, records);
+            self.deprecation(message, field, records);
         }
         let rules = if message.skips_rules() { None } else { self.rules_of(field) };
         let rules = rules.as_deref();
@@ -102,12 +110,13 @@ impl Checker {
         }
     }
 
-    fn deprecation(&mut self, field: Field, records: &[Record<'_>]) {
+    fn deprecation(&mut self, message: MessageType, field: Field, records: &[Record<'_>]) {
         if field.is_disallowed() {
-            let text = format!("{}.{} is deprecated and switched off", self.current, field.name());
+            let text =
+                format!("{}.{} is deprecated and switched off", message.full_name(), field.name());
             self.report(FindingKind::Disallowed, text);
         } else if field.is_deprecated() {
-            let text = format!("{}.{} is deprecated", self.current, field.name());
+            let text = format!("{}.{} is deprecated", message.full_name(), field.name());
             self.report(FindingKind::Deprecated, text);
         }
         let Some(kind) = field.enumeration() else { return };
@@ -317,14 +326,6 @@ pub(crate) fn any_parts(bytes: &[u8]) -> (Option<&str>, &[u8]) {
         }
     }
     (url, value)
-}
-
-/// Values without a schema: nothing to check in them.
-fn is_free_form(message: MessageType) -> bool {
-    matches!(
-        message.full_name(),
-        "google.protobuf.Struct" | "google.protobuf.Value" | "google.protobuf.ListValue"
-    )
 }
 
 fn is_required(rules: &FieldRules) -> bool {

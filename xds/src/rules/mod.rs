@@ -18,7 +18,8 @@ use regex::Regex;
 
 use crate::api::validate::FieldRules;
 use crate::path::Path;
-use crate::schema::{Field, MessageType};
+use crate::schema::{Field, MessageType, Oneof};
+use crate::transcode::is_typed_struct;
 
 pub(crate) use check::any_parts;
 
@@ -74,7 +75,31 @@ pub struct Checker {
     rules: HashMap<usize, Arc<FieldRules>>,
     patterns: HashMap<String, Option<Regex>>,
     /// The message whose fields are at hand.
-    current: &'static str,
+    current: Option<MessageType>,
+    /// What is known of messages that were met, by their place in the schema.
+    shapes: Vec<Option<Arc<Shape>>>,
+}
+
+/// What the walk asks of a message every time it meets one.
+struct Shape {
+    special: Special,
+    /// Its fields with their numbers, and whether an absent one has to be looked at, too.
+    fields: Box<[(u32, Field, bool)]>,
+    oneofs: usize,
+    /// One of them has to be set.
+    has_required: bool,
+}
+
+/// Messages that are not only their fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Special {
+    No,
+    /// Its bytes are another message.
+    Any,
+    /// It stands for another message.
+    TypedStruct,
+    /// Values without a schema: nothing to check in them.
+    FreeForm,
 }
 
 impl Checker {
@@ -87,7 +112,8 @@ impl Checker {
     fn report(&mut self, kind: FindingKind, message: impl Into<String>) {
         if self.findings.len() < FINDINGS_MAX {
             let path = self.path.as_str().to_owned();
-            let (message, message_type) = (message.into(), self.current);
+            let message_type = self.current.map_or("", MessageType::full_name);
+            let message = message.into();
             self.findings.push(Finding { kind, path, message, message_type });
         }
     }
@@ -96,9 +122,44 @@ impl Checker {
         self.report(FindingKind::Rule, message);
     }
 
+    fn shape(&mut self, message: MessageType) -> Arc<Shape> {
+        let place = usize::from(message.place());
+        if let Some(Some(shape)) = self.shapes.get(place) {
+            return Arc::clone(shape);
+        }
+        if self.shapes.len() <= place {
+            self.shapes.resize(place + 1, None);
+        }
+        let shape = Arc::new(Shape::of(message));
+        if let Some(slot) = self.shapes.get_mut(place) {
+            *slot = Some(Arc::clone(&shape));
+        }
+        shape
+    }
+
     fn rules_of(&mut self, field: Field) -> Option<Arc<FieldRules>> {
         let bytes = field.rules()?;
         let decode = || Arc::new(FieldRules::decode(bytes).unwrap_or_default());
         Some(Arc::clone(self.rules.entry(bytes.as_ptr().addr()).or_insert_with(decode)))
+    }
+}
+
+impl Shape {
+    fn of(message: MessageType) -> Self {
+        let special = match message.full_name() {
+            "google.protobuf.Any" => Special::Any,
+            "google.protobuf.Struct" | "google.protobuf.Value" | "google.protobuf.ListValue" => {
+                Special::FreeForm
+            }
+            _ if is_typed_struct(message) => Special::TypedStruct,
+            _ => Special::No,
+        };
+        let ruled = |field: Field| !message.skips_rules() && field.rules().is_some();
+        Self {
+            special,
+            fields: message.fields().map(|field| (field.number(), field, ruled(field))).collect(),
+            oneofs: message.oneofs().len(),
+            has_required: !message.skips_rules() && message.oneofs().any(Oneof::is_required),
+        }
     }
 }

@@ -95,6 +95,11 @@ impl MessageType {
         name_at(Section::Messages, self.0)
     }
 
+    /// Its place among [`messages`].
+    pub(crate) fn place(self) -> u16 {
+        self.0
+    }
+
     /// `Cluster`.
     pub fn name(self) -> &'static str {
         let full = self.full_name();

@@ -59,8 +59,13 @@ fn resolve(
         track_remaining,
         max_connection_pools,
     } = entry.unwrap_or(&empty);
+    let overridden = cx.runtime.any_below("circuit_breakers.");
     let read = |name: &str, value: Option<u32>, default: u32| {
-        let value = u64::from(value.unwrap_or(default));
+        let plain = value.unwrap_or(default);
+        if !overridden {
+            return plain;
+        }
+        let value = u64::from(plain);
         let key = format!("circuit_breakers.{cluster}.{priority}.{name}");
         u32::try_from(cx.runtime.integer(&key, value)).unwrap_or(u32::MAX)
     };

@@ -330,14 +330,10 @@ impl Compiler {
         work: impl FnOnce(&mut Cx<'_>) -> T,
     ) -> (T, Vec<Invalid>, bool) {
         self.runtime.forget_asked();
-        let mut cx = Cx::new(&self.runtime, &mut self.registry, self.shards);
-        cx.kept = std::mem::take(&mut self.kept);
-        cx.secrets = std::mem::take(&mut self.secrets);
+        let Self { runtime, registry, kept, secrets, shards, .. } = self;
+        let mut cx = Cx::new(runtime, registry, kept, secrets, *shards);
         let value = work(&mut cx);
-        self.secrets = std::mem::take(&mut cx.secrets);
-        let findings;
-        (self.kept, findings) = cx.finish();
-        (value, findings, self.runtime.was_asked())
+        (value, cx.finish(), self.runtime.was_asked())
     }
 }
 

@@ -11,6 +11,7 @@ use ringway_xds::api::envoy::config::core::v3 as core;
 
 use super::at::At;
 use super::istio::Direction;
+use super::tls::SecretStore;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
 use crate::plan::extension::ExtensionSlot;
@@ -113,29 +114,35 @@ pub(crate) struct Cx<'a> {
     /// `http.<stat_prefix>.` of the connection manager being compiled, without its last dot.
     pub(crate) http_prefix: String,
     /// What one resource leaves for the next.
-    pub(crate) kept: Kept,
+    pub(crate) kept: &'a mut Kept,
     /// What the resource being compiled waits for.
     pub(crate) needs: Needs,
     /// `traffic_direction` of the listener being compiled.
     pub(crate) direction: Direction,
     /// `static_resources.secrets`.
-    pub(crate) secrets: super::tls::SecretStore,
+    pub(crate) secrets: &'a mut SecretStore,
     findings: Vec<Invalid>,
     /// Clusters that were named since the last [`Cx::take_named`].
     named: Vec<Arc<ClusterName>>,
 }
 
 impl<'a> Cx<'a> {
-    pub(crate) fn new(runtime: &'a Runtime, registry: &'a mut Registry, shards: usize) -> Self {
+    pub(crate) fn new(
+        runtime: &'a Runtime,
+        registry: &'a mut Registry,
+        kept: &'a mut Kept,
+        secrets: &'a mut SecretStore,
+        shards: usize,
+    ) -> Self {
         Self {
-            kept: Kept::default(),
+            kept,
             needs: Needs::default(),
             runtime,
             registry,
             shards,
             http_prefix: String::new(),
             direction: Direction::default(),
-            secrets: super::tls::SecretStore::default(),
+            secrets,
             findings: Vec::new(),
             named: Vec::new(),
         }
@@ -278,9 +285,9 @@ impl<'a> Cx<'a> {
         named
     }
 
-    /// Hands out what is kept and the findings.
-    pub(crate) fn finish(self) -> (Kept, Vec<Invalid>) {
-        (self.kept, self.findings)
+    /// Hands out the findings.
+    pub(crate) fn finish(self) -> Vec<Invalid> {
+        self.findings
     }
 }
 

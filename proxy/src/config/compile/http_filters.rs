@@ -113,8 +113,16 @@ fn unknown(cx: &mut Cx<'_>, at: &At<'_>, filter: &api::HttpFilter, wanted: &str)
 
 /// A chain that ends in one of our filters, where a router belongs.
 fn not_terminal(cx: &mut Cx<'_>, at: &At<'_>, last: &api::HttpFilter) {
-    let Some(api::http_filter::ConfigType::TypedConfig(any)) = &last.config_type else { return };
-    if kind(type_name(&any.type_url)).is_some() {
+    let ours = match &last.config_type {
+        Some(api::http_filter::ConfigType::TypedConfig(any)) => {
+            kind(type_name(&any.type_url)).is_some()
+        }
+        Some(api::http_filter::ConfigType::ConfigDiscovery(config)) => {
+            config.type_urls.iter().all(|url| kind(type_name(url)).is_some())
+        }
+        None => false,
+    };
+    if ours {
         let name = &last.name;
         let message = format!(
             "non-terminal filter named {name} of type {name} is the last filter in a http filter \

@@ -90,6 +90,10 @@ fn path(cx: &mut Cx<'_>, at: &At<'_>, config: &api::PathConfigSource) -> Option<
         let api::WatchedDirectory { path, watch_modify } = watched;
         let at = at.field("watched_directory");
         refuse!(cx, &at, watch_modify);
+        if !Path::new(path).is_dir() {
+            let message = format!("unable to add filesystem watch for '{path}': no such directory");
+            cx.invalid(&at.field("path"), message);
+        }
         PathBuf::from(path)
     });
     existing(cx, &at.field("path"), Path::new(path), watched)
@@ -130,9 +134,8 @@ fn api_source(
         config_validators,
     } = config;
     refuse!(cx, at, config_validators);
-    if *transport_api_version != api::ApiVersion::V3 as i32 {
-        let message = "V2 (and AUTO) xDS transport protocol versions are deprecated; the v2 xDS \
-                       major version has been removed and is no longer supported";
+    if *transport_api_version == api::ApiVersion::V2 as i32 {
+        let message = "the v2 xDS major version has been removed and is no longer supported";
         cx.invalid_allowed(&at.field("transport_api_version"), message, "V3");
     }
     let (delta, aggregated) = match ApiType::try_from(*api_type) {

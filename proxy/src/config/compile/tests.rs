@@ -1,5 +1,7 @@
 //! Bootstraps as people write them, and what becomes of them.
 
+mod assignment;
+mod dynamic;
 mod http2;
 mod secrets;
 mod sockets;

@@ -107,7 +107,7 @@ fn compile(
         }
     };
     let name = cx.text(name);
-    let loaded = Secret::load(name, recipe?, watched, &mut cx.secrets);
+    let loaded = Secret::load(name, recipe?, watched, &mut *cx.secrets);
     built(cx, at, loaded).map(Arc::new)
 }
 
@@ -158,7 +158,7 @@ fn inline(
     recipe: SecretRecipe,
 ) -> Option<Arc<SecretSlot>> {
     let kind = recipe.kind();
-    let loaded = Secret::load(cx.text(""), recipe, false, &mut cx.secrets);
+    let loaded = Secret::load(cx.text(""), recipe, false, &mut *cx.secrets);
     let secret = Arc::new(built(cx, at, loaded)?);
     Some(cx.secrets.add_inline(kind, bytes, secret))
 }
@@ -170,7 +170,7 @@ pub(super) fn default_validation(
     context: &api::CertificateValidationContext,
 ) -> Option<Arc<Validator>> {
     let recipe = SecretRecipe::Validation(validation::one(cx, at, context)?);
-    let loaded = Secret::load(cx.text(""), recipe, false, &mut cx.secrets);
+    let loaded = Secret::load(cx.text(""), recipe, false, &mut *cx.secrets);
     built(cx, at, loaded)?.validator().cloned()
 }
 
@@ -262,7 +262,7 @@ fn reload(cx: &mut Cx<'_>, slot: &Arc<SecretSlot>, stats: &ShardStats) {
     let Some(secret) = slot.current() else { return };
     let at = At::root();
     let at = at.field(slot.key.kind.field());
-    let loaded = secret.reload(&mut cx.secrets);
+    let loaded = secret.reload(&mut *cx.secrets);
     if let Some(Some(secret)) = built(cx, &at, loaded) {
         put(cx, slot, Arc::new(secret), stats);
     }
