@@ -257,6 +257,8 @@ pub fn sock_addr(address: &Address) -> SockAddr {
     match address {
         Address::Ip(ip) => SockAddr::Inet(*ip),
         Address::Pipe { path, .. } => SockAddr::unix(path),
+        // Of hosts only: nobody binds it.
+        Address::Internal { .. } => SockAddr::unix(address.to_string()),
     }
 }
 

@@ -21,6 +21,11 @@ const TYPE: &str = "envoy.extensions.filters.http.set_filter_state.v3.Config";
 /// Objects that are texts and mean nothing to the proxy itself.
 const FACTORY: &str = "envoy.string";
 
+/// Addresses for the original_dst filter of an internal listener.
+pub(crate) const LOCAL_IP: &str = "envoy.filters.listener.original_dst.local_ip";
+/// Likewise.
+pub(crate) const REMOTE_IP: &str = "envoy.filters.listener.original_dst.remote_ip";
+
 /// Its options.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -73,7 +78,7 @@ fn rule(cx: &mut Cx<'_>, at: &At<'_>, value: common::FilterStateValue) -> Option
         return None;
     };
     let factory = if factory_key.is_empty() { key.as_str() } else { factory_key.as_str() };
-    if factory != FACTORY {
+    if ![FACTORY, LOCAL_IP, REMOTE_IP].contains(&factory) {
         // Others steer what the proxy does.
         cx.unsupported_allowed(&at.field("factory_key"), factory, FACTORY);
         return None;

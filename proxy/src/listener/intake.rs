@@ -9,11 +9,12 @@ use std::rc::Rc;
 use ringway_runtime::{SockAddr, Stream, spawn};
 
 use super::candidate::Candidate;
-use super::filters::{self, Passed};
+use super::filters::{self, Passed as Verdict};
 use super::{ActiveListener, Admitted, Meta, log};
 use crate::control::message::{Adopted, HandOver};
 use crate::network;
 use crate::shard::Shard;
+use crate::upstream::internal::Passed;
 
 /// A connection one of this shard's sockets accepted.
 pub(super) fn accepted(
@@ -70,6 +71,20 @@ fn take_in(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, stream: Stream, pee
     begin(shard, listener, candidate, true);
 }
 
+/// A connection of this shard's own to an internal listener.
+pub(crate) fn internal(
+    shard: &Rc<Shard>,
+    listener: &Rc<ActiveListener>,
+    stream: Stream,
+    passed: Passed,
+) {
+    let name = SockAddr::unix(format!("envoy://{}", listener.plan.name));
+    let mut meta = Meta::new(shard.next_connection_id(), name.clone(), name);
+    meta.set_passed(passed);
+    let candidate = Candidate::new(stream, meta, shard.balance.share());
+    begin(shard, listener, candidate, false);
+}
+
 /// Runs the listener's filters. `may_redirect`: it has not been handed to another listener yet.
 fn begin(
     shard: &Rc<Shard>,
@@ -93,8 +108,8 @@ async fn filtered(
 ) {
     let _waiting = Waiting::new(&shard, &listener);
     match filters::run(&shard.stats, &listener.plan, &mut candidate).await {
-        Passed::Yes => choose(&shard, &listener, candidate, may_redirect),
-        Passed::No => {
+        Verdict::Yes => choose(&shard, &listener, candidate, may_redirect),
+        Verdict::No => {
             log::unserved(&shard, &listener, &candidate.meta, candidate.opened, false);
             candidate.refuse();
         }

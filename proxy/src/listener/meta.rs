@@ -11,6 +11,7 @@ use ringway_runtime::SockAddr;
 use crate::control::message::Passport;
 use crate::plan::chain_match::Facts;
 use crate::plan::transport::Tlv;
+use crate::upstream::internal::Passed;
 use crate::upstream::proxy_header::OnBehalf;
 
 /// Facts about one connection: made by the listener and its filters, kept for as long as it is
@@ -39,6 +40,8 @@ struct Found {
     proxy_protocol: Option<ProxyHeader>,
     /// What `sni_cluster` asks for.
     upstream_cluster: RefCell<Option<Rc<str>>>,
+    /// What came with a connection to an internal listener.
+    passed: Option<Passed>,
     /// Another process has served it before.
     resumed: Option<Resumed>,
 }
@@ -96,6 +99,7 @@ impl Meta {
             application_protocols,
             proxy_protocol: tlvs.map(|tlvs| ProxyHeader { tlvs }),
             upstream_cluster: RefCell::default(),
+            passed: None,
             resumed: Some(Resumed { served, http1, stays }),
         };
         Self { id, remote, local, found: Some(Box::new(found)) }
@@ -241,6 +245,21 @@ impl Meta {
     /// The client sent a PROXY protocol header.
     pub(super) fn set_proxy_header(&mut self, header: ProxyHeader) {
         self.found().proxy_protocol = Some(header);
+    }
+
+    /// It is a connection to an internal listener.
+    pub(super) fn set_passed(&mut self, passed: Passed) {
+        self.found().passed = Some(passed);
+    }
+
+    /// Whom to connect to instead of where it is on its way, for an internal listener.
+    pub(crate) fn waypoint(&self) -> Option<SocketAddr> {
+        self.found.as_ref()?.passed?.waypoint
+    }
+
+    /// What came with a connection to an internal listener.
+    pub(super) fn passed(&self) -> Option<Passed> {
+        self.found.as_ref()?.passed
     }
 
     fn found(&mut self) -> &mut Found {

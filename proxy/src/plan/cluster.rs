@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::change::Needs;
 use super::host_page::HostPages;
 use super::http2::Http2Options;
-use super::istio::{ClusterFacts, MetadataExchange};
+use super::istio::{ClusterFacts, InternalFacts, MetadataExchange};
 use super::names::ClusterName;
 use super::source::ConfigSource;
 use super::transport::{SocketIndex, Sockets, UpstreamSocket};
@@ -140,6 +140,8 @@ pub struct Eds {
 pub struct OriginalDst {
     /// `http_header_name` in lower case, with `use_http_header`.
     pub header: Option<Arc<str>>,
+    /// `metadata_key`, of which there is one: the waypoint of a host.
+    pub waypoint: bool,
     /// `upstream_port_override`.
     pub port: Option<u16>,
     /// `cleanup_interval`, default 5 s.
@@ -450,6 +452,8 @@ pub struct HostTemplate {
     pub workload: Option<Arc<str>>,
     /// Which transport socket its metadata asks for.
     pub socket: SocketIndex,
+    /// `metadata`, for the internal listener it leads to.
+    pub internal: Option<Box<InternalFacts>>,
 }
 
 /// `HealthStatus`.

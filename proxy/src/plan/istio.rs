@@ -69,6 +69,16 @@ pub struct ClusterFacts {
     pub own_alpn: bool,
 }
 
+/// What an endpoint's metadata has for the internal listener it leads to, below
+/// `envoy.filters.listener.original_dst`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InternalFacts {
+    /// `local`: where the connection is to be taken to be on its way.
+    pub destination: Option<std::net::SocketAddr>,
+    /// `waypoint`: whom to connect to instead.
+    pub waypoint: Option<std::net::SocketAddr>,
+}
+
 /// `istio.metadata_exchange` among the network filters of a chain or a cluster.
 #[derive(Debug)]
 pub struct MetadataExchange {

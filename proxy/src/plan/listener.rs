@@ -36,6 +36,8 @@ pub struct Listener {
     pub buffer_limit: u32,
     /// `bind_to_port`, default true.
     pub bind_to_port: bool,
+    /// `internal_listener`: clusters of the same shard connect to it by its name.
+    pub internal: bool,
     /// `enable_reuse_port`, default true: a socket of its own for every shard.
     pub reuse_port: bool,
     /// `tcp_fast_open_queue_length`.

@@ -85,6 +85,13 @@ pub enum Address {
         /// File mode, 0 for the default.
         mode: u32,
     },
+    /// `envoy_internal_address`: a listener of the same shard. Only of hosts.
+    Internal {
+        /// `server_listener_name`.
+        listener: Arc<str>,
+        /// `endpoint_id`: tells hosts apart.
+        endpoint: Arc<str>,
+    },
 }
 
 impl fmt::Display for Address {
@@ -93,6 +100,7 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Pipe { path, .. } => path.display().fmt(f),
+            Self::Internal { listener, endpoint } => write!(f, "envoy://{listener}/{endpoint}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ClusterId;
 use super::names::ClusterName;
 use super::transport::Tlv;
-use crate::observe::accesslog::AccessLog;
+use crate::observe::accesslog::{AccessLog, LogFormat};
 use crate::observe::stats::TcpStats;
 
 /// `envoy.filters.network.tcp_proxy`.
@@ -39,6 +39,8 @@ pub struct TcpProxy {
     pub check_drain_close: bool,
     /// `proxy_protocol_tlvs`, and how they are merged with those of the client's PROXY header.
     pub tlvs: (Vec<Tlv>, TlvMerge),
+    /// `tunneling_config.hostname`: connections go into CONNECT requests to it.
+    pub tunnel: Option<LogFormat>,
     /// `access_log`.
     pub access_logs: Vec<Arc<AccessLog>>,
     /// When `access_log` is written besides at the end.

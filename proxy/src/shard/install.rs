@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ringway_runtime::SockAddr;
 use ringway_runtime::mesh::Full;
+use ringway_runtime::{SockAddr, Stream};
 
 use super::drain::Leaving;
 use super::{INBOUND, Shard};
 use crate::control::message::{Adopted, DrainKind, HandOver, ListenSocket, Message, StopListening};
 use crate::listener::{ActiveListener, intake};
 use crate::plan::{Address, Change, Listener, ListenerChange};
+use crate::upstream::internal::Passed;
 
 /// Connections that wait for a plan at the most; further ones are closed.
 const EARLY_MAX: usize = 1024;
@@ -95,6 +96,23 @@ impl Shard {
         let map = self.by_address.borrow();
         let open = |address| map.get(&address).filter(|listener| listener.is_open()).cloned();
         open(inet).or_else(|| open((any, inet.port()).into()))
+    }
+
+    /// Takes in a connection to an internal listener; false if there is none of that name.
+    pub(super) fn take_in_internal(
+        self: &Rc<Self>,
+        name: &str,
+        stream: Stream,
+        passed: Passed,
+    ) -> bool {
+        let listeners = self.listeners.borrow();
+        let named = |listener: &&Rc<ActiveListener>| {
+            listener.plan.internal && *listener.plan.name == *name && listener.is_open()
+        };
+        let Some(listener) = listeners.iter().find(named).map(Rc::clone) else { return false };
+        drop(listeners);
+        intake::internal(self, &listener, stream, passed);
+        true
     }
 
     /// Gives a connection to another shard.

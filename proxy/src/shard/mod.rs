@@ -210,6 +210,10 @@ impl Shard {
             date: DateCache::default(),
         });
         shard.logs.grpc.attach(Rc::downgrade(&shard));
+        let weak = Rc::downgrade(&shard);
+        shard.upstreams.set_internal(Rc::new(move |name, stream, passed| {
+            weak.upgrade().is_some_and(|shard| shard.take_in_internal(name, stream, passed))
+        }));
         shard
     }
 

@@ -17,6 +17,7 @@ use ringway_runtime::{Chain, Chunk, SockAddr};
 use crate::observe::stats::ShardStats;
 use crate::plan::transport as plan;
 use crate::shard::Shard;
+use crate::upstream::internal::Passed;
 
 /// A connection, as the codecs see it. The methods mean what those of [`runtime::Stream`] mean,
 /// in terms of plain bytes.
@@ -195,6 +196,8 @@ pub(crate) struct ConnectHints<'a> {
     pub(crate) alpn: &'a [&'a [u8]],
     /// Protocols to offer whatever the configuration names.
     pub(crate) offer: Option<&'a [Box<[u8]>]>,
+    /// What an internal listener is told.
+    pub(crate) passed: Passed,
 }
 
 /// Why there is no connection above the one there is.

@@ -19,6 +19,7 @@ pub(crate) mod fetch;
 pub(crate) mod grpc;
 pub mod health;
 pub mod host;
+pub(crate) mod internal;
 pub mod lb;
 pub mod limits;
 mod original_dst;
@@ -29,6 +30,7 @@ mod server_name;
 mod slots;
 mod table;
 pub(crate) mod tcp;
+mod tunnel;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -82,6 +84,8 @@ pub(in crate::upstream) struct ShardCx {
     pub(in crate::upstream) gate: crate::transport::tls::Gate,
     /// Spare heads of HTTP/2 streams.
     pub(in crate::upstream) heads: Rc<Heads>,
+    /// How internal listeners of this shard are reached.
+    pub(in crate::upstream) internal: RefCell<Option<Rc<internal::TakeIn>>>,
 }
 
 impl ShardCx {
@@ -108,6 +112,7 @@ impl Upstreams {
             checks: slots::Slots::new(CHECKS_MAX),
             gate: Default::default(),
             heads: Rc::default(),
+            internal: RefCell::default(),
         });
         Self { shard, clusters: RefCell::default() }
     }

@@ -67,6 +67,11 @@ impl OnDemand {
 }
 
 impl ShardCluster {
+    /// Whether an ORIGINAL_DST cluster goes by the waypoint of the host that led here.
+    pub(crate) fn by_waypoint(&self) -> bool {
+        matches!(&self.shared().plan.discovery, Discovery::OriginalDst(plan) if plan.waypoint)
+    }
+
     /// Where an ORIGINAL_DST cluster sends a connection: what the header that it looks at says,
     /// else `restored`, where the client wanted to go. `None` for other clusters, too.
     pub(crate) fn destination<'v>(
@@ -111,6 +116,7 @@ impl ShardCluster {
             canary: false,
             workload: None,
             socket: plan.sockets.bare,
+            internal: None,
         };
         let host = Arc::new(Host::new(Address::Ip(to), info, false));
         let here = Rc::new(ShardHost::new(host.clone(), self.shared().clone()));

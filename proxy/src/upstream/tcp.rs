@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::cluster::{ShardCluster, Shared};
 use super::host::ShardHost;
+use super::internal::Passed;
 use super::limits::Resource;
 use super::outlier::{self, Outcome};
 use super::pool::{AcquireError, connect_transport, timed_out};
@@ -39,7 +40,7 @@ impl ShardCluster {
     }
 
     /// Opens a connection to `host`, within `connect_timeout`, and tells outlier detection how it
-    /// went. It begins with `header`, if there is one.
+    /// went. It begins with `header`, if there is one; an internal listener is told `passed`.
     ///
     /// # Errors
     /// [`AcquireError::PendingOverflow`] and [`AcquireError::ConnectFailure`].
@@ -47,10 +48,11 @@ impl ShardCluster {
         &self,
         host: &Rc<ShardHost>,
         header: Option<Rc<[u8]>>,
+        passed: Passed,
     ) -> Result<TcpConn, AcquireError> {
         let attempt = Attempt::begin(self.shared(), host)?;
         let plan = &self.shared().plan;
-        let hints = ConnectHints::default();
+        let hints = ConnectHints { passed, ..ConnectHints::default() };
         let connect = connect_transport(self.shared(), host.plan(), header.as_deref(), &hints);
         let done = runtime::timeout(plan.connect_timeout, connect).await;
         let done = done.unwrap_or_else(|_| Err(timed_out()));
@@ -117,6 +119,7 @@ impl Attempt {
             shared: shared.clone(),
             born: self.born,
             known,
+            tunnelled: false,
             peer_ended: false,
             watch: None,
         }
@@ -194,12 +197,33 @@ pub(crate) struct TcpConn {
     shared: Rc<Shared>,
     born: Instant,
     known: Known,
+    /// It is inside a stream, which is counted by itself.
+    tunnelled: bool,
     peer_ended: bool,
     /// Place among those who hear of the host's failure.
     watch: Option<usize>,
 }
 
 impl TcpConn {
+    /// A connection inside a stream of another.
+    pub(super) fn tunnelled(
+        cluster: &ShardCluster,
+        host: &Rc<ShardHost>,
+        stream: runtime::Stream,
+    ) -> Self {
+        stream.set_recv_limit(cluster.plan().buffer_limit as usize);
+        Self {
+            stream: Some(stream.into()),
+            host: Rc::clone(host),
+            shared: Rc::clone(cluster.shared()),
+            born: runtime::now(),
+            known: Known::Unasked,
+            tunnelled: true,
+            peer_ended: false,
+            watch: None,
+        }
+    }
+
     /// The connection.
     #[allow(clippy::expect_used, reason = "emptied only by a method that consumes self")]
     pub(crate) fn stream(&self) -> &Stream {
@@ -287,6 +311,9 @@ impl Drop for TcpConn {
     fn drop(&mut self) {
         if let Some(key) = self.watch {
             self.host.watchers().remove(key);
+        }
+        if self.tunnelled {
+            return;
         }
         let (shared, host) = (&self.shared, &self.host);
         let (stats, names) = (&shared.shard.stats, &shared.plan.stats);

@@ -37,6 +37,7 @@ pub(crate) fn template() -> HostTemplate {
         canary: false,
         workload: None,
         socket: Default::default(),
+        internal: None,
     }
 }
 

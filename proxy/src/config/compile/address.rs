@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ringway_xds::api::envoy::config::core::v3 as api;
 
@@ -38,6 +39,30 @@ pub(crate) fn address(
             None
         }
     }
+}
+
+/// As [`address`], or an internal listener, as those of hosts.
+pub(crate) fn host_address(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&api::Address>,
+) -> Option<Address> {
+    use api::envoy_internal_address::AddressNameSpecifier as Name;
+    let Some(api::address::Address::EnvoyInternalAddress(internal)) =
+        value.and_then(|value| value.address.as_ref())
+    else {
+        return address(cx, at, value);
+    };
+    let api::EnvoyInternalAddress { endpoint_id, address_name_specifier } = internal;
+    let at = at.field("envoy_internal_address");
+    let Some(Name::ServerListenerName(listener)) = address_name_specifier else {
+        cx.invalid_allowed(&at, "value is required", "server_listener_name");
+        return None;
+    };
+    Some(Address::Internal {
+        listener: Arc::from(listener.as_str()),
+        endpoint: Arc::from(endpoint_id.as_str()),
+    })
 }
 
 /// Does a listener at this address take IPv4 connections on its IPv6 socket?

@@ -112,6 +112,7 @@ fn keeps(old: &HostTemplate, new: &HostTemplate) -> bool {
         eds_health: _,
         canary: _,
         workload: _,
+        internal,
     } = old;
     *hostname == new.hostname
         && *health_port == new.health_port
@@ -120,4 +121,5 @@ fn keeps(old: &HostTemplate, new: &HostTemplate) -> bool {
         && *no_active_check == new.no_active_check
         && *locality == new.locality
         && *socket == new.socket
+        && *internal == new.internal
 }

@@ -7,11 +7,12 @@ use ringway_xds::api::envoy::config::bootstrap::v3 as api;
 use ringway_xds::api::envoy::config::cluster::v3 as cluster_api;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::metrics::v3 as metrics;
+use ringway_xds::api::envoy::extensions::bootstrap::internal_listener::v3::InternalListener;
 
 use super::address::{address, ipv4_compat, socket_options};
 use super::at::At;
 use super::cx::Cx;
-use super::scalar::{duration, extension, extensions, string_match, type_name};
+use super::scalar::{duration, extension, string_match, type_name};
 use super::set::refuse;
 use super::{access_log, discovery, source};
 use crate::config::{Admin, Node};
@@ -86,7 +87,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
         default_socket_interface, default_regex_engine, listener_manager, stats_flush,
         ..
     } = bootstrap;
-    extensions(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
+    bootstrap_extensions_of(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
     if let Some(api::bootstrap::StatsFlush::StatsFlushOnAdmin(true)) = stats_flush {
         cx.unsupported(&at.field("stats_flush_on_admin"));
     }
@@ -158,6 +159,28 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
     refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
     refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
     refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
+}
+
+/// Internal listeners need no extension here; others are not there. Their buffers are those of
+/// the kernel, which bound what is under way as the extension's do.
+fn bootstrap_extensions_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExtensionConfig]) {
+    const INTERNAL: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
+    for (index, value) in list.iter().enumerate() {
+        let at = at.index(index);
+        let Some(any) = &value.typed_config else {
+            extension(cx, &at, value);
+            continue;
+        };
+        let at = at.field("typed_config");
+        let Some(any) = cx.typed(&at, any) else { continue };
+        if type_name(&any.type_url) == INTERNAL {
+            let found = cx.unpack::<InternalListener>(&at, &any);
+            // Says how much is on the way between both ends, not what arrives.
+            let Some(InternalListener { buffer_size_kb: _ }) = found else { continue };
+        } else {
+            cx.unsupported_allowed(&at, type_name(&any.type_url), INTERNAL);
+        }
+    }
 }
 
 /// Takes the one type that is what happens anyway.

@@ -16,6 +16,7 @@ use ringway_xds::api::envoy::extensions::network::dns_resolver::getaddrinfo;
 use super::at::At;
 use super::cx::Cx;
 use super::endpoints;
+use super::istio;
 use super::listener::missing_type;
 use super::scalar::{duration, type_name};
 use super::set::refuse;
@@ -174,6 +175,8 @@ fn original_dst_with(
         upstream_port_override,
         metadata_key,
     } = options;
+    let waypoint = metadata_key.as_ref().is_some_and(istio::is_waypoint);
+    let metadata_key = metadata_key.as_ref().filter(|_| !waypoint);
     refuse!(cx, config_at, metadata_key);
     if cluster.load_assignment.is_some() {
         let message = "ORIGINAL_DST clusters must have no load assignment configured";
@@ -193,6 +196,7 @@ fn original_dst_with(
     let cleanup_at = at.field("cleanup_interval");
     let options = OriginalDst {
         header: use_http_header.then(|| Arc::from(name)),
+        waypoint,
         port: upstream_port_override.and_then(|port| u16::try_from(port).ok()),
         cleanup: duration(cx, &cleanup_at, cluster.cleanup_interval, Duration::from_secs(5)),
     };
@@ -337,7 +341,7 @@ fn resolver_addresses(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::Address]) -> V
         let at = at.index(index);
         match super::address::address(cx, &at, Some(value)) {
             Some(crate::plan::Address::Ip(address)) => out.push(address),
-            Some(crate::plan::Address::Pipe { .. }) => {
+            Some(_) => {
                 cx.invalid(&at, "a DNS resolver needs an IP address");
             }
             None => {}

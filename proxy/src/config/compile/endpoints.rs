@@ -8,7 +8,7 @@ use ringway_xds::api::envoy::config::cluster::v3::Cluster;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::config::endpoint::v3 as api;
 
-use super::address::{address, host_and_port};
+use super::address::{address, host_address, host_and_port};
 use super::at::At;
 use super::cx::Cx;
 use super::istio;
@@ -189,6 +189,7 @@ fn locality_endpoints(
             canary: false,
             workload: None,
             socket: sockets::resolve(kinds.sockets, endpoint.metadata.as_ref(), metadata.as_ref()),
+            internal: None,
         };
         lb_endpoint(cx, &at, endpoint, template, kinds, out);
     }
@@ -259,12 +260,13 @@ fn lb_endpoint(
         eds_health: eds_health(*health_status),
         canary: is_canary(metadata.as_ref()),
         workload: istio::endpoint_workload(metadata.as_ref()),
+        internal: istio::internal(metadata.as_ref()),
         ..template
     };
     let template = health_check_config_of(cx, &at, health_check_config.as_ref(), template);
     match kind {
         Hosts::Addresses => {
-            let found = address(cx, &at.field("address"), endpoint_address.as_ref());
+            let found = host_address(cx, &at.field("address"), endpoint_address.as_ref());
             out.hosts.extend(found.map(|address| Found { address, additional, info: template }));
         }
         Hosts::Names | Hosts::OneName => {

@@ -10,6 +10,7 @@ use ringway_wire::base64;
 use ringway_xds::api::envoy::config::cluster::v3 as cluster;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::tcp::metadataexchange::config as exchange_api;
+use ringway_xds::api::envoy::r#type::metadata::v3::{MetadataKey, metadata_key};
 use ringway_xds::api::io::istio::http::peer_metadata as peer_api;
 use ringway_xds::api::istio::envoy::config::filter::http::alpn::v2alpha1 as alpn_api;
 use ringway_xds::api::stats as stats_api;
@@ -23,8 +24,8 @@ use super::set::refuse;
 use crate::filters::istio_peer_metadata::{self as peer, Discovery, Propagation};
 use crate::observe::stats::MetadataExchangeStats;
 use crate::plan::istio::{
-    AlpnOverrides, ClusterFacts, Local, METRICS, MetadataExchange, MetricOptions, Reporter,
-    StatsOptions, string,
+    AlpnOverrides, ClusterFacts, InternalFacts, Local, METRICS, MetadataExchange, MetricOptions,
+    Reporter, StatsOptions, string,
 };
 
 /// `istio.stats`
@@ -83,6 +84,27 @@ fn first_service(said: &Struct) -> Option<&Struct> {
 pub(crate) fn endpoint_workload(metadata: Option<&core::Metadata>) -> Option<Arc<str>> {
     string(metadata?.filter_metadata.get(ISTIO)?, "workload").map(Arc::from)
 }
+
+/// What an endpoint's metadata has for an internal listener.
+pub(crate) fn internal(metadata: Option<&core::Metadata>) -> Option<Box<InternalFacts>> {
+    let told = metadata?.filter_metadata.get(ORIGINAL_DST)?;
+    let address = |key| string(told, key).and_then(|text| text.parse().ok());
+    let out = InternalFacts { destination: address("local"), waypoint: address(WAYPOINT) };
+    (out != InternalFacts::default()).then(|| Box::new(out))
+}
+
+/// `metadata_key` of an ORIGINAL_DST cluster, as Istio has it: a host's waypoint.
+pub(crate) fn is_waypoint(key: &MetadataKey) -> bool {
+    let MetadataKey { key, path } = key;
+    let segment = |segment: &metadata_key::PathSegment| {
+        let metadata_key::PathSegment { segment } = segment;
+        matches!(segment, Some(metadata_key::path_segment::Segment::Key(key)) if key == WAYPOINT)
+    };
+    key == ORIGINAL_DST && matches!(path.as_slice(), [only] if segment(only))
+}
+
+const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
+const WAYPOINT: &str = "waypoint";
 
 /// `istio.alpn`
 pub(crate) fn alpn(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<AlpnOverrides> {

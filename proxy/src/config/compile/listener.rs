@@ -44,17 +44,22 @@ pub(crate) fn compile(
         tcp_fast_open_queue_length,
         ..
     } = listener;
-    if let Some(api::listener::ListenerSpecifier::InternalListener(_)) = listener_specifier {
-        cx.unsupported(&at.field("internal_listener"));
-        return None;
-    }
+    use api::listener::{InternalListenerConfig, ListenerSpecifier};
+    let specifier = listener_specifier.as_ref();
+    let internal = specifier.is_some_and(|specifier| match specifier {
+        ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
+    });
     cx.direction = Direction::of(*traffic_direction);
-    let (addresses, ipv4_compat, own_options) =
-        addresses(cx, at, main_address.as_ref(), additional_addresses);
+    let (addresses, ipv4_compat, own_options) = if internal {
+        (Vec::new(), Vec::new(), Vec::new())
+    } else {
+        addresses(cx, at, main_address.as_ref(), additional_addresses)
+    };
     let main = addresses.first().map(ToString::to_string).unwrap_or_default();
+    let main = if internal { format!("envoy://{name}/") } else { main };
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
-    let checked = listener.filter_chain_matcher.is_none() && !addresses.is_empty();
+    let checked = listener.filter_chain_matcher.is_none() && (internal || !addresses.is_empty());
     cx.needs = Needs::default();
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
@@ -77,7 +82,8 @@ pub(crate) fn compile(
         ipv4_compat,
         own_options,
         buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT_DEFAULT),
-        bind_to_port: bind_to_port.unwrap_or(true),
+        bind_to_port: !internal && bind_to_port.unwrap_or(true),
+        internal,
         reuse_port: enable_reuse_port.unwrap_or(true),
         fast_open: *tcp_fast_open_queue_length,
         backlog: *tcp_backlog_size,
@@ -100,7 +106,8 @@ pub(crate) fn compile(
         hash: xxh64(&encoded, 0),
         frame_hash: frame_hash(&encoded),
     };
-    (!listener.addresses.is_empty() && !listener.chains.is_empty()).then(|| Arc::new(listener))
+    ((internal || !listener.addresses.is_empty()) && !listener.chains.is_empty())
+        .then(|| Arc::new(listener))
 }
 
 /// Of all but the chains, from the encoded listener.

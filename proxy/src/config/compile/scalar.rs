@@ -171,13 +171,6 @@ pub(crate) fn extension(cx: &mut Cx<'_>, at: &At<'_>, value: &core::TypedExtensi
     }
 }
 
-/// Refuses every extension of a list.
-pub(crate) fn extensions(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExtensionConfig]) {
-    for (index, value) in list.iter().enumerate() {
-        extension(cx, &at.index(index), value);
-    }
-}
-
 /// Type name of a type URL.
 pub(crate) fn type_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)

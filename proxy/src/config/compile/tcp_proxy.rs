@@ -13,6 +13,7 @@ use super::cx::Cx;
 use super::scalar::{duration, optional_duration};
 use super::set::refuse;
 use super::{access_log, proxy_protocol};
+use crate::observe::accesslog::LogFormat;
 use crate::observe::stats::TcpStats;
 use crate::plan::ClusterId;
 use crate::plan::tcp::{ConnectMode, LogWhen, Target, TcpHash, TcpProxy, TlvMerge};
@@ -34,7 +35,7 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         // Envoy does not act on them.
         downstream_idle_timeout: _, upstream_idle_timeout: _,
     } = &config;
-    refuse!(cx, at, on_demand, tunneling_config);
+    refuse!(cx, at, on_demand);
     let before = cx.begin_named();
     let target = target(cx, at, cluster_specifier.as_ref());
     let clusters = cx.take_named(before);
@@ -68,9 +69,40 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
             proxy_protocol::tlvs(cx, &at.field("proxy_protocol_tlvs"), proxy_protocol_tlvs),
             merge(*proxy_protocol_tlv_merge_policy),
         ),
+        tunnel: tunneling_config.as_ref().and_then(|config| tunnel(cx, at, config)),
         access_logs,
         log_when,
     }))
+}
+
+/// `tunneling_config`: CONNECT over HTTP/2, and nothing but the host is said.
+fn tunnel(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::tcp_proxy::TunnelingConfig,
+) -> Option<LogFormat> {
+    let api::tcp_proxy::TunnelingConfig {
+        hostname,
+        use_post,
+        headers_to_add,
+        propagate_response_headers,
+        post_path,
+        propagate_response_trailers,
+        request_id_extension,
+        request_id_header,
+        request_id_metadata_key,
+        formatters,
+    } = config;
+    let at = at.field("tunneling_config");
+    refuse!(cx, &at, use_post, headers_to_add, propagate_response_headers, post_path);
+    refuse!(cx, &at, propagate_response_trailers, request_id_extension, request_id_header);
+    refuse!(cx, &at, request_id_metadata_key, formatters);
+    let source = core::substitution_format_string::Format::TextFormatSource(core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(hostname.clone())),
+        ..core::DataSource::default()
+    });
+    let format = core::SubstitutionFormatString { format: Some(source), ..Default::default() };
+    access_log::body_format(cx, &at.field("hostname"), format).map(|format| format.format)
 }
 
 fn target(

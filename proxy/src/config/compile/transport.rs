@@ -1,6 +1,9 @@
 //! Transport sockets.
 
 use ringway_xds::api::envoy::config::core::v3 as api;
+use ringway_xds::api::envoy::extensions::transport_sockets::internal_upstream::v3::{
+    InternalUpstreamTransport, internal_upstream_transport,
+};
 use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as tls_api;
 
 use super::at::At;
@@ -13,6 +16,8 @@ use crate::plan::transport::{Downstream, Upstream};
 
 pub(super) const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+const INTERNAL: &str =
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport";
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// A filter chain's transport socket. `scope` is the prefix of its statistics:
@@ -58,12 +63,44 @@ pub(crate) fn upstream(
             let context = context.and_then(|context| tls::client(cx, &at, &context, scope, auto));
             context.map_or(Upstream::Raw, Upstream::Tls)
         }
+        INTERNAL => internal(cx, &at, any, scope, auto),
         other => {
-            let allowed = format!("{RAW}, {UPSTREAM_TLS}");
+            let allowed = format!("{RAW}, {UPSTREAM_TLS}, {INTERNAL}");
             cx.unsupported_allowed(&at, other, &allowed);
             Upstream::Raw
         }
     }
+}
+
+/// `internal_upstream`: what is inside; and metadata that goes along, of which only what the
+/// original_dst filter reads has a reader.
+fn internal(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    any: &prost_types::Any,
+    scope: &str,
+    auto: &AutoNames,
+) -> Upstream {
+    use internal_upstream_transport::MetadataValueSource;
+    const READ: [&str; 2] = ["envoy.filters.listener.original_dst", "istio"];
+    let Some(config) = cx.unpack::<InternalUpstreamTransport>(at, any) else {
+        return Upstream::Raw;
+    };
+    let InternalUpstreamTransport { passthrough_metadata, transport_socket } = config;
+    for (index, source) in passthrough_metadata.iter().enumerate() {
+        let MetadataValueSource { kind, name } = source;
+        let at = at.field("passthrough_metadata");
+        let at = at.index(index);
+        use ringway_xds::api::envoy::r#type::metadata::v3::metadata_kind::Kind;
+        let kind = kind.as_ref().and_then(|kind| kind.kind.as_ref());
+        if !matches!(kind, Some(Kind::Host(_) | Kind::Cluster(_))) {
+            cx.unsupported_allowed(&at.field("kind"), "this kind of metadata", "host, cluster");
+        }
+        if !READ.contains(&name.as_str()) {
+            cx.unsupported_allowed(&at.field("name"), name, &READ.join(", "));
+        }
+    }
+    upstream(cx, &at.field("transport_socket"), transport_socket.as_ref(), scope, auto)
 }
 
 /// The configuration of a socket and its type; nothing where there is none.

@@ -229,6 +229,14 @@ pub(super) fn write_address(json: &mut Json, address: &Address) {
             }
             json.end_object();
         }
+        Address::Internal { listener, endpoint } => {
+            json.key("envoy_internal_address").object();
+            json.key("server_listener_name").string(listener);
+            if !endpoint.is_empty() {
+                json.key("endpoint_id").string(endpoint);
+            }
+            json.end_object();
+        }
     }
     json.end_object();
 }

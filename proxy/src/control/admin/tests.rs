@@ -30,6 +30,7 @@ fn host(port: u16, hostname: &str, health: EdsHealth) -> Arc<Host> {
         canary: false,
         workload: None,
         socket: Default::default(),
+        internal: None,
     };
     let address = Address::Ip(([127, 0, 0, 1], port).into());
     Arc::new(Host::new(address, info, false))

@@ -380,6 +380,15 @@ fn address(address: &Address) -> core::Address {
         Address::Pipe { path, .. } => {
             Choice::Pipe(core::Pipe { path: path.display().to_string(), ..Default::default() })
         }
+        Address::Internal { listener, endpoint } => {
+            use core::envoy_internal_address::AddressNameSpecifier;
+            Choice::EnvoyInternalAddress(core::EnvoyInternalAddress {
+                endpoint_id: endpoint.to_string(),
+                address_name_specifier: Some(AddressNameSpecifier::ServerListenerName(
+                    listener.to_string(),
+                )),
+            })
+        }
     };
     core::Address { address: Some(choice) }
 }

@@ -15,12 +15,15 @@ use super::retry::{Decision, Reset, Retry};
 use super::timeouts::{Clock, Expired, poll_limits};
 use super::up::Acquired;
 use crate::filters::chain;
+use crate::filters::set_filter_state::{LOCAL_IP, REMOTE_IP};
 use crate::http::conn::{Conn, Work};
 use crate::http::down::{BodyError, Frame};
+use crate::http::filter_state::Object;
 use crate::http::reply::LocalReply;
 use crate::http::stream::Stop;
 use crate::http::upgrade::Tunnel;
 use crate::observe::format::ResponseFlag;
+use crate::upstream::internal::Passed;
 use crate::upstream::{AcquireError, AcquireOptions, LbContext, Outcome, ShardHost};
 
 /// Hosts tried so far, for `previous_hosts`.
@@ -148,11 +151,11 @@ async fn one(
         ringway_wire::RequestHead::get(&work.request, ringway_wire::Name::from(name))
     });
     let (terminates_connect, http2) = (work.terminates_connect, conn.down.is_http2());
-    let alpn = work.info.alpn.clone();
+    let (alpn, passed) = (work.info.alpn.clone(), passed(work));
     let acquired = {
         let acquire = pin!(async {
             if terminates_connect {
-                return cluster.connect_tcp(&host, proxy_header).await.map(Acquired::Tcp);
+                return cluster.connect_tcp(&host, proxy_header, passed).await.map(Acquired::Tcp);
             }
             let options = AcquireOptions { fresh, http2, proxy_header, server_name, alpn };
             let acquire = cluster.acquire(&host, exchange.forward.priority, options);
@@ -171,6 +174,15 @@ async fn one(
     };
     work.retry_permit = None;
     relay(conn, work, exchange, retry, clock, &host, up).await
+}
+
+/// What `set_filter_state` left for the original_dst filter of an internal listener.
+fn passed(work: &Work) -> Passed {
+    let address = |key| match work.info.filter_state.get(key)? {
+        Object::Text(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    };
+    Passed { destination: address(LOCAL_IP), source: address(REMOTE_IP), waypoint: None }
 }
 
 /// `per_try_timeout` runs from the end of the request, or from the start of a later attempt.

@@ -14,6 +14,7 @@ use super::{End, NoUpstream};
 use crate::observe::format::{AccessLogType, ResponseFlag};
 use crate::plan::tcp::{ConnectMode, TcpHash, TlvMerge};
 use crate::plan::transport::Tlv;
+use crate::upstream::internal::Passed;
 use crate::upstream::proxy_header::OnBehalf;
 use crate::upstream::tcp::TcpConn;
 use crate::upstream::{AcquireError, LbContext, ShardCluster};
@@ -30,7 +31,13 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     let up = loop {
         let (cluster, host) = choose(session)?;
         let header = cluster.proxy_header(&host, || on_behalf(session));
-        let attempt = pin!(cluster.connect_tcp(&host, header));
+        let authority = tunnel_to(session);
+        let attempt = pin!(async {
+            match authority {
+                Some(authority) => cluster.connect_tunnel(&host, authority).await,
+                None => cluster.connect_tcp(&host, header, Passed::default()).await,
+            }
+        });
         let outcome = wait(session, &mut early, attempt).await?;
         session.record.host = match &outcome {
             Err(AcquireError::PendingOverflow) => None,
@@ -57,6 +64,14 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     connected(session, &up);
     early.send(session, &up);
     Ok(up)
+}
+
+/// Where the CONNECT request goes that the connection is put into, if it is.
+fn tunnel_to(session: &Session) -> Option<Vec<u8>> {
+    let format = session.proxy.plan.tunnel.as_ref()?;
+    let mut out = Vec::new();
+    super::log::format(session, format, &mut out);
+    Some(out)
 }
 
 /// Waits for something while the session's timers run and early data is read.
@@ -119,7 +134,10 @@ fn choose(session: &mut Session) -> Result<Choice, End> {
     let hash = plan.hash.and_then(|hash| match hash {
         TcpHash::SourceIp => source_hash(session.link.meta.remote()),
     });
-    let destination = cluster.destination(|_| None, || session.link.meta.original_destination());
+    let meta = &session.link.meta;
+    let waypoint = meta.waypoint().filter(|_| cluster.by_waypoint());
+    let destination =
+        cluster.destination(|_| None, || waypoint.or_else(|| meta.original_destination()));
     let Some(host) = cluster.pick(&LbContext { hash, destination, ..LbContext::default() }) else {
         record.flags.insert(ResponseFlag::NoHealthyUpstream);
         return Err(End::NoUpstream(NoUpstream::NoHealthyUpstream));

@@ -2,6 +2,7 @@
 
 use super::session::{CloseType, Record, Session, SetUp};
 use crate::http::uuid::Uuid;
+use crate::observe::accesslog::LogFormat;
 use crate::observe::format::{
     AccessLogType, Address, Attempt, ByteMeter, Downstream, LogContext, Timings, Upstream,
 };
@@ -36,6 +37,17 @@ pub(super) fn write(session: &Session, kind: AccessLogType) {
     if kind == AccessLogType::TcpConnectionEnd {
         link.log(|listener| *listener = LogContext { log_type: AccessLogType::NotSet, ..cx });
     }
+}
+
+/// A format as the connection fills it before it has an upstream.
+pub(super) fn format(session: &Session, format: &LogFormat, out: &mut Vec<u8>) {
+    let cx = LogContext {
+        start_unix_ns: session.record.start_unix,
+        emit_unix_ns: ringway_runtime::unix_now().as_nanos() as u64,
+        downstream: downstream(session),
+        ..LogContext::default()
+    };
+    format.line(&cx, out);
 }
 
 fn attempt(tried: &super::session::Tried) -> Attempt<'_> {

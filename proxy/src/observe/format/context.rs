@@ -83,6 +83,7 @@ impl<'a> From<&'a crate::plan::Address> for Address<'a> {
         match address {
             crate::plan::Address::Ip(inet) => Self::Ip(*inet),
             crate::plan::Address::Pipe { path, .. } => Self::Pipe(path.to_str().unwrap_or("")),
+            crate::plan::Address::Internal { endpoint, .. } => Self::Pipe(endpoint),
         }
     }
 }

@@ -16,7 +16,7 @@ fn bench(options: OriginalDst) -> Bench {
 }
 
 fn options() -> OriginalDst {
-    OriginalDst { header: None, port: None, cleanup: Duration::from_secs(5) }
+    OriginalDst { header: None, waypoint: false, port: None, cleanup: Duration::from_secs(5) }
 }
 
 fn at(port: u16) -> SocketAddr {

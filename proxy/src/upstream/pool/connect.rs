@@ -48,6 +48,8 @@ pub(in crate::upstream) fn sock_addr(address: &Address) -> SockAddr {
     match address {
         Address::Ip(ip) => SockAddr::Inet(*ip),
         Address::Pipe { path, .. } => SockAddr::unix(path),
+        // Nothing listens there: see `upstream/internal.rs`.
+        Address::Internal { listener, .. } => SockAddr::unix(format!("envoy://{listener}")),
     }
 }
 
@@ -154,8 +156,12 @@ pub(in crate::upstream) async fn connect_transport(
     header: Option<&[u8]>,
     hints: &ConnectHints<'_>,
 ) -> Result<(Stream, Known), AcquireError> {
-    let raw = connect_host(host, &shared.connect).await.map_err(|error| failure(&error))?;
     let shard = &shared.shard;
+    let raw = match &host.address {
+        Address::Internal { listener, .. } => shard.connect_internal(listener, host, hints.passed),
+        _ => connect_host(host, &shared.connect).await,
+    };
+    let raw = raw.map_err(|error| failure(&error))?;
     if let Some(header) = header {
         let names = &shared.plan.stats;
         shard.stats.add(names.upstream_cx_tx_bytes_total(), header.len() as u64);

@@ -58,7 +58,7 @@ fn assignment(endpoints: &[String], more: &str) -> String {
 fn ports(set: &HostSet) -> Vec<u16> {
     let port = |host: &Arc<Host>| match &host.address {
         Address::Ip(ip) => ip.port(),
-        Address::Pipe { .. } => 0,
+        Address::Pipe { .. } | Address::Internal { .. } => 0,
     };
     set.hosts.iter().map(port).collect()
 }
