@@ -6,19 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sparse::Sparse;
 
-/// Cells in a chunk of counters and gauges: 1 KB, about the slots of one cluster.
-const DENSE_CHUNK: usize = 128;
+/// Cells in a chunk of counters and gauges: 128 bytes. A thread writes few of a block's cells,
+/// which stand together: the control thread those of a cluster's members and updates, a shard
+/// those of its traffic.
+const DENSE_CHUNK: usize = 16;
 /// Cells in a chunk of histograms and code tables: 1 KB of empty cells.
 const SPARSE_CHUNK: usize = 64;
 /// Chunks under one middle node.
-const MID: usize = 64;
+const DENSE_MID: usize = 512;
+/// The same for histograms and code tables.
+const SPARSE_MID: usize = 64;
 /// Middle nodes of a table.
 const TOP: usize = 1024;
 
 /// Largest number of counters and gauges of a process (8,388,608).
-pub const MAX_DENSE: u32 = (TOP * MID * DENSE_CHUNK) as u32;
+pub const MAX_DENSE: u32 = (TOP * DENSE_MID * DENSE_CHUNK) as u32;
 /// Largest number of histograms and code tables of a process (4,194,304).
-pub const MAX_SPARSE: u32 = (TOP * MID * SPARSE_CHUNK) as u32;
+pub const MAX_SPARSE: u32 = (TOP * SPARSE_MID * SPARSE_CHUNK) as u32;
 
 /// Chunk size of the dense table: the registry keeps a block inside one chunk where it fits.
 pub(super) const DENSE_CHUNK_LEN: u32 = DENSE_CHUNK as u32;
@@ -26,8 +30,8 @@ pub(super) const DENSE_CHUNK_LEN: u32 = DENSE_CHUNK as u32;
 /// One shard's statistics. Written by one thread, read by any.
 #[derive(Debug)]
 pub struct Page {
-    dense: Table<AtomicU64, DENSE_CHUNK>,
-    sparse: Table<OnceLock<Box<Sparse>>, SPARSE_CHUNK>,
+    dense: Table<AtomicU64, DENSE_CHUNK, DENSE_MID>,
+    sparse: Table<OnceLock<Box<Sparse>>, SPARSE_CHUNK, SPARSE_MID>,
 }
 
 impl Default for Page {
@@ -100,15 +104,15 @@ pub(super) fn encode(value: i64) -> u64 {
 }
 
 type Chunk<T, const N: usize> = Box<[T; N]>;
-type Mid<T, const N: usize> = Box<[OnceLock<Chunk<T, N>>; MID]>;
+type Mid<T, const N: usize, const MID: usize> = Box<[OnceLock<Chunk<T, N>>; MID]>;
 
 /// Two levels of chunks that only ever grow; lookups take no lock.
 #[derive(Debug)]
-struct Table<T, const N: usize> {
-    top: Box<[OnceLock<Mid<T, N>>]>,
+struct Table<T, const N: usize, const MID: usize> {
+    top: Box<[OnceLock<Mid<T, N, MID>>]>,
 }
 
-impl<T: Default, const N: usize> Table<T, N> {
+impl<T: Default, const N: usize, const MID: usize> Table<T, N, MID> {
     fn new() -> Self {
         Self { top: (0..TOP).map(|_| OnceLock::new()).collect() }
     }

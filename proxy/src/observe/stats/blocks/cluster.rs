@@ -8,7 +8,8 @@ stat_block! {
     /// Statistics of one cluster (`cluster.<name>.`).
     ///
     /// Response codes and times are listed on first use, `http1.*` from the first HTTP/1
-    /// connection on.
+    /// connection on. What the control thread writes stands together, the last counters and the
+    /// first gauges: of an unused cluster nothing else takes memory.
     ClusterStats in cluster_block, prefix(name) = "cluster.{name}.";
     counters {
         upstream_rq_total,
@@ -19,11 +20,7 @@ stat_block! {
         upstream_cx_http1_total,
         upstream_cx_destroy,
         upstream_cx_destroy_remote,
-        assignment_stale,
-        assignment_timeout_received,
-        assignment_use_cached,
         bind_errors,
-        default_total_match_count = "default.total_match_count",
         lb_healthy_panic,
         lb_local_cluster_not_ok,
         lb_recalculate_zone_structures,
@@ -37,14 +34,8 @@ stat_block! {
         lb_zone_routing_all_directly,
         lb_zone_routing_cross_zone,
         lb_zone_routing_sampled,
-        membership_change,
         original_dst_host_invalid,
         retry_or_shadow_abandoned,
-        update_attempt,
-        update_empty,
-        update_failure,
-        update_no_rebuild,
-        update_success,
         upstream_cx_close_notify,
         upstream_cx_connect_attempts_exceeded,
         upstream_cx_connect_fail,
@@ -90,8 +81,25 @@ stat_block! {
         upstream_rq_rx_reset_no_error,
         upstream_rq_timeout,
         upstream_rq_tx_reset,
+        assignment_stale,
+        assignment_timeout_received,
+        assignment_use_cached,
+        default_total_match_count = "default.total_match_count",
+        membership_change,
+        update_attempt,
+        update_empty,
+        update_failure,
+        update_no_rebuild,
+        update_success,
     }
     gauges {
+        max_host_weight,
+        membership_degraded,
+        membership_excluded,
+        membership_healthy,
+        membership_total,
+        version,
+        warming_state,
         circuit_breakers_default_cx_open = "circuit_breakers.default.cx_open",
         circuit_breakers_default_cx_pool_open = "circuit_breakers.default.cx_pool_open",
         circuit_breakers_default_rq_open = "circuit_breakers.default.rq_open",
@@ -103,19 +111,12 @@ stat_block! {
         circuit_breakers_high_rq_pending_open = "circuit_breakers.high.rq_pending_open",
         circuit_breakers_high_rq_retry_open = "circuit_breakers.high.rq_retry_open",
         lb_subsets_active,
-        max_host_weight,
-        membership_degraded,
-        membership_excluded,
-        membership_healthy,
-        membership_total,
         upstream_cx_active,
         upstream_cx_rx_bytes_buffered,
         upstream_cx_tx_bytes_buffered,
         upstream_queue_overloaded,
         upstream_rq_active,
         upstream_rq_pending_active,
-        version,
-        warming_state,
     }
     histograms {
         upstream_cx_connect_ms,
