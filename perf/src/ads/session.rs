@@ -25,6 +25,8 @@ pub(super) struct Session {
 struct Asked {
     /// Empty: all there are.
     names: HashSet<String>,
+    /// `names` as they came.
+    encoded: Vec<u8>,
     /// Of the last response.
     nonce: String,
 }
@@ -39,7 +41,8 @@ impl Session {
         bytes: &[u8],
         world: &World,
     ) -> Result<Option<Vec<u8>>, String> {
-        let request = DiscoveryRequest::decode(bytes).map_err(|err| err.to_string())?;
+        let (rest, encoded) = split_names(bytes);
+        let request = DiscoveryRequest::decode(&*rest).map_err(|err| err.to_string())?;
         // What this server does not have, nobody gets.
         let Some(kind) = Kind::of(&request.type_url) else { return Ok(None) };
         let known = self.asked[kind as usize].get_or_insert_default();
@@ -52,10 +55,15 @@ impl Session {
             self.acks += 1;
         }
         let first = known.nonce.is_empty();
-        let names: HashSet<String> = request.resource_names.into_iter().collect();
-        let news: Vec<String> = names.difference(&known.names).cloned().collect();
-        known.names = names;
-        Ok((first || !news.is_empty()).then(|| self.response(kind, world)))
+        let mut news = first;
+        // Each of thousands of updates is answered with thousands of names.
+        if encoded != known.encoded {
+            let named = DiscoveryRequest::decode(&*encoded).map_err(|err| err.to_string())?;
+            let names: HashSet<String> = named.resource_names.into_iter().collect();
+            news |= !names.is_subset(&known.names);
+            (known.names, known.encoded) = (names, encoded);
+        }
+        Ok(news.then(|| self.response(kind, world)))
     }
 
     /// The response after resources changed; `None` when the client did not ask for them. Those of
@@ -94,4 +102,33 @@ impl Session {
         };
         response.encode_to_vec()
     }
+}
+
+/// Field number of `DiscoveryRequest.resource_names`.
+const NAMES: u64 = 3;
+
+/// A request without its names, and the names alone, both encoded. What is no list of fields with
+/// lengths, as those of a request are, stays whole.
+fn split_names(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut rest, mut names) = (Vec::new(), Vec::new());
+    let mut left = bytes;
+    while !left.is_empty() {
+        let Some((field, len)) = field(left) else { return (bytes.to_vec(), Vec::new()) };
+        let Some((this, after)) = left.split_at_checked(len) else {
+            return (bytes.to_vec(), Vec::new());
+        };
+        if field == NAMES { &mut names } else { &mut rest }.extend_from_slice(this);
+        left = after;
+    }
+    (rest, names)
+}
+
+/// Number and whole length of the field with a length that comes first.
+fn field(bytes: &[u8]) -> Option<(u64, usize)> {
+    const WITH_LENGTH: u64 = 2;
+    let mut rest = bytes;
+    let key = prost::encoding::decode_varint(&mut rest).ok()?;
+    let len = prost::encoding::decode_varint(&mut rest).ok()?;
+    let head = bytes.len() - rest.len();
+    (key & 7 == WITH_LENGTH).then_some((key >> 3, head.checked_add(usize::try_from(len).ok()?)?))
 }

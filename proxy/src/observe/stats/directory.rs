@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::def::BlockDef;
 
-/// Scopes in one shared part of the list, so that a change copies little.
+/// Scopes, or texts, in one shared part of the list, so that a change copies little.
 pub(super) const GROUP: usize = 64;
 
 /// A named block of slots.
@@ -32,8 +32,9 @@ pub(super) type Text = (Arc<str>, Arc<str>);
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
     pub(super) groups: Vec<Arc<Group>>,
-    /// Text readouts: full name and value, unsorted; `None` is a free place.
-    pub(super) texts: Arc<Vec<Option<Text>>>,
+    /// Text readouts: full name and value, unsorted; `None` is a free place. In parts as the
+    /// scopes are: with many clusters one text changes with each update.
+    texts: Vec<Arc<Vec<Option<Text>>>>,
 }
 
 impl Directory {
@@ -44,17 +45,34 @@ impl Directory {
 
     /// Text readouts: full name and value, in no particular order.
     pub(super) fn texts(&self) -> impl Iterator<Item = &Text> {
-        self.texts.iter().flatten()
+        self.texts.iter().flat_map(|group| group.iter().flatten())
     }
 
     /// The text readout at a place of the list.
     pub(super) fn text(&self, place: usize) -> Option<&Text> {
-        self.texts.get(place)?.as_ref()
+        self.texts.get(place / GROUP)?.get(place % GROUP)?.as_ref()
+    }
+
+    /// Adds a text; its place.
+    pub(super) fn push_text(&mut self, text: Text) -> usize {
+        if self.texts.last().is_none_or(|group| group.len() >= GROUP) {
+            self.texts.push(Arc::new(Vec::with_capacity(GROUP)));
+        }
+        let before = self.texts.len().saturating_sub(1) * GROUP;
+        let Some(group) = self.texts.last_mut() else { return before };
+        let group = Arc::make_mut(group);
+        group.push(Some(text));
+        before + group.len() - 1
+    }
+
+    /// The place of a text, to change what is there.
+    pub(super) fn text_mut(&mut self, place: usize) -> Option<&mut Option<Text>> {
+        Arc::make_mut(self.texts.get_mut(place / GROUP)?).get_mut(place % GROUP)
     }
 
     /// Places of text readouts, and what is at each.
     pub(super) fn text_places(&self) -> impl Iterator<Item = (usize, &Text)> {
-        let places = self.texts.iter().enumerate();
+        let places = self.texts.iter().flat_map(|group| group.iter()).enumerate();
         places.filter_map(|(place, text)| text.as_ref().map(|text| (place, text)))
     }
 }

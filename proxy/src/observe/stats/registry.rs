@@ -166,14 +166,16 @@ impl Registry {
             return TextReadout(*place);
         }
         let name: Arc<str> = name.into();
-        let texts = Arc::make_mut(&mut self.current.texts);
-        let place = self.free_texts.pop().unwrap_or_else(|| {
-            texts.push(None);
-            texts.len() - 1
-        });
-        if let Some(text) = texts.get_mut(place) {
-            *text = Some((name.clone(), "".into()));
-        }
+        let text = (name.clone(), Arc::default());
+        let place = match self.free_texts.pop() {
+            Some(place) => {
+                if let Some(free) = self.current.text_mut(place) {
+                    *free = Some(text);
+                }
+                place
+            }
+            None => self.current.push_text(text),
+        };
         self.text_index.insert(name, place);
         self.dirty = true;
         TextReadout(place)
@@ -183,7 +185,7 @@ impl Registry {
     pub fn set_text(&mut self, readout: TextReadout, value: &Arc<str>) {
         let known = self.current.text(readout.0);
         if known.is_some_and(|(_, old)| old != value)
-            && let Some(Some(text)) = Arc::make_mut(&mut self.current.texts).get_mut(readout.0)
+            && let Some(Some(text)) = self.current.text_mut(readout.0)
         {
             text.1 = value.clone();
             self.dirty = true;
@@ -192,7 +194,7 @@ impl Registry {
 
     /// Ends a text readout.
     pub fn remove_text(&mut self, readout: TextReadout) {
-        let Some(text) = Arc::make_mut(&mut self.current.texts).get_mut(readout.0) else { return };
+        let Some(text) = self.current.text_mut(readout.0) else { return };
         if let Some((name, _)) = text.take() {
             self.text_index.remove(&name);
             self.free_texts.push(readout.0);
