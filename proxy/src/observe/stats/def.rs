@@ -97,6 +97,8 @@ pub struct BlockDef {
     pub sparse: u16,
     /// Response codes, if the block counts them.
     pub codes: Option<Codes>,
+    /// The cell that begins a chunk of a page: what is written together from there on costs one.
+    pub aligned: Option<u16>,
     /// Indices of `stats` sorted by suffix; see [`BlockDef::sorted`].
     pub order: OnceLock<Box<[u16]>>,
 }

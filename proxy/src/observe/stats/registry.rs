@@ -122,8 +122,8 @@ impl Registry {
         }
         // Unfindable by now, but perhaps only because its last handle is gone: reuse its place.
         self.forget(hash, def, prefix);
-        let dense = self.dense.take(u32::from(def.dense));
-        let sparse = self.sparse.take(u32::from(def.sparse));
+        let dense = self.dense.take(u32::from(def.dense), def.aligned);
+        let sparse = self.sparse.take(u32::from(def.sparse), None);
         let (Some(dense), Some(sparse)) = (dense, sparse) else {
             return BlockHandle { lease: Arc::new(Lease { dense: MAX_DENSE, sparse: MAX_SPARSE }) };
         };
@@ -312,28 +312,46 @@ struct SlotSpace {
     next: u32,
     max: u32,
     chunk: u32,
+    /// What is left of the chunk that small blocks share.
+    shared: std::ops::Range<u32>,
     /// Free ranges by length; lengths are few, as block kinds are.
     free: Vec<(u32, Vec<u32>)>,
 }
 
 impl SlotSpace {
     fn new(max: u32, chunk: u32) -> Self {
-        Self { next: 0, max, chunk, free: Vec::new() }
+        Self { next: 0, max, chunk, shared: 0..0, free: Vec::new() }
     }
 
-    fn take(&mut self, len: u32) -> Option<u32> {
+    /// `aligned` is what begins a chunk.
+    fn take(&mut self, len: u32, aligned: Option<u16>) -> Option<u32> {
         if let Some(slot) = self.free.iter_mut().find(|f| f.0 == len).and_then(|f| f.1.pop()) {
             return Some(slot);
         }
         // A block within one chunk costs a shard that touches it one chunk, not two.
-        let into = self.next % self.chunk;
-        if len <= self.chunk && into + len > self.chunk {
+        if len <= self.chunk / 2 && self.chunk != u32::MAX {
+            if (self.shared.len() as u32) < len {
+                let start = self.next.next_multiple_of(self.chunk);
+                self.shared = start..self.end(start, self.chunk)?;
+            }
+            let slot = self.shared.start;
+            self.shared.start += len;
+            return Some(slot);
+        }
+        let into = (self.next + u32::from(aligned.unwrap_or(0))) % self.chunk;
+        if into > 0 && (aligned.is_some() || (len <= self.chunk && into + len > self.chunk)) {
             self.next += self.chunk - into;
         }
         let slot = self.next;
+        self.end(slot, len)?;
+        Some(slot)
+    }
+
+    /// Everything up to the end of a range is taken.
+    fn end(&mut self, slot: u32, len: u32) -> Option<u32> {
         let end = slot.checked_add(len).filter(|&end| end <= self.max)?;
         self.next = end;
-        Some(slot)
+        Some(end)
     }
 
     fn give(&mut self, slot: u32, len: u32) {
@@ -353,7 +371,8 @@ const fn single_block(name: &'static str, stats: &'static [StatDef]) -> BlockDef
         Source::Dense(_) => (1, 0),
         _ => (0, 1),
     };
-    BlockDef { name, stats, dense, sparse, codes: None, order: std::sync::OnceLock::new() }
+    let order = std::sync::OnceLock::new();
+    BlockDef { name, stats, dense, sparse, codes: None, aligned: None, order }
 }
 
 static ONE_COUNTER: BlockDef = single_block("counter", &[single(Kind::Counter, Source::Dense(0))]);

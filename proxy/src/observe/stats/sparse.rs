@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bits of a cell that count; the 13 above hold `key + 1` (0: free).
 const COUNT_BITS: u32 = 51;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// Cells of the first table (128 bytes).
-const FIRST: usize = 16;
-/// Cells looked at in the first table before going to the next one, which is four times its size:
-/// what does not fit there early does not search long.
-const FIRST_PROBES: usize = 4;
+/// Cells of the first table (32 bytes): most histograms of an idle cluster have one or two values.
+const FIRST: usize = 4;
+/// Cells looked at in the first table before going to the next one, which is many times its size.
+const FIRST_PROBES: usize = FIRST;
+/// Cells of the second table.
+const SECOND: usize = 64;
 /// Cells looked at in the other tables.
 const PROBES: usize = 8;
 /// Keys are below this.
@@ -44,7 +45,7 @@ impl Sparse {
         if self.add_here::<FIRST_PROBES>(usize::from(key), tag, n) {
             return;
         }
-        let mut table = self.next.get_or_init(|| Box::new(Self::with_cells(FIRST * 4)));
+        let mut table = self.next.get_or_init(|| Box::new(Self::with_cells(SECOND)));
         while !table.add_here::<PROBES>(usize::from(key), tag, n) {
             let len = table.cells.len() * 2;
             table = table.next.get_or_init(|| Box::new(Self::with_cells(len)));

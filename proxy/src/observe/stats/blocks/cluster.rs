@@ -147,6 +147,7 @@ stat_block! {
         split: true,
         completed_listed: true,
     });
+    aligned = default_total_match_count;
 }
 
 const TIMES: u16 = cluster_block::Sparse::time_external as u16;

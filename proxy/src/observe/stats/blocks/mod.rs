@@ -56,6 +56,7 @@ macro_rules! stat_block {
         $(hidden { $($x:ident,)* })?
         $(extra { $($e:expr,)* })?
         $(sparse { $($s:ident,)* } codes = $codes:expr;)?
+        $(aligned = $first:ident;)?
     ) => {
         mod $module {
             #[allow(non_camel_case_types, dead_code, clippy::upper_case_acronyms)]
@@ -103,6 +104,13 @@ macro_rules! stat_block {
                 codes
             };
 
+            #[allow(unused_mut, unused_assignments)]
+            const ALIGNED: Option<u16> = {
+                let mut aligned = None;
+                $(aligned = Some($module::Dense::$first as u16);)?
+                aligned
+            };
+
             $(
                 #[doc = concat!("Counter `", suffix!($c $(, $cs)?), "`.")]
                 pub fn $c(&self) -> $crate::observe::stats::Counter {
@@ -136,6 +144,7 @@ macro_rules! block_static {
                 dense: $module::Dense::COUNT as u16,
                 sparse: $module::Sparse::COUNT as u16,
                 codes: $Name::CODES,
+                aligned: $Name::ALIGNED,
                 order: std::sync::OnceLock::new(),
             };
             impl $Name {
