@@ -141,6 +141,9 @@ fn under_load(backend: &'static str) -> Result<()> {
     ensure!(failures.is_empty(), "{} of {requests} failed: {:?}", failures.len(), failures.first());
     ensure!(requests > 200, "only {requests} requests");
     ensure!(connections == 32, "{connections} connections for 32 clients: some were closed");
+    // Each is counted once, whoever serves it.
+    let total = new.number("http.ingress.downstream_cx_total")?;
+    ensure!(total == 32, "{total} connections counted");
     drop(new);
     Ok(())
 }

@@ -21,7 +21,8 @@ use crate::shard::balance::HTTP2_WEIGHT;
 pub(crate) fn connection_opened(conn: &Conn) {
     let stats = &conn.shard.stats;
     let hcm = &conn.manager.plan.stats.hcm;
-    stats.inc(hcm.downstream_cx_total());
+    // The process that accepted it has counted it.
+    stats.add(hcm.downstream_cx_total(), u64::from(conn.meta.resumption().is_none()));
     stats.gauge_add(hcm.downstream_cx_active(), 1);
     if conn.tls.is_some() {
         stats.inc(hcm.downstream_cx_ssl_total());
@@ -42,7 +43,8 @@ pub(crate) fn codec_chosen(conn: &mut Conn, codec: Version) {
         stats.inc(hcm.downstream_cx_http2_total());
         stats.gauge_add(hcm.downstream_cx_http2_active(), 1);
     } else {
-        stats.inc(hcm.downstream_cx_http1_total());
+        let counted = conn.meta.resumption().is_some_and(|resumed| resumed.http1);
+        stats.add(hcm.downstream_cx_http1_total(), u64::from(!counted));
         stats.gauge_add(hcm.downstream_cx_http1_active(), 1);
         conn.manager.plan.codec_stats.open(stats);
     }
@@ -54,14 +56,19 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
     let stats = &conn.shard.stats;
     let age = conn.opened.elapsed().as_millis() as u64;
     let hcm = &conn.manager.plan.stats.hcm;
-    stats.inc(hcm.downstream_cx_destroy());
-    let gone = after == After::Gone || conn.down.readable_closed();
-    let by_peer = gone && !conn.link.chain.is_over();
-    stats.inc(if by_peer {
-        hcm.downstream_cx_destroy_remote()
+    if after == After::GivenAway {
+        conn.link.give_away();
     } else {
-        hcm.downstream_cx_destroy_local()
-    });
+        stats.inc(hcm.downstream_cx_destroy());
+        let gone = after == After::Gone || conn.down.readable_closed();
+        let by_peer = gone && !conn.link.chain.is_over();
+        stats.inc(if by_peer {
+            hcm.downstream_cx_destroy_remote()
+        } else {
+            hcm.downstream_cx_destroy_local()
+        });
+        stats.record(hcm.downstream_cx_length_ms(), age);
+    }
     stats.gauge_sub(hcm.downstream_cx_active(), 1);
     if conn.tls.is_some() {
         stats.gauge_sub(hcm.downstream_cx_ssl_active(), 1);
@@ -71,7 +78,6 @@ pub(crate) fn connection_closed(conn: &mut Conn, after: After) {
         Some(_) => stats.gauge_sub(hcm.downstream_cx_http1_active(), 1),
         None => {}
     }
-    stats.record(hcm.downstream_cx_length_ms(), age);
     stats.add(hcm.downstream_cx_rx_bytes_total(), received);
 }
 

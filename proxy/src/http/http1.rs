@@ -121,6 +121,8 @@ async fn idle(conn: &mut Conn) -> Heard {
 /// Gives the connection to the process that takes over. `None`: something has come meanwhile, it
 /// goes on here.
 async fn leave(conn: &mut Conn) -> Option<After> {
+    let received = conn.down.uncounted_rx();
+    conn.shard.stats.add(conn.manager.plan.stats.hcm.downstream_cx_rx_bytes_total(), received);
     let before = std::mem::replace(&mut conn.down, Downstream::Session);
     let Downstream::Http1(http1) = before else { return Some(After::Gone) };
     let Transport::Plain(stream) = http1.into_parts().0 else { return Some(After::Gone) };

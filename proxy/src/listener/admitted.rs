@@ -28,6 +28,8 @@ pub(crate) struct Admitted {
     pub passed: Cell<usize>,
     /// The listener's access logs have their lines.
     pub(super) logged: Cell<bool>,
+    /// Another process goes on with it: it does not end here.
+    given_away: Cell<bool>,
 }
 
 impl Admitted {
@@ -41,10 +43,12 @@ impl Admitted {
         opened: Instant,
     ) -> Self {
         let (stats, plan) = (&shard.stats, &listener.plan);
-        stats.inc(plan.stats.downstream_cx_total());
+        // The process that accepted it has counted it.
+        let once = u64::from(meta.resumption().is_none());
+        stats.add(plan.stats.downstream_cx_total(), once);
         stats.gauge_add(plan.stats.downstream_cx_active(), 1);
         if let Some(worker) = plan.workers.get(shard.index) {
-            stats.inc(worker.downstream_cx_total());
+            stats.add(worker.downstream_cx_total(), once);
             stats.gauge_add(worker.downstream_cx_active(), 1);
         }
         chain.enter();
@@ -58,7 +62,13 @@ impl Admitted {
             peer: OnceCell::new(),
             passed: Cell::new(0),
             logged: Cell::new(false),
+            given_away: Cell::new(false),
         }
+    }
+
+    /// Another process goes on with the connection, and counts and logs its end.
+    pub(crate) fn give_away(&self) {
+        self.given_away.set(true);
     }
 }
 
@@ -66,12 +76,14 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         network::left(self);
         self.chain.leave();
-        self.log(|_| {});
         let (stats, plan) = (&self.shard.stats, &self.listener.plan);
-        let age = self.opened.elapsed().as_millis() as u64;
-        stats.inc(plan.stats.downstream_cx_destroy());
+        if !self.given_away.get() {
+            self.log(|_| {});
+            let age = self.opened.elapsed().as_millis() as u64;
+            stats.inc(plan.stats.downstream_cx_destroy());
+            stats.record(plan.stats.downstream_cx_length_ms(), age);
+        }
         stats.gauge_sub(plan.stats.downstream_cx_active(), 1);
-        stats.record(plan.stats.downstream_cx_length_ms(), age);
         if let Some(worker) = plan.workers.get(self.shard.index) {
             stats.gauge_sub(worker.downstream_cx_active(), 1);
         }
