@@ -52,6 +52,9 @@ pub enum Message {
     Pause(Arc<[SockAddr]>),
     /// Accept again, and drain no more: the other process is gone.
     Resume,
+    /// Another process that has accepted on the same sockets is gone: what it was woken for may
+    /// wait in their queues.
+    LookAgain,
     /// An idle connection of another process, or one it could not take.
     Adopt(Box<Adopted>),
     /// Where a statistic is counted that the shard asked for with [`Message::NameStat`].

@@ -49,6 +49,11 @@ impl Acceptor {
         self.socket.resume();
     }
 
+    /// Tries to accept, whatever the kernel has told.
+    pub(super) fn look_again(&self) {
+        self.socket.look_again();
+    }
+
     /// A duplicate of the socket.
     pub(super) fn lend(&self) -> Option<OwnedFd> {
         self.socket.dup_fd().ok()

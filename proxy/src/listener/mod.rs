@@ -168,6 +168,24 @@ impl ActiveListener {
         self.acceptors.borrow().iter().for_each(|acceptor| acceptor.resume());
     }
 
+    /// Another process that accepted on its sockets is dead: its last wake-ups may have been ours.
+    pub(crate) fn look_again(self: &Rc<Self>) {
+        /// The kernel lets go of a dead process' requests some time after everybody knows.
+        const MOMENTS: [Duration; 4] = [
+            Duration::from_millis(10),
+            Duration::from_millis(50),
+            Duration::from_millis(200),
+            Duration::from_millis(1000),
+        ];
+        let this = Rc::clone(self);
+        spawn(async move {
+            for moment in MOMENTS {
+                sleep(moment).await;
+                this.acceptors.borrow().iter().for_each(Acceptor::look_again);
+            }
+        });
+    }
+
     /// Duplicates of its sockets, for another process.
     pub(crate) fn lend(&self) -> Vec<OwnedFd> {
         self.acceptors.borrow().iter().filter_map(Acceptor::lend).collect()

@@ -183,6 +183,10 @@ impl Shard {
         self.connections.wake_all();
     }
 
+    pub(super) fn look_again(&self) {
+        self.listeners.borrow().iter().for_each(|listener| listener.look_again());
+    }
+
     /// Goes on with an idle connection that another process has served.
     pub(super) fn adopt(self: &Rc<Self>, given: Adopted) {
         let listeners = self.listeners.borrow();

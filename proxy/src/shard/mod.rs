@@ -245,6 +245,7 @@ impl Shard {
                 self.outbox.send(Message::Paused { thread: self.index });
             }
             Message::Resume => self.resume(),
+            Message::LookAgain => self.look_again(),
             Message::Adopt(given) => {
                 self.balance.arrived();
                 self.adopt(*given);

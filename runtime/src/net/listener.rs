@@ -105,6 +105,12 @@ impl Listener {
         self.shared.io.borrow_mut().pause_listener(self.index, false);
     }
 
+    /// Tries to accept again, as if something had come. The kernel wakes one of those who wait for
+    /// a connection; if that is a process that has just died, nobody takes it.
+    pub fn look_again(&self) {
+        self.shared.io.borrow_mut().rearm_listener(self.index);
+    }
+
     /// The address it is bound to: with the port the system chose, when 0 was asked for.
     ///
     /// # Errors

@@ -112,6 +112,21 @@ impl Io {
         }
     }
 
+    /// Tries to accept, whatever events have said.
+    pub(crate) fn rearm_listener(&mut self, index: u32) {
+        let slot = &mut self.listeners[index as usize];
+        if slot.paused {
+            return;
+        }
+        slot.readable = true;
+        if slot.armed {
+            // Its end wakes the accepting task, which begins anew.
+            self.cancel_accept(index);
+        } else if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// The handle of a listener is gone.
     pub(crate) fn drop_listener(&mut self, index: u32) {
         let Some(slot) = self.listeners.get_mut(index as usize) else { return };

@@ -94,6 +94,7 @@ impl World {
     pub(super) fn resume_shards(&self) {
         for shard in 0..self.shards {
             self.post.send(shard, Message::Resume);
+            self.post.send(shard, Message::LookAgain);
         }
     }
 }
@@ -242,6 +243,9 @@ impl HotRestart {
     fn parent_gone(&mut self, why: &str) -> Option<Order> {
         // Nobody accepts on what was not claimed: its address is free from now on.
         self.inherited.borrow_mut().clear();
+        for shard in 0..self.world.shards {
+            self.world.post.send(shard, Message::LookAgain);
+        }
         self.parent.take()?.gone(why, &self.world)
     }
 
