@@ -278,7 +278,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in vec(any::<u8>(), 0..120), is_delta in any::<bool>()) {
+    fn any_bytes_are_taken_or_refused(
+        bytes in vec(any::<u8>(), 0..120),
+        is_delta in any::<bool>(),
+    ) {
         let cache = cache(&["a"]);
         let mut session = session(if is_delta { Protocol::Delta } else { Protocol::Sotw });
         let _ = session.request(&cache, &bytes);
