@@ -100,7 +100,10 @@ impl Manager {
 /// What was found in the slots of a manager's filters: streams share it without touching the
 /// counts all shards share.
 #[derive(Debug, Default)]
-pub(crate) struct Extensions(RefCell<Vec<Option<(u64, Option<Found>)>>>);
+pub(crate) struct Extensions(RefCell<Vec<Option<Look>>>);
+
+/// The version of a slot that was looked at, and what was in it.
+type Look = (u64, Option<Found>);
 
 impl Extensions {
     /// The options of the filter at this place, if they come by ECDS and are there.

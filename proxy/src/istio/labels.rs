@@ -117,7 +117,7 @@ impl<'a> Facts<'a> {
                 let endpoint = self.host.and_then(|host| host.info.workload.as_deref());
                 let endpoint = endpoint.and_then(Workload::of_endpoint);
                 let peer = self.upstream.map(|peer| &peer.workload);
-                let peer = peer.map(Cow::Borrowed).or(endpoint.map(Cow::Owned));
+                let peer = peer.map(Cow::Borrowed).or_else(|| endpoint.map(Cow::Owned));
                 let peer = peer.unwrap_or_default();
                 let san = or(peer_san, &peer.identity);
                 let namespace = namespace_of(san).unwrap_or(&peer.namespace);

@@ -69,7 +69,7 @@ impl ActiveListener {
             successor: OnceCell::new(),
             drainage: OnceCell::new(),
         });
-        let backlog = plan.backlog.unwrap_or(ListenOptions::default().backlog);
+        let backlog = plan.backlog.unwrap_or_else(|| ListenOptions::default().backlog);
         for socket in sockets {
             let Some(address) = plan.addresses.get(socket.address) else { continue };
             // From here on somebody takes what comes.

@@ -147,8 +147,11 @@ pub struct MetricOptions {
 #[derive(Debug, Default)]
 pub struct AlpnOverrides {
     /// To HTTP/1.0, HTTP/1.1 and HTTP/2.
-    pub by_protocol: [Option<Arc<[Box<[u8]>]>>; 3],
+    pub by_protocol: [Option<Protocols>; 3],
 }
+
+/// Names of protocols, as ALPN offers them.
+pub type Protocols = Arc<[Box<[u8]>]>;
 
 const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
 const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
@@ -287,13 +290,13 @@ impl Workload {
     pub fn baggage(&self) -> String {
         let kind = if self.kind.is_empty() { "pod" } else { self.kind };
         let workload_key = format!("k8s.{kind}.name");
-        let or = |first: &Box<str>, second: &Box<str>| -> Box<str> {
-            if first.is_empty() { second.clone() } else { first.clone() }
+        let or = |first: &str, second: &str| -> Box<str> {
+            Box::from(if first.is_empty() { second } else { first })
         };
         let service = or(&self.canonical_name, &self.app);
         let revision = or(&self.canonical_revision, &self.version);
-        let unless = |value: &Box<str>, known: &Box<str>| -> Box<str> {
-            if value == known { Box::default() } else { value.clone() }
+        let unless = |value: &str, known: &str| -> Box<str> {
+            Box::from(if value == known { "" } else { value })
         };
         let mut out = String::new();
         for (key, value) in [

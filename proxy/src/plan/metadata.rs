@@ -12,7 +12,7 @@ pub enum Value {
     /// A text.
     Text(Box<str>),
     /// A list.
-    List(Box<[Value]>),
+    List(Box<[Self]>),
     /// A map, ordered by key.
     Map(Map),
 }

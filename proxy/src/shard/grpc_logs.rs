@@ -136,7 +136,11 @@ async fn run(shard: Weak<Shard>, logger: Weak<Logger>) {
         let full = poll_fn(|cx| held.poll_until(cx, held.is_full()));
         let _enough_or_time_over = ringway_runtime::timeout(held.plan.flush_interval, full).await;
         let Some(shard) = shard.upgrade() else { return };
-        poll_fn(|cx| Poll::Ready(forget_ended(&mut call, cx))).await;
+        poll_fn(|cx| {
+            forget_ended(&mut call, cx);
+            Poll::Ready(())
+        })
+        .await;
         let identified = call.is_some();
         if call.is_none() {
             call = begin(&shard, &held.plan).await;

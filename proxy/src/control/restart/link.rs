@@ -25,11 +25,14 @@ pub(super) struct Link {
     reader: Join<()>,
 }
 
+/// A message, with the descriptor that goes with it.
+type Packet = (Vec<u8>, Option<Rc<OwnedFd>>);
+
 struct Out {
     socket: PacketSocket,
     /// What did not fit into the socket. Its descriptors are connections that are open anyway, so
     /// it is bounded by these.
-    waiting: RefCell<VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>>,
+    waiting: RefCell<VecDeque<Packet>>,
     writing: Cell<bool>,
 }
 

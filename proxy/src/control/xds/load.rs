@@ -294,7 +294,7 @@ fn stats_of(
     };
     hosts.hosts.iter().for_each(&mut add);
     // Hosts that have left since count until they left.
-    let here: HashSet<usize, RandomState> = hosts.hosts.iter().map(|h| identity(h)).collect();
+    let here: HashSet<usize, RandomState> = hosts.hosts.iter().map(identity).collect();
     let gone = before.hosts.iter().filter(|(identity, _)| !here.contains(*identity));
     gone.for_each(|(_, (_, host))| add(host));
     let service = match &cluster.discovery {

@@ -35,7 +35,7 @@ fn what_is_told_is_what_is_understood() {
     let local = Local::new("sidecar~a", metadata(), ("eu", "eu-1"));
     let labels = [Box::from("role")];
     let told = local.workload_with(&labels);
-    assert_eq!((&*told.kind, &*told.name), ("deployment", "reviews-v1"));
+    assert_eq!((told.kind, &*told.name), ("deployment", "reviews-v1"));
     assert_eq!((&*told.app, &*told.region), ("reviews-k8s", "eu"));
     let heard = Workload::of_struct(&told.to_struct(), &labels);
     assert_eq!(heard, told);

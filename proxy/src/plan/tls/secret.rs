@@ -109,8 +109,11 @@ pub enum SecretBody {
     /// `session_ticket_keys`: the first makes tickets, all open them.
     TicketKeys(Box<[[u8; TICKET_KEY]]>),
     /// `generic_secret`: its `secret` under the empty name, and its `secrets`.
-    Generic(Box<[(Arc<str>, Arc<[u8]>)]>),
+    Generic(Box<[Named]>),
 }
+
+/// A part of a generic secret, with its name.
+pub(crate) type Named = (Arc<str>, Arc<[u8]>);
 
 /// A secret as it was configured.
 #[derive(Debug, Clone)]

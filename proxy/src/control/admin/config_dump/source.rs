@@ -42,7 +42,7 @@ enum Value {
     Typed(&'static str, Result<String, String>),
     /// A list of them.
     AllTyped(&'static str, Vec<Result<String, String>>),
-    Fields(Vec<(&'static str, Value)>),
+    Fields(Vec<(&'static str, Self)>),
 }
 
 impl Source {

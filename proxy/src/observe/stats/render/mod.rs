@@ -28,7 +28,7 @@ pub enum StatsPage {
     /// `format=json`
     Json(json::JsonPage),
     /// `format=prometheus`
-    Prometheus(PrometheusPage),
+    Prometheus(Box<PrometheusPage>),
 }
 
 impl StatsPage {
@@ -37,7 +37,9 @@ impl StatsPage {
         match params.format {
             PageFormat::Text => Self::Text(text::TextPage::new(view, params)),
             PageFormat::Json => Self::Json(json::JsonPage::new(view, params)),
-            PageFormat::Prometheus => Self::Prometheus(PrometheusPage::new(view, params, tags)),
+            PageFormat::Prometheus => {
+                Self::Prometheus(Box::new(PrometheusPage::new(view, params, tags)))
+            }
         }
     }
 

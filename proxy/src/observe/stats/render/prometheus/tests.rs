@@ -52,7 +52,8 @@ fn a_page_comes_in_small_steps() {
 
 /// The page, found the long way: every name by itself.
 fn reference(view: &View, rules: &TagRules, used_only: bool) -> String {
-    let mut metrics: BTreeMap<(u8, Vec<String>), Vec<(Vec<String>, String)>> = BTreeMap::new();
+    type Lines = Vec<(Vec<String>, String)>;
+    let mut metrics: BTreeMap<(u8, Vec<String>), Lines> = BTreeMap::new();
     let parts = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
     for scope in view.names().scopes() {
         for entry in super::super::entries::of_scope(view, scope, false) {
