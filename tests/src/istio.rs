@@ -25,8 +25,11 @@ pub struct Report {
     bootstraps: Vec<(String, Vec<String>)>,
 }
 
+/// The type, what a page calls it, and what puts one into a bootstrap.
+type ResourceKind = (&'static str, &'static str, fn(Value) -> Value);
+
 /// Kinds of resources: the type, what a page calls them, and how one is put into a bootstrap.
-const KINDS: [(&str, &str, fn(Value) -> Value); 5] = [
+const KINDS: [ResourceKind; 5] = [
     ("envoy.config.cluster.v3.Cluster", "clusters", |cluster| {
         bootstrap(json!([cluster]), json!([]), json!([]))
     }),
@@ -142,7 +145,8 @@ fn strip(value: &mut Value) {
     let asked_for = |value: &Value| {
         ["typedConfig", "typed_config"].iter().filter_map(|key| value.get(key)).any(|any| {
             let inner = ["typeUrl", "type_url"].iter().find_map(|key| any.get(key)?.as_str());
-            let inner = inner.map_or(type_of(any), |url| url.rsplit('/').next().unwrap_or(url));
+            let inner =
+                inner.map_or_else(|| type_of(any), |url| url.rsplit('/').next().unwrap_or(url));
             ASKED_FOR.contains(&inner)
         })
     };

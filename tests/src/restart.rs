@@ -309,7 +309,8 @@ impl Clients {
         self.stop.store(true, Ordering::Relaxed);
         let (mut answered, mut failures) = (0, Vec::new());
         for thread in self.threads {
-            let (requests, failed) = thread.join().unwrap_or((0, vec!["panicked".to_owned()]));
+            let (requests, failed) =
+                thread.join().unwrap_or_else(|_| (0, vec!["panicked".to_owned()]));
             answered += requests;
             failures.extend(failed);
         }
