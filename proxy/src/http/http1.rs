@@ -25,9 +25,9 @@ enum Heard {
     Bytes,
     Quiet,
     Closed,
-    /// `max_connection_duration` is over, or the drain of its chain: it closes at once.
+    /// `max_connection_duration` is over: it closes at once.
     Over,
-    /// The process ends, or is replaced.
+    /// The process ends, or is replaced, or its chain is no more.
     Drained,
     /// It goes to another process.
     Leaving,
@@ -85,12 +85,12 @@ async fn idle(conn: &mut Conn) -> Heard {
     let aged_at = conn.aged_at();
     let quiet_at = deadline(since, idle);
     poll_fn(|cx| {
-        if conn.link.chain.is_over() {
-            return Poll::Ready(Heard::Over);
-        }
         let Some(http1) = conn.down.http1() else { return Poll::Ready(Heard::Closed) };
         if let Poll::Ready(got) = http1.poll_fill(cx) {
             return Poll::Ready(if got == Ok(true) { Heard::Bytes } else { Heard::Closed });
+        }
+        if conn.link.chain.is_last_call() {
+            return Poll::Ready(Heard::Drained);
         }
         if conn.can_be_given_away() {
             return Poll::Ready(Heard::Leaving);

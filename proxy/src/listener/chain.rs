@@ -15,7 +15,8 @@ use crate::shard::drain::Drainage;
 /// One filter chain on one shard.
 ///
 /// LIFECYCLE: made when the first connection takes it → goes on for as long as listeners of this
-/// name have a chain that is configured alike → drains → over: what is left is closed.
+/// name have a chain that is configured alike → drains ([`Drainage`]) → over: what is left is
+/// closed.
 pub(crate) struct ActiveChain {
     pub plan: Arc<FilterChain>,
     /// What serves its connections.
@@ -88,6 +89,11 @@ impl ActiveChain {
     /// When a connection of this number, which can leave without losing anything, does so.
     pub(crate) fn leaves_at(&self, connection: u64) -> Option<Instant> {
         self.drainage.get().map(|drainage| drainage.leaves_at(connection))
+    }
+
+    /// Its idle connections are closed.
+    pub(crate) fn is_last_call(&self) -> bool {
+        self.drainage.get().is_some_and(|drainage| drainage.is_last_call())
     }
 
     /// What connections it still has are closed.

@@ -191,6 +191,12 @@ impl ActiveListener {
         self.acceptors.borrow().iter().filter_map(Acceptor::lend).collect()
     }
 
+    /// Has it a socket of this address?
+    #[cfg(test)]
+    pub(crate) fn accepts_on(&self, address: &Address) -> bool {
+        self.acceptors.borrow().iter().any(|acceptor| acceptor.address == *address)
+    }
+
     /// Does it take connections of its address from others?
     pub(crate) fn is_open(&self) -> bool {
         !self.stopped.get()

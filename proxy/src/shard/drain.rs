@@ -1,8 +1,10 @@
 //! Drains: connections are asked to leave over a time, and made to when it is over.
 //!
 //! LIFECYCLE of a [`Drainage`]: begun, shared by everything that leaves together → its connections
-//! leave with their next response, HTTP/2 ones by themselves within the time → nobody is left, or
-//! the time is over → *over*: what is left is closed.
+//! leave with a response, more and more of them; those of HTTP/2 say so by themselves →
+//! *last call*, a tenth of the time before the end: no response keeps its connection, idle ones are
+//! closed; so only what takes longer than that tenth is cut off by the end → nobody is left, or the
+//! time is over → *over*: what is left is closed.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -27,6 +29,9 @@ pub struct DrainOptions {
     /// How long it takes.
     pub time: Duration,
 }
+
+/// The part of a drain time in which connections are asked; the rest is for what is under way.
+const ASKING: f64 = 0.9;
 
 /// How responses end their connections from some moment on.
 #[derive(Debug, Clone, Copy)]
@@ -76,18 +81,27 @@ impl Ramp {
 
 /// What leaves together.
 pub(crate) struct Drainage {
+    /// Ends with the last call.
     ramp: Ramp,
-    over: Cell<bool>,
+    stage: Cell<Stage>,
     /// Connections that are still there, those on their way to a chain included.
     left: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Asking,
+    LastCall,
+    Over,
+}
+
 impl Drainage {
     fn new(options: DrainOptions) -> Rc<Self> {
+        let asking = options.time.mul_f64(ASKING);
         Rc::new(Self {
-            ramp: Ramp::new(options),
-            over: Cell::new(false),
+            ramp: Ramp::new(DrainOptions { time: asking, ..options }),
+            stage: Cell::new(Stage::Asking),
             left: Cell::new(0),
             waker: RefCell::default(),
         })
@@ -95,12 +109,18 @@ impl Drainage {
 
     /// Should the response under way be the last of its connection?
     pub(crate) fn asks(&self) -> bool {
-        self.is_over() || self.ramp.asks()
+        self.is_last_call() || self.ramp.asks()
+    }
+
+    /// Its connections are to be closed where they are idle.
+    pub(crate) fn is_last_call(&self) -> bool {
+        self.stage.get() >= Stage::LastCall
     }
 
     /// Its connections are to be closed, whatever they are at.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.over.get()
+        self.stage.get() == Stage::Over
     }
 
     /// When an HTTP/2 connection of this number says that it leaves.
@@ -180,15 +200,19 @@ impl Shard {
         // They see that they are to go; those of HTTP/2 arm their timers.
         leaving.wake_all();
         let (outbox, time) = (Rc::clone(&self.outbox), self.drain_options.time);
+        let asking = time.mul_f64(ASKING);
+        let steps = [(asking, Stage::LastCall), (time.saturating_sub(asking), Stage::Over)];
         spawn(async move {
-            let mut timer = sleep(time);
-            poll_fn(|cx| match drainage.poll_left(cx) {
-                Poll::Pending => Pin::new(&mut timer).poll(cx),
-                ready => ready,
-            })
-            .await;
-            drainage.over.set(true);
-            leaving.wake_all();
+            for (time, stage) in steps {
+                let mut timer = sleep(time);
+                poll_fn(|cx| match drainage.poll_left(cx) {
+                    Poll::Pending => Pin::new(&mut timer).poll(cx),
+                    ready => ready,
+                })
+                .await;
+                drainage.stage.set(stage);
+                leaving.wake_all();
+            }
             outbox.send(done);
         });
     }

@@ -148,7 +148,7 @@ async fn answer(stream: &Stream, inbox: &mut Vec<u8>, ask: &Ask) -> Option<(u16,
     Some((status, parsed.keep_alive && parsed.body != BodyKind::UntilClose))
 }
 
-async fn read_head(
+pub(super) async fn read_head(
     stream: &Stream,
     inbox: &mut Vec<u8>,
     method: &Method,
@@ -166,7 +166,11 @@ async fn read_head(
     }
 }
 
-async fn read_body(stream: &Stream, inbox: &mut Vec<u8>, parsed: &ParsedHead) -> Option<Vec<u8>> {
+pub(super) async fn read_body(
+    stream: &Stream,
+    inbox: &mut Vec<u8>,
+    parsed: &ParsedHead,
+) -> Option<Vec<u8>> {
     let mut decoder =
         BodyDecoder::response(parsed.body, &HeadLimits::default(), &ParseOptions::default());
     let mut body = Vec::new();

@@ -15,14 +15,14 @@ use crate::observe::stats::Http2CodecStats;
 use crate::plan::http2::Http2Options;
 
 /// What a session needs, and nobody looks at.
-struct Bench {
-    env: Env,
-    options: Arc<Http2Options>,
+pub(super) struct Bench {
+    pub(super) env: Env,
+    pub(super) options: Arc<Http2Options>,
     _registry: Registry,
 }
 
 impl Bench {
-    fn new() -> Rc<Self> {
+    pub(super) fn new() -> Rc<Self> {
         let mut registry = Registry::new(1);
         let codec = Http2CodecStats::new(&mut registry, "");
         let stats = Rc::new(registry.writer(0).expect("the first writer of page 0"));
@@ -36,9 +36,10 @@ impl Bench {
     }
 }
 
-const TIMES: Times = Times { flush: Duration::from_secs(30), close: Duration::from_secs(1) };
+pub(super) const TIMES: Times =
+    Times { flush: Duration::from_secs(30), close: Duration::from_secs(1) };
 
-async fn drive(session: Rc<Session>) -> Ended {
+pub(super) async fn drive(session: Rc<Session>) -> Ended {
     poll_fn(|cx| session.poll_drive(cx)).await
 }
 
@@ -135,13 +136,13 @@ async fn exchange(session: &Rc<Session>, number: u64, rng: &mut Rng) -> u16 {
     answer.status
 }
 
-async fn answer(stream: &StreamHandle) -> Result<(ResponseHead, Vec<u8>), StreamEnd> {
+pub(super) async fn answer(stream: &StreamHandle) -> Result<(ResponseHead, Vec<u8>), StreamEnd> {
     let mut head = ResponseHead::default();
     poll_fn(|cx| stream.poll_response(cx, &mut head)).await?;
     Ok((head, read(stream).await?))
 }
 
-async fn read(stream: &StreamHandle) -> Result<Vec<u8>, StreamEnd> {
+pub(super) async fn read(stream: &StreamHandle) -> Result<Vec<u8>, StreamEnd> {
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Frame::Data(chunk) = poll_fn(|cx| stream.poll_body(cx, &mut trailers)).await? {
         body.extend_from_slice(&chunk);
@@ -149,7 +150,7 @@ async fn read(stream: &StreamHandle) -> Result<Vec<u8>, StreamEnd> {
     Ok(body)
 }
 
-async fn send(stream: &StreamHandle, body: &[u8], piece: usize) {
+pub(super) async fn send(stream: &StreamHandle, body: &[u8], piece: usize) {
     for part in body.chunks(piece) {
         if poll_fn(|cx| stream.poll_queued_below(cx, 10_000)).await.is_err() {
             return;

@@ -8,6 +8,8 @@ mod http2;
 mod listeners;
 mod server;
 mod tcp;
+mod updates;
+pub(super) mod world;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

@@ -34,7 +34,7 @@ async fn connection(stream: Stream, mut rng: Rng) {
     }
 }
 
-async fn read_head(
+pub(super) async fn read_head(
     stream: &Stream,
     inbox: &mut Vec<u8>,
     head: &mut RequestHead,
@@ -51,7 +51,11 @@ async fn read_head(
     }
 }
 
-async fn read_body(stream: &Stream, inbox: &mut Vec<u8>, parsed: &ParsedHead) -> Option<Vec<u8>> {
+pub(super) async fn read_body(
+    stream: &Stream,
+    inbox: &mut Vec<u8>,
+    parsed: &ParsedHead,
+) -> Option<Vec<u8>> {
     let mut decoder =
         BodyDecoder::request(parsed.body, &HeadLimits::default(), &ParseOptions::default());
     let mut body = Vec::new();
@@ -67,7 +71,7 @@ async fn read_body(stream: &Stream, inbox: &mut Vec<u8>, parsed: &ParsedHead) ->
     Some(body)
 }
 
-fn number_of(head: &RequestHead) -> u64 {
+pub(super) fn number_of(head: &RequestHead) -> u64 {
     let value = head.headers.get("x-number").expect("every request has a number");
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).expect("a number")
 }
