@@ -10,6 +10,9 @@ use super::world::{DRAIN, Log, World};
 use super::*;
 use crate::control::message::DrainStrategy;
 
+const HTTP_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 const GRADUAL: DrainStrategy = DrainStrategy::Gradual;
 
 /// Delays and splits, and no loss: what is lost then is our doing.
@@ -35,7 +38,8 @@ load_assignment:
 /// A cluster whose hosts come by EDS.
 fn by_eds(name: &str, more: &str) -> String {
     format!(
-        "name: {name}\nconnect_timeout: 2s\ntype: EDS\n{more}\neds_cluster_config: {{ eds_config: {{ ads: {{}} }} }}\n"
+        "name: {name}\nconnect_timeout: 2s\ntype: EDS\n{more}\n\
+         eds_cluster_config: {{ eds_config: {{ ads: {{}} }} }}\n"
     )
 }
 
@@ -73,14 +77,15 @@ fn chain(name: &str, matches: &str, table: &str) -> String {
   filters:
   - name: h
     typed_config:
-      "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+      "@type": "type.googleapis.com/{HTTP_MANAGER}"
       stat_prefix: {name}
       drain_timeout: 0.2s
       delayed_close_timeout: 0.2s
       rds: {{ config_source: {{ ads: {{}} }}, route_config_name: {table} }}
       http_filters:
       - name: r
-        typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
 "#
     )
 }
@@ -93,7 +98,8 @@ address: {{ socket_address: {{ address: 10.0.0.1, port_value: {port} }} }}
 {more}
 listener_filters:
 - name: i
-  typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector }}
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector
 filter_chains:
 {}"#,
         chains.concat()
