@@ -35,6 +35,8 @@ pub(super) enum Due {
     First(FeedId, Kind),
     /// Look for names nobody holds any more.
     Sweep,
+    /// Show readers which statistics there are.
+    Names,
 }
 
 /// What is due when. An entry is not taken back when it has become pointless: whoever gets it

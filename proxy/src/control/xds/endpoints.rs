@@ -212,6 +212,15 @@ impl Xds {
         }
     }
 
+    /// A file of endpoints cannot be read: who waits for it does so no longer.
+    pub(super) fn endpoints_fail(&mut self, feed: FeedId) {
+        self.count_lost_endpoints(feed);
+        let names =
+            self.endpoints.by_name.iter().filter(|((of, _), a)| *of == feed && a.raw.is_none());
+        let names: Vec<Arc<str>> = names.map(|((_, name), _)| name.clone()).collect();
+        names.iter().for_each(|name| self.remove_endpoints(feed, name));
+    }
+
     /// For `/config_dump?include_eds`.
     pub(super) fn dump_endpoints(&self, out: &mut Vec<Dumped>) {
         for ((_, name), assignment) in &self.endpoints.by_name {

@@ -239,6 +239,9 @@ impl Feeds {
 
     /// Asks for a resource. Every call needs one of [`Feeds::unsubscribe`].
     pub(super) fn subscribe(&self, feed: FeedId, kind: Kind, name: &Arc<str>) {
+        if let Some(Body::File(file)) = self.body(feed) {
+            file.want(name);
+        }
         let Some((body, mux)) = self.asking(feed) else { return };
         let asked = mux.borrow_mut().subscribe(kind.type_url(), std::slice::from_ref(name));
         if let Err(refused) = asked {

@@ -4,7 +4,7 @@
 //! As in Envoy a file is replaced by renaming, or by moving a link above it; one that is written in
 //! place is not read again, so nobody sees a part of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -52,6 +52,8 @@ pub(super) struct FileFeed {
     directory: Option<PathBuf>,
     /// Hashes of what was read, by name.
     known: RefCell<HashMap<Arc<str>, u64, RandomState>>,
+    /// Something is wanted that was read when nobody wanted it.
+    again: Cell<bool>,
 }
 
 /// Which file stands under a name.
@@ -77,6 +79,7 @@ impl FileFeed {
             path: path.to_owned(),
             directory: directory.map(Path::to_owned),
             known: RefCell::default(),
+            again: Cell::new(false),
         })
     }
 
@@ -88,6 +91,13 @@ impl FileFeed {
         }
     }
 
+    /// A resource is wanted that may have been read before.
+    pub(super) fn want(&self, name: &str) {
+        if self.known.borrow_mut().remove(name).is_some() {
+            self.again.set(true);
+        }
+    }
+
     /// Reads the file now, and whenever it is replaced; never returns.
     pub(super) async fn run(self: Rc<Self>) {
         let mut stamp = self.stamp();
@@ -95,7 +105,7 @@ impl FileFeed {
         loop {
             let began = precise_now();
             let found = self.stamp();
-            if found != stamp {
+            if found != stamp || self.again.take() {
                 stamp = found;
                 self.read();
             }

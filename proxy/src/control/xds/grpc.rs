@@ -202,7 +202,7 @@ impl Stream {
                 }
                 continue;
             }
-            call.send_encoded(&request);
+            call.send_owned(request);
         }
         self.cx.stats.gauge_set(self.stats.pending_requests(), 0);
     }

@@ -277,6 +277,7 @@ impl Xds {
         }
         all.retain(|one| one.left > 0);
         self.count();
+        self.sweep_soon();
     }
 
     /// A version that was active is not any more.

@@ -143,6 +143,7 @@ pub(crate) struct Xds {
     work: Work,
     due: Deadlines,
     sweep_is_due: bool,
+    names_are_due: bool,
     init: Init,
     /// Clusters of the bootstrap that have to wait for others.
     secondary: Vec<Arc<Cluster>>,
@@ -200,6 +201,7 @@ impl Xds {
             work: Work::default(),
             due: Deadlines::default(),
             sweep_is_due: false,
+            names_are_due: false,
             init: Init::new(),
             secondary,
             first_listeners: Vec::new(),
@@ -294,6 +296,10 @@ impl Xds {
                 Due::Extension(feed, name) => self.default_extension(feed, &name, true),
                 Due::Layer(name) => self.layer_due(&name),
                 Due::Sweep => self.sweep(),
+                Due::Names => {
+                    self.names_are_due = false;
+                    self.compiler.registry().publish();
+                }
             }
         }
         self.settle();
@@ -307,11 +313,21 @@ impl Xds {
         }
     }
 
+    /// Shows readers soon which statistics there are: not for each of many changes.
+    fn publish_names_soon(&mut self) {
+        const WAIT: Duration = Duration::from_millis(50);
+        if !std::mem::replace(&mut self.names_are_due, true) {
+            self.due.after(WAIT, Due::Names);
+        }
+    }
+
     fn sweep(&mut self) {
         self.sweep_is_due = false;
         self.sweep_scopes();
         self.sweep_routes();
         self.compiler.sweep();
+        self.compiler.registry().sweep();
+        self.compiler.registry().publish();
     }
 
     /// Whether secrets are in files.

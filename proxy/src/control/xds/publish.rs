@@ -132,6 +132,7 @@ impl Xds {
             self.outlet.bound(self.listeners.bound.clone());
         }
         if !change.listeners.is_empty() || !change.clusters.is_empty() {
+            self.publish_names_soon();
             self.compiler.secrets().write_gauges(&self.stats);
         }
         self.outlet.change(Arc::new(change));

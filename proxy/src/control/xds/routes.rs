@@ -248,6 +248,15 @@ impl Xds {
         self.listeners_may_be_warm();
     }
 
+    /// A file of route tables cannot be read: who waits for it does so no longer.
+    pub(super) fn routes_fail(&mut self, feed: FeedId) {
+        self.count_lost_routes(feed);
+        for table in self.tables.by_slot.values_mut().filter(|table| table.feed == Some(feed)) {
+            table.settled = true;
+        }
+        self.listeners_may_be_warm();
+    }
+
     /// What was refused has been taken back.
     pub(super) fn restore_routes(&mut self, feed: FeedId, name: &Arc<str>) {
         let slots = self.tables.slots.get(&(feed, name.clone())).cloned().unwrap_or_default();

@@ -266,7 +266,7 @@ impl Xds {
         for name in std::mem::take(&mut job.restored) {
             self.restore(job.feed, job.kind, &name);
         }
-        let is_clean = job.rejected.is_empty();
+        let rejected = job.rejected.len();
         let text = self.answer(&mut job);
         if let Some(text) = &text {
             log!(Warning, Config, "gRPC config for {} rejected: {text}", job.kind.type_url());
@@ -278,7 +278,7 @@ impl Xds {
                     Info,
                     Upstream,
                     "cds: added/updated {} cluster(s), skipped {same} unmodified cluster(s)",
-                    come.saturating_sub(usize::from(!is_clean))
+                    come.saturating_sub(rejected)
                 );
                 self.feeds.resume(Kind::Endpoints);
             }
@@ -334,8 +334,8 @@ impl Xds {
             whole.counts.slots().refused(&self.stats);
         }
         match kind {
-            Kind::Endpoints => self.count_lost_endpoints(feed),
-            Kind::Routes => self.count_lost_routes(feed),
+            Kind::Endpoints => self.endpoints_fail(feed),
+            Kind::Routes => self.routes_fail(feed),
             Kind::Secret => self.count_lost_secrets(feed),
             _ => {}
         }

@@ -70,11 +70,17 @@ impl Call {
 
     /// Queues a message that is encoded already.
     pub(crate) fn send_encoded(&self, message: &[u8]) {
+        self.send_owned(message.to_vec());
+    }
+
+    /// As [`Call::send_encoded`], without a copy.
+    pub(crate) fn send_owned(&self, message: Vec<u8>) {
         let Ok(len) = u32::try_from(message.len()) else { return };
-        let mut out = BufMut::with_capacity(PREFIX_LEN + message.len());
-        out.extend_from_slice(&Prefix { flags: 0, len }.bytes());
-        out.extend_from_slice(message);
-        self.stream.stream().send_data(out.freeze(), false);
+        let prefix = Chunk::copy_from(&Prefix { flags: 0, len }.bytes());
+        self.stream.stream().send_data(prefix, false);
+        if len > 0 {
+            self.stream.stream().send_data(Chunk::from(message), false);
+        }
     }
 
     /// Says that no further message will be sent.
