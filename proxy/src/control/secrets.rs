@@ -27,6 +27,8 @@ pub(super) async fn tick(due: impl Fn()) {
 /// together is left for the next change.
 pub(super) fn look(compiler: &mut Compiler, stats: &ShardStats) {
     let (read, findings) = compiler.look_at_secrets(stats);
+    // A secret that comes late brings gauges of its certificates.
+    compiler.registry().publish();
     for what in read {
         log!(Info, Config, "TLS: {what} read again");
     }

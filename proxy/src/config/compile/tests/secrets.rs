@@ -184,6 +184,68 @@ fn contexts_share_what_they_name() {
     assert!(Arc::ptr_eq(&before, &after));
 }
 
+/// As istiod writes them: thousands of clusters, each with its own names, all with one identity and
+/// one root. A secret that changes costs each of them a look, and those that are used a handshake.
+#[test]
+fn a_secret_of_many_clusters_is_swapped_in_one_place() {
+    use ringway_xds::api::envoy::config::cluster::v3::Cluster as Api;
+    const MANY: usize = 200;
+    let listener = format!("common_tls_context: {{{OWN}}}");
+    let mut world = World::new("many", &listener, "sni: a.example");
+    let source = world.slots()[0].key.source.clone().unwrap();
+    let template = {
+        let ca = "combined_validation_context: {
+            default_validation_context: {match_typed_subject_alt_names:
+              [{san_type: URI, matcher: {exact: 'spiffe://td/ns/NAME'}}]},
+            validation_context_sds_secret_config: {name: ca, sds_config: SDS}}";
+        let sds = format!("{{path_config_source: {{path: '{}'}}}}", world.file().display());
+        let common = format!("common_tls_context: {{{OWN}, {ca}}}").replace("SDS", &sds);
+        format!(
+            "{{name: NAME, load_assignment: {{cluster_name: NAME}}, transport_socket: {{name: t, \
+             typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3\
+             .UpstreamTlsContext, sni: NAME, {common}}}}}}}"
+        )
+    };
+    let clusters: Vec<_> = (0..MANY)
+        .map(|number| {
+            let text = template.replace("NAME", &format!("c{number}.example"));
+            let document = Document::parse(&text, "c.yaml", Format::Yaml).unwrap();
+            let (bytes, ..) = document.encode("envoy.config.cluster.v3.Cluster").unwrap();
+            let config = Api::decode(bytes.as_slice()).unwrap();
+            world.loaded.compiler.cluster(&config, &source).unwrap().value
+        })
+        .collect();
+    let context = |number: usize| match &clusters[number].sockets.default.transport {
+        crate::plan::transport::Upstream::Tls(context) => Arc::clone(context),
+        crate::plan::transport::Upstream::Raw => panic!("no TLS"),
+    };
+    assert_eq!(clusters[0].needs.as_ref().unwrap().secrets.len(), 2);
+    let root = Ca::new("root");
+    let began = std::time::Instant::now();
+    world.serve(&trusted(&root)).unwrap();
+    world.serve(&own(&root.issue(&["a.example"]))).unwrap();
+    println!("{MANY} clusters: first secrets {:?}", began.elapsed());
+    let before = context(7).material().unwrap();
+    let began = std::time::Instant::now();
+    world.serve(&own(&root.issue(&["b.example"]))).unwrap();
+    println!("{MANY} clusters: a renewed certificate {:?}", began.elapsed());
+    for number in 0..MANY {
+        assert_eq!(world.updates(&*context(number)), 3);
+    }
+    let after = context(7).material().unwrap();
+    assert!(!Arc::ptr_eq(&before, &after));
+    let names = |number: usize| {
+        let mut names = Vec::new();
+        context(number).show(&mut |shown| names.push(shown.own[0].facts.subject.to_string()));
+        names
+    };
+    assert_eq!(names(7), names(MANY - 1));
+    // Who is gone is not asked any more.
+    drop(clusters);
+    world.loaded.compiler.sweep();
+    world.serve(&own(&root.issue(&["c.example"]))).unwrap();
+}
+
 /// Writes a file of secrets as those who renew certificates do: in one go.
 fn write(file: &Path, secrets: &str) {
     let text = secrets
