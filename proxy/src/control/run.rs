@@ -343,6 +343,8 @@ impl Control {
             self.gauges.initialized(&self.server);
             self.restart.live();
             log!(Info, Config, "all {} shards accept connections", self.shards);
+            // What building the first configuration took goes back to the system.
+            drop(ringway_runtime::memory::frugal());
         }
     }
 
