@@ -1,6 +1,7 @@
 //! Load generator and comparison runner.
 //!
-//! [`upstream`] has servers, [`ads`] a control plane, [`load`] is a generator with a closed and an open loop, [`compare`]
+//! [`upstream`] has servers, [`ads`] a control plane, [`load`] is a generator with a closed and an
+//! open loop, [`compare`]
 //! sends the same load through this proxy and its peers and writes a report. All traffic runs on
 //! the project's own runtime and codecs; TLS is rustls.
 

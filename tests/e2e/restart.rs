@@ -107,7 +107,8 @@ static_resources:
     - filters:
       - name: http
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          "@type": "type.googleapis.com/envoy.extensions.filters.network.\
+            http_connection_manager.v3.HttpConnectionManager"
           stat_prefix: ingress
           route_config:
             virtual_hosts:
@@ -116,7 +117,8 @@ static_resources:
               routes: [{ match: { prefix: / }, route: { cluster: server, timeout: 0s } }]
           http_filters:
           - name: router
-            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: server
     connect_timeout: 1s

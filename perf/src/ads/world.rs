@@ -91,7 +91,8 @@ filter_chains:
 - filters:
   - name: envoy.filters.network.http_connection_manager
     typed_config:
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      "@type": "type.googleapis.com/envoy.extensions.filters.network.\
+        http_connection_manager.v3.HttpConnectionManager"
       stat_prefix: in
       generate_request_id: false
       rds: { route_config_name: all, config_source: { ads: {}, resource_api_version: V3 } }

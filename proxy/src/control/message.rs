@@ -1,7 +1,8 @@
 //! What the threads of the proxy tell one another over the mesh.
 //!
 //! Mesh index `0..N` are the shards, `N` is the control thread, `N + 1` the admin thread. A message
-//! is the only way state crosses threads, besides parts of the plan, statistics pages and the write-rare
+//! is the only way state crosses threads, besides parts of the plan, statistics pages and the
+//! write-rare
 //! bits of a [`Host`].
 
 use std::os::fd::OwnedFd;

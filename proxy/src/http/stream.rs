@@ -224,15 +224,19 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         conn.shard.stats.inc(plan.stats.router.no_route());
         return Err(no_route());
     };
-    let matched = Matched { table, host, route };
-    match &route.action {
-        Action::Forward(forward) => router::forward(conn, work, &matched, forward).await,
+    act(conn, work, &Matched { table, host, route }).await
+}
+
+/// Does what the route says.
+async fn act(conn: &mut Conn, work: &mut Work, matched: &Matched<'_>) -> Result<(), Stop> {
+    match &matched.route.action {
+        Action::Forward(forward) => router::forward(conn, work, matched, forward).await,
         Action::Redirect(redirect) => {
-            router::redirect::send(conn, work, &matched, redirect);
+            router::redirect::send(conn, work, matched, redirect);
             Ok(())
         }
         Action::Direct(direct) => {
-            router::direct::send(conn, work, &matched, direct);
+            router::direct::send(conn, work, matched, direct);
             Ok(())
         }
         Action::NonForwarding => Err(no_route()),

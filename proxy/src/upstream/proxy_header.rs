@@ -24,7 +24,8 @@ pub(crate) struct OnBehalf {
 }
 
 impl ShardCluster {
-    /// The header of a connection to a host, where the cluster sends one. Connections with different headers
+    /// The header of a connection to a host, where the cluster sends one. Connections with
+    /// different headers
     /// are not shared, so it is part of what a pool is found by.
     pub(crate) fn proxy_header(
         &self,

@@ -34,7 +34,7 @@ pub(crate) fn compile(
     check_values(cx, at, cluster);
     #[rustfmt::skip]
     let api::Cluster {
-        name, alt_stat_name, eds_cluster_config, connect_timeout,
+        name, alt_stat_name, connect_timeout,
         per_connection_buffer_limit_bytes, health_checks, circuit_breakers, outlier_detection,
         upstream_bind_config, common_lb_config, upstream_connection_options,
         ignore_health_on_host_removal, close_connections_on_host_health_failure,
@@ -43,10 +43,7 @@ pub(crate) fn compile(
     let stat_name = stat_name_of(name, alt_stat_name);
     let sockets = sockets::compile(cx, at, cluster, &stat_name);
     let discovery = discovery::compile(cx, at, cluster, &sockets);
-    let is_eds = matches!(discovery, None | Some((Discovery::Eds(_), _)));
-    if eds_cluster_config.is_some() && !is_eds {
-        cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
-    }
+    check_eds(cx, at, cluster, discovery.as_ref().map(|(discovery, _)| discovery));
     let common_bind = cx.kept.bind.clone();
     let bind = upstream_bind_config.as_ref().or(common_bind.as_ref());
     let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
@@ -56,9 +53,8 @@ pub(crate) fn compile(
     let http = upstream_http::compile(cx, at, cluster, &stat_name);
     let of = (&http, &*stat_name, &sockets);
     let health_checks = health::compile(cx, &at.field("health_checks"), health_checks, of);
-    let outlier = outlier_detection
-        .as_ref()
-        .map(|config| outlier::compile(cx, &at.field("outlier_detection"), config));
+    let outlier = outlier_detection.as_ref();
+    let outlier = outlier.map(|o| outlier::compile(cx, &at.field("outlier_detection"), o));
     let provided = matches!(discovery, Some((Discovery::OriginalDst(_), _)));
     let lb = lb::compile(cx, at, cluster, provided);
     let (discovery, hosts) = discovery?;
@@ -97,6 +93,14 @@ pub(crate) fn compile(
         metadata_exchange: istio::cluster_filters(cx, &at.field("filters"), &cluster.filters),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))
+}
+
+/// `eds_cluster_config` belongs to EDS clusters.
+fn check_eds(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster, discovery: Option<&Discovery>) {
+    let is_eds = matches!(discovery, None | Some(Discovery::Eds(_)));
+    if cluster.eds_cluster_config.is_some() && !is_eds {
+        cx.invalid(&at.field("eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster");
+    }
 }
 
 /// Fields of which some values are refused and the others are what happens without.

@@ -80,7 +80,7 @@ fn custom_type(
     };
     let config_at = custom_at.field("typed_config");
     match type_name(&any.type_url) {
-        DNS_CLUSTER => {}
+        DNS_CLUSTER => dns_cluster(cx, at, (cluster, sockets), &config_at, any),
         ORIGINAL_DST_CLUSTER => {
             let config = cx.unpack::<OriginalDstCluster>(&config_at, any)?;
             let OriginalDstCluster {
@@ -95,15 +95,25 @@ fn custom_type(
                 upstream_port_override,
                 metadata_key,
             };
-            return original_dst_with(cx, at, cluster, &config_at, &options);
+            original_dst_with(cx, at, cluster, &config_at, &options)
         }
         other => {
             let allowed = format!("{DNS_CLUSTER}, {ORIGINAL_DST_CLUSTER}");
             cx.unsupported_allowed(&config_at, other, &allowed);
-            return None;
+            None
         }
     }
-    let config = cx.unpack::<dns::DnsCluster>(&config_at, any)?;
+}
+
+/// `envoy.cluster.dns`, with DNS settings of its own.
+fn dns_cluster(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    of: (&api::Cluster, &Sockets),
+    config_at: &At<'_>,
+    any: &Any,
+) -> Option<(Discovery, HostSet)> {
+    let config = cx.unpack::<dns::DnsCluster>(config_at, any)?;
     let dns::DnsCluster {
         dns_refresh_rate,
         dns_failure_refresh_rate,
@@ -114,7 +124,7 @@ fn custom_type(
         all_addresses_in_single_endpoint,
         dns_min_refresh_rate,
     } = config;
-    refuse!(cx, &config_at, dns_min_refresh_rate);
+    refuse!(cx, config_at, dns_min_refresh_rate);
     use ringway_xds::api::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily;
     let family = match DnsLookupFamily::try_from(dns_lookup_family) {
         Ok(DnsLookupFamily::V4Only) => DnsFamily::V4Only,
@@ -133,8 +143,8 @@ fn custom_type(
         Some(typed) => typed_resolvers(cx, &resolver_at, Some(typed)),
         None => cx.kept.resolvers.clone(),
     };
-    let dns = dns_settings(cx, &config_at, &times, respect_dns_ttl, family, resolvers);
-    finish_dns(cx, at, (cluster, sockets), dns, all_addresses_in_single_endpoint)
+    let dns = dns_settings(cx, config_at, &times, respect_dns_ttl, family, resolvers);
+    finish_dns(cx, at, of, dns, all_addresses_in_single_endpoint)
 }
 
 /// An EDS cluster: its hosts come later.

@@ -44,19 +44,14 @@ pub(crate) fn compile(
         tcp_fast_open_queue_length,
         ..
     } = listener;
-    use api::listener::{InternalListenerConfig, ListenerSpecifier};
-    let specifier = listener_specifier.as_ref();
-    let internal = specifier.is_some_and(|specifier| match specifier {
-        ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
-    });
+    let internal = is_internal(listener_specifier.as_ref());
     cx.direction = Direction::of(*traffic_direction);
-    let (addresses, ipv4_compat, own_options) = if internal {
-        (Vec::new(), Vec::new(), Vec::new())
-    } else {
-        addresses(cx, at, main_address.as_ref(), additional_addresses)
+    let bound = (!internal).then(|| addresses(cx, at, main_address.as_ref(), additional_addresses));
+    let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
+    let main = match addresses.first() {
+        _ if internal => format!("envoy://{name}/"),
+        main => main.map(ToString::to_string).unwrap_or_default(),
     };
-    let main = addresses.first().map(ToString::to_string).unwrap_or_default();
-    let main = if internal { format!("envoy://{name}/") } else { main };
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
     let checked = listener.filter_chain_matcher.is_none() && (internal || !addresses.is_empty());
@@ -69,14 +64,10 @@ pub(crate) fn compile(
     let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
     let encoded = listener.encode_to_vec();
-    let workers = 0..cx.shards;
-    let worker = |cx: &mut Cx<'_>, n| {
-        WorkerListenerStats::new(cx.registry, &stat_prefix, &format!("worker_{n}"))
-    };
     let listener = Listener {
         name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
         stats: ListenerStats::new(cx.registry, &stat_prefix),
-        workers: workers.map(|n| worker(cx, n)).collect(),
+        workers: workers(cx, &stat_prefix),
         stat_prefix,
         addresses,
         ipv4_compat,
@@ -108,6 +99,20 @@ pub(crate) fn compile(
     };
     ((internal || !listener.addresses.is_empty()) && !listener.chains.is_empty())
         .then(|| Arc::new(listener))
+}
+
+/// `internal_listener`: its connections come from clusters of this process.
+fn is_internal(specifier: Option<&api::listener::ListenerSpecifier>) -> bool {
+    use api::listener::{InternalListenerConfig, ListenerSpecifier};
+    specifier.is_some_and(|specifier| match specifier {
+        ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
+    })
+}
+
+/// `listener.<stat_prefix>.worker_<n>.*`, for every shard.
+fn workers(cx: &mut Cx<'_>, stat_prefix: &str) -> Vec<WorkerListenerStats> {
+    let name = |n| format!("worker_{n}");
+    (0..cx.shards).map(|n| WorkerListenerStats::new(cx.registry, stat_prefix, &name(n))).collect()
 }
 
 /// Of all but the chains, from the encoded listener.

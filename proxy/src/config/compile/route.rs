@@ -184,10 +184,9 @@ fn forward(
     let cluster = cluster_choice(cx, at, cluster_specifier.as_ref(), inherited);
     let rewrite = path_rewrite_of(cx, at, prefix_rewrite, regex_rewrite.as_ref());
     let host = host_rewrite(cx, at, host_rewrite_specifier.as_ref());
-    let retry = match retry_policy {
-        Some(policy) => Some(Arc::new(retry::compile(cx, &at.field("retry_policy"), policy))),
-        None => inherited.retry.clone(),
-    };
+    let own = retry_policy.as_ref();
+    let own = own.map(|own| Arc::new(retry::compile(cx, &at.field("retry_policy"), own)));
+    let retry = own.or_else(|| inherited.retry.clone());
     let idle_timeout = optional_duration(cx, &at.field("idle_timeout"), *idle_timeout);
     let timeout = duration(cx, &at.field("timeout"), *timeout, Duration::from_secs(15));
     let max_grpc_timeout = max_grpc(cx, at, *max_grpc_timeout, *grpc_timeout_offset);

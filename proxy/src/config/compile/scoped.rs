@@ -28,8 +28,13 @@ pub(crate) fn compile(cx: &mut Cx<'_>, at: &At<'_>, config: &api::ScopedRoutes) 
         }
     };
     let rds_at = at.field("rds_config_source");
-    let inline = matches!(config_specifier, Some(ConfigSpecifier::ScopedRouteConfigurationsList(list))
-        if list.scoped_route_configurations.iter().all(|scope| scope.route_configuration.is_some()));
+    let whole = |list: &api::ScopedRouteConfigurationsList| {
+        list.scoped_route_configurations.iter().all(|scope| scope.route_configuration.is_some())
+    };
+    let inline = match config_specifier {
+        Some(ConfigSpecifier::ScopedRouteConfigurationsList(list)) => whole(list),
+        _ => false,
+    };
     let routes = match rds_config_source {
         None if inline => None,
         given => Some(source::compile(cx, &rds_at, given.as_ref())?),

@@ -43,7 +43,8 @@ filter_chains:
 - filters:
   - name: http
     typed_config:
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      "@type": "type.googleapis.com/envoy.extensions.filters.network.\
+        http_connection_manager.v3.HttpConnectionManager"
       stat_prefix: p
       rds: {{route_config_name: r, config_source: {{ads: {{}}, resource_api_version: V3}}}}
       http_filters:

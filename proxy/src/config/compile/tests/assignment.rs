@@ -160,7 +160,11 @@ fn config(endpoints: &[Endpoint]) -> api::ClusterLoadAssignment {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     /// Whatever comes after whatever: the set is what the assignment says, hosts of an address
     /// that stays share their state, and an equal assignment changes nothing.

@@ -221,14 +221,10 @@ fn a_secret_of_many_clusters_is_swapped_in_one_place() {
     };
     assert_eq!(clusters[0].needs.as_ref().unwrap().secrets.len(), 2);
     let root = Ca::new("root");
-    let began = std::time::Instant::now();
     world.serve(&trusted(&root)).unwrap();
     world.serve(&own(&root.issue(&["a.example"]))).unwrap();
-    println!("{MANY} clusters: first secrets {:?}", began.elapsed());
     let before = context(7).material().unwrap();
-    let began = std::time::Instant::now();
     world.serve(&own(&root.issue(&["b.example"]))).unwrap();
-    println!("{MANY} clusters: a renewed certificate {:?}", began.elapsed());
     for number in 0..MANY {
         assert_eq!(world.updates(&*context(number)), 3);
     }

@@ -9,7 +9,8 @@ const TYPES: &str = "type.googleapis.com/envoy.extensions.transport_sockets";
 fn bootstrap(cluster: &str) -> String {
     let raw = format!("{{name: raw, typed_config: {{'@type': {TYPES}.raw_buffer.v3.RawBuffer}}}}");
     let tls = format!(
-        "{{name: tls, typed_config: {{'@type': {TYPES}.tls.v3.UpstreamTlsContext, sni: s.example}}}}"
+        "{{name: tls, typed_config: {{'@type': {TYPES}.tls.v3.UpstreamTlsContext, \
+         sni: s.example}}}}"
     );
     let proxied = format!(
         "{{name: p, typed_config: {{'@type': \

@@ -59,8 +59,8 @@ fn write_http(entry: &Entry, cx: &LogContext<'_>) -> api::HttpAccessLogEntry {
     entries.remove(0)
 }
 
-#[test]
-fn a_request() {
+/// A request with all there is to tell, as `check` is shown it.
+fn with_request(check: impl FnOnce(&LogContext<'_>)) {
     let request = [
         (":method", "POST"),
         (":path", "/new"),
@@ -132,50 +132,65 @@ fn a_request() {
         filter_state: Some(&State),
         ..LogContext::default()
     };
-    let entry = write_http(&http(), &cx);
-    let shown = format!("{entry:#?}");
-    assert_eq!(entry.protocol_version, 3);
-    let common = entry.common_properties.as_ref().expect("common");
-    let time = |ns| Some(prost_types::Duration { seconds: 0, nanos: ns });
-    assert_eq!(common.time_to_last_rx_byte, time(1), "{shown}");
-    assert_eq!(common.time_to_first_upstream_tx_byte, time(2));
-    assert_eq!(common.time_to_last_upstream_tx_byte, time(3));
-    assert_eq!(common.time_to_first_upstream_rx_byte, time(4));
-    assert_eq!(common.time_to_last_upstream_rx_byte, time(5));
-    assert_eq!(common.time_to_first_downstream_tx_byte, time(6));
-    assert_eq!(common.time_to_last_downstream_tx_byte, time(7));
-    assert_eq!(common.duration, Some(prost_types::Duration { seconds: 8, nanos: 9 }));
-    let start = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_456_789 };
-    assert_eq!(common.start_time, Some(start));
-    for address in ["9.9.9.9", "::1", "10.0.0.1", "10.0.0.9", "/s"] {
-        assert!(shown.contains(address), "{address} is not in {shown}");
-    }
-    assert!(shown.contains("PortValue(\n"), "port 0 is told: {shown}");
-    assert_eq!(common.upstream_cluster, "up");
-    assert_eq!(common.upstream_request_attempt_count, 2);
-    assert_eq!((&*common.route_name, &*common.stream_id), ("route", "stream"));
-    assert_eq!(common.upstream_transport_failure_reason, "tls");
-    assert_eq!(common.connection_termination_details, "why");
-    assert_eq!(
-        (common.downstream_wire_bytes_sent, common.upstream_wire_bytes_received),
-        (101, 200)
-    );
-    assert_eq!((common.access_log_type, common.intermediate_log_entry), (6, false));
-    let tags: Vec<_> = common.custom_tags.iter().map(|(k, v)| (&**k, &**v)).collect();
-    assert_eq!(tags, [("default", "d"), ("header", "1"), ("literal", "v")]);
-    let told = common.response_flags.as_ref().expect("flags");
-    assert!(told.no_route_found && told.downstream_remote_reset && !told.overload_manager);
-    assert_eq!(told.unauthorized_details.as_ref().map(|details| details.reason), Some(1));
-    assert_eq!(common.filter_state_objects.len(), 2);
-    let request = entry.request.as_ref().expect("request");
-    assert_eq!((request.request_method, &*request.scheme, &*request.path), (3, "http", "/new"));
-    assert_eq!((&*request.original_path, request.request_headers_bytes), ("/old", 13));
-    assert_eq!(request.request_headers.get("x-a").map(String::as_str), Some("1"));
-    assert!(!request.request_headers.contains_key("x-none"));
-    let response = entry.response.as_ref().expect("response");
-    assert_eq!((response.response_code, response.response_body_bytes), (Some(404), 12));
-    assert_eq!(response.response_code_details, "details");
-    assert_eq!(response.response_trailers.get("x-t").map(String::as_str), Some("t"));
+    check(&cx);
+}
+
+#[test]
+fn what_all_entries_tell() {
+    with_request(|cx| {
+        let entry = write_http(&http(), cx);
+        let shown = format!("{entry:#?}");
+        assert_eq!(entry.protocol_version, 3);
+        let common = entry.common_properties.as_ref().expect("common");
+        let time = |ns| Some(prost_types::Duration { seconds: 0, nanos: ns });
+        assert_eq!(common.time_to_last_rx_byte, time(1), "{shown}");
+        assert_eq!(common.time_to_first_upstream_tx_byte, time(2));
+        assert_eq!(common.time_to_last_upstream_tx_byte, time(3));
+        assert_eq!(common.time_to_first_upstream_rx_byte, time(4));
+        assert_eq!(common.time_to_last_upstream_rx_byte, time(5));
+        assert_eq!(common.time_to_first_downstream_tx_byte, time(6));
+        assert_eq!(common.time_to_last_downstream_tx_byte, time(7));
+        assert_eq!(common.duration, Some(prost_types::Duration { seconds: 8, nanos: 9 }));
+        let start = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_456_789 };
+        assert_eq!(common.start_time, Some(start));
+        for address in ["9.9.9.9", "::1", "10.0.0.1", "10.0.0.9", "/s"] {
+            assert!(shown.contains(address), "{address} is not in {shown}");
+        }
+        assert!(shown.contains("PortValue(\n"), "port 0 is told: {shown}");
+        assert_eq!(common.upstream_cluster, "up");
+        assert_eq!(common.upstream_request_attempt_count, 2);
+        assert_eq!((&*common.route_name, &*common.stream_id), ("route", "stream"));
+        assert_eq!(common.upstream_transport_failure_reason, "tls");
+        assert_eq!(common.connection_termination_details, "why");
+        assert_eq!(
+            (common.downstream_wire_bytes_sent, common.upstream_wire_bytes_received),
+            (101, 200)
+        );
+        assert_eq!((common.access_log_type, common.intermediate_log_entry), (6, false));
+    });
+}
+
+#[test]
+fn what_entries_of_requests_tell() {
+    with_request(|cx| {
+        let entry = write_http(&http(), cx);
+        let common = entry.common_properties.as_ref().expect("common");
+        let tags: Vec<_> = common.custom_tags.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(tags, [("default", "d"), ("header", "1"), ("literal", "v")]);
+        let told = common.response_flags.as_ref().expect("flags");
+        assert!(told.no_route_found && told.downstream_remote_reset && !told.overload_manager);
+        assert_eq!(told.unauthorized_details.as_ref().map(|details| details.reason), Some(1));
+        assert_eq!(common.filter_state_objects.len(), 2);
+        let request = entry.request.as_ref().expect("request");
+        assert_eq!((request.request_method, &*request.scheme, &*request.path), (3, "http", "/new"));
+        assert_eq!((&*request.original_path, request.request_headers_bytes), ("/old", 13));
+        assert_eq!(request.request_headers.get("x-a").map(String::as_str), Some("1"));
+        assert!(!request.request_headers.contains_key("x-none"));
+        let response = entry.response.as_ref().expect("response");
+        assert_eq!((response.response_code, response.response_body_bytes), (Some(404), 12));
+        assert_eq!(response.response_code_details, "details");
+        assert_eq!(response.response_trailers.get("x-t").map(String::as_str), Some("t"));
+    });
 }
 
 #[test]

@@ -15,11 +15,14 @@ use crate::http2::{Session, StreamEnd};
 use crate::shard::tests::client::{Rng, body_of, read_body, read_head};
 use crate::shard::tests::http2::{Bench, TIMES, answer, drive};
 
+/// By host, who may answer its requests.
+type Allowed = BTreeMap<String, Vec<String>>;
+
 /// What clients have seen, and what they may see.
 #[derive(Default)]
 pub(in crate::shard) struct Log {
     /// From some moment on: who may answer requests of a host; nobody is `"-404"` and the like.
-    allowed: RefCell<Vec<(Instant, BTreeMap<String, Vec<String>>)>>,
+    allowed: RefCell<Vec<(Instant, Allowed)>>,
     answers: RefCell<Vec<Answer>>,
     stopped: Cell<bool>,
     clients: Cell<usize>,
