@@ -59,7 +59,7 @@ async fn requests(conn: &mut Conn) -> After {
                 }
                 return After::CloseDelayed;
             }
-            Heard::Leaving => match leave(conn).await {
+            Heard::Leaving => match Box::pin(leave(conn)).await {
                 Some(after) => return after,
                 None => continue,
             },
