@@ -5,8 +5,7 @@ use crate::plan::istio::{ID_KEY, METADATA_KEY};
 
 #[test]
 fn a_peer_hears_what_it_said_of_itself() {
-    let way =
-        Propagation::Headers { id: "me".into(), value: "bWU=".into(), skip_external: false };
+    let way = Propagation::Headers { id: "me".into(), value: "bWU=".into(), skip_external: false };
     for (id, metadata) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut headers = HeaderMap::new();
         tell(&way, (id, metadata), &mut headers);
