@@ -1,7 +1,6 @@
 //! `ClusterLoadAssignment` as it comes by EDS: the next set of a cluster's hosts.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -18,8 +17,6 @@ use crate::plan::{Address, Cluster, Host, HostSet};
 pub struct Assignment {
     /// The hosts. The very set there was, if nothing has changed.
     pub hosts: Arc<HostSet>,
-    /// `endpoint_stale_after`: how long they are good for.
-    pub stale_after: Option<Duration>,
 }
 
 /// Sets up to this long are searched from end to end.
@@ -59,7 +56,7 @@ pub(crate) fn compile(
             Arc::new(HostSet { version: old.version + 1, hosts, overprovisioning_percent: percent })
         }
     };
-    Some(Assignment { hosts, stale_after: endpoints.stale_after })
+    Some(Assignment { hosts })
 }
 
 /// The hosts found, those that were there before in their old place. Of those with one address

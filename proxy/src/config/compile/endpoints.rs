@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway_xds::api::envoy::config::cluster::v3::Cluster;
 use ringway_xds::api::envoy::config::core::v3 as core;
@@ -12,7 +11,6 @@ use super::address::{address, host_address, host_and_port};
 use super::at::At;
 use super::cx::Cx;
 use super::istio;
-use super::scalar::optional_duration;
 use super::set::refuse;
 use super::sockets;
 use crate::plan::cluster::{DnsTarget, EdsHealth, HostTemplate};
@@ -39,8 +37,6 @@ pub(crate) struct Endpoints {
     pub(crate) targets: Vec<DnsTarget>,
     /// `overprovisioning_factor`, default 140.
     pub(crate) overprovisioning_percent: u32,
-    /// `endpoint_stale_after`, of an assignment that came by EDS.
-    pub(crate) stale_after: Option<Duration>,
 }
 
 /// A host to be.
@@ -84,13 +80,7 @@ pub(crate) fn compile(
         cx.invalid(&at.field("endpoints"), message);
         return None;
     }
-    let out = assignment_of(cx, &at, assignment, sockets, kind);
-    if out.stale_after.is_some() {
-        // It would have to come again.
-        let at = at.field("policy");
-        cx.unsupported(&at.field("endpoint_stale_after"));
-    }
-    Some(out)
+    Some(assignment_of(cx, &at, assignment, sockets, kind))
 }
 
 /// Compiles an assignment.
@@ -133,10 +123,8 @@ fn policy_of(
         endpoint_stale_after,
         weighted_priority_health,
     } = policy;
-    refuse!(cx, at, drop_overloads, weighted_priority_health);
+    refuse!(cx, at, drop_overloads, endpoint_stale_after, weighted_priority_health);
     out.overprovisioning_percent = overprovisioning_factor.unwrap_or(140);
-    out.stale_after =
-        optional_duration(cx, &at.field("endpoint_stale_after"), *endpoint_stale_after);
 }
 
 /// What the endpoints are.

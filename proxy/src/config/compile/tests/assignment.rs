@@ -1,7 +1,6 @@
 //! Assignments against the hosts there are.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use ringway_xds::api::envoy::config::core::v3 as core;
@@ -101,12 +100,10 @@ fn endpoints_by_name_and_policies() {
     let mut bench = Bench::new();
     let none = Arc::default();
     let named = ", named_endpoints: {a: {address: {socket_address: {address: 10.0.0.1, \
-                 port_value: 7}}}}, policy: {overprovisioning_factor: 200, \
-                 endpoint_stale_after: 9s}";
+                 port_value: 7}}}}, policy: {overprovisioning_factor: 200}";
     let text = assignment(&["{endpoint_name: a}".to_owned()], named);
     let found = bench.text(&text, &none).unwrap();
     assert_eq!((ports(&found.hosts), found.hosts.overprovisioning_percent), (vec![7], 200));
-    assert_eq!(found.stale_after, Some(Duration::from_secs(9)));
     let missing = assignment(&["{endpoint_name: b}".to_owned()], named);
     let error = bench.text(&missing, &none).unwrap_err();
     let at = "endpoints[0].lb_endpoints[0].endpoint_name";
