@@ -250,7 +250,7 @@ fn rules_across_fields() {
             "type: STRICT_DNS, dns_failure_refresh_rate: {base_interval: 2s, max_interval: 1s}",
             "greater than or equal",
         ),
-        ("type: EDS, eds_cluster_config: {eds_config: {ads: {}}}", "EDS is not supported yet"),
+        ("type: EDS", "Missing config source specifier"),
     ] {
         let errors = errors(&cluster(fields));
         assert!(errors.iter().any(|(_, m)| m.contains(message)), "{fields}: {errors:?}");
