@@ -135,6 +135,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
         fatal_actions, config_sources, default_config_source, certificate_provider_instances,
         inline_headers, perf_tracing_file_path, xds_delegate_extension,
         xds_config_tracker_extension, application_log_config, stats_eviction,
+        node_context_params,
         // Read by `compile`.
         node: _, dynamic_resources: _, cluster_manager: _, stats_config: _,
         stats_flush_interval: _, admin: _, header_prefix: _, dns_resolution_config: _,
@@ -142,8 +143,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
         default_regex_engine: _, listener_manager: _, stats_flush: _,
         // Read by the caller.
         static_resources: _, layered_runtime: _,
-        // Parameters of xDS requests, and there are none without `dynamic_resources`.
-        node_context_params: _,
         // Says when names of statistics are made, not which.
         deferred_stat_options: _,
         // Clients of gRPC services, and nothing that has one is taken.
@@ -159,10 +158,11 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
     refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
     refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
     refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
+    refuse!(cx, &at, node_context_params);
 }
 
-/// Internal listeners need no extension here; others are not there. Their buffers are those of
-/// the kernel, which bound what is under way as the extension's do.
+/// The extension of internal listeners, which are only taken where it is asked for, as in Envoy.
+/// Their buffers are those of the kernel, which bound what is under way as the extension's do.
 fn bootstrap_extensions_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExtensionConfig]) {
     const INTERNAL: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
     for (index, value) in list.iter().enumerate() {
@@ -177,6 +177,7 @@ fn bootstrap_extensions_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExte
             let found = cx.unpack::<InternalListener>(&at, &any);
             // Says how much is on the way between both ends, not what arrives.
             let Some(InternalListener { buffer_size_kb: _ }) = found else { continue };
+            cx.kept.internal_listeners = true;
         } else {
             cx.unsupported_allowed(&at, type_name(&any.type_url), INTERNAL);
         }
@@ -266,7 +267,9 @@ fn cluster_manager_of(
         refuse!(cx, &at, event_log_path, event_service);
     }
     let load_at = at.field("load_stats_config");
-    source::ads(cx, &load_at, load_stats_config.as_ref()?)
+    // Envoy takes one that names nobody, and reports to nobody.
+    let config = load_stats_config.as_ref().filter(|config| !config.grpc_services.is_empty());
+    source::ads(cx, &load_at, config?)
 }
 
 fn stats_config_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&metrics::StatsConfig>) {

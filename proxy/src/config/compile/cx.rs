@@ -81,6 +81,8 @@ pub(crate) struct Kept {
     pub(crate) from: Origin,
     /// It is a listener, whose route tables may name clusters there are only.
     pub(crate) in_listener: bool,
+    /// The bootstrap asks for internal listeners.
+    pub(crate) internal_listeners: bool,
 }
 
 impl Default for Kept {
@@ -99,6 +101,7 @@ impl Default for Kept {
             empty: Arc::from(""),
             from: Origin::Ads,
             in_listener: true,
+            internal_listeners: false,
         }
     }
 }

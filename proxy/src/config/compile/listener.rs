@@ -45,6 +45,9 @@ pub(crate) fn compile(
         ..
     } = listener;
     let internal = is_internal(listener_specifier.as_ref());
+    if internal {
+        check_internal(cx, at, main_address.is_some());
+    }
     cx.direction = Direction::of(*traffic_direction);
     let bound = (!internal).then(|| addresses(cx, at, main_address.as_ref(), additional_addresses));
     let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
@@ -107,6 +110,18 @@ fn is_internal(specifier: Option<&api::listener::ListenerSpecifier>) -> bool {
     specifier.is_some_and(|specifier| match specifier {
         ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
     })
+}
+
+fn check_internal(cx: &mut Cx<'_>, at: &At<'_>, has_address: bool) {
+    if has_address {
+        let message = "address should not be used when an internal listener config is provided";
+        cx.invalid(&at.field("address"), message);
+    }
+    if !cx.kept.internal_listeners {
+        let message = "InternalListener bootstrap extension is mandatory: add \
+                       envoy.bootstrap.internal_listener to bootstrap_extensions";
+        cx.invalid(&at.field("internal_listener"), message);
+    }
 }
 
 /// `listener.<stat_prefix>.worker_<n>.*`, for every shard.
