@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringway_runtime::memory::{self, Frugal};
 use ringway_runtime::mesh::Mailbox;
 use ringway_runtime::signal::{self, Signals};
 use ringway_runtime::{Join, now, sleep, spawn, timeout, yield_now};
@@ -79,6 +80,8 @@ pub(super) struct Control {
     gauges: Gauges,
     /// Says when to look at their files.
     looking: Option<Join<()>>,
+    /// Until the first configuration is out: what making it takes goes back at once.
+    frugal: Option<Frugal>,
     phase: Phase,
     /// Version every shard has installed, by shard.
     installed: Vec<u64>,
@@ -151,6 +154,7 @@ impl Control {
             shards,
             gauges,
             looking: None,
+            frugal: Some(memory::frugal()),
             phase: Phase::Warming,
             installed: vec![0; shards],
             drained: vec![false; shards],
@@ -343,8 +347,7 @@ impl Control {
             self.gauges.initialized(&self.server);
             self.restart.live();
             log!(Info, Config, "all {} shards accept connections", self.shards);
-            // What building the first configuration took goes back to the system.
-            drop(ringway_runtime::memory::frugal());
+            self.frugal = None;
         }
     }
 
