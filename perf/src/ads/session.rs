@@ -29,6 +29,8 @@ struct Asked {
     encoded: Vec<u8>,
     /// Of the last response.
     nonce: String,
+    /// The last response that was judged, by its number among all of the stream.
+    judged: u64,
 }
 
 impl Session {
@@ -46,13 +48,17 @@ impl Session {
         // What this server does not have, nobody gets.
         let Some(kind) = Kind::of(&request.type_url) else { return Ok(None) };
         let known = self.asked[kind as usize].get_or_insert_default();
-        if !request.response_nonce.is_empty() && request.response_nonce != known.nonce {
-            return Ok(None);
+        let number = request.response_nonce.parse().unwrap_or(0);
+        if number > known.judged {
+            known.judged = number;
+            match request.error_detail {
+                Some(error) => self.refusals.push(error.message),
+                None => self.acks += 1,
+            }
         }
-        if let Some(error) = request.error_detail {
-            self.refusals.push(error.message);
-        } else if !request.response_nonce.is_empty() {
-            self.acks += 1;
+        // What is said of an older response is followed by the same of the newest.
+        if number > 0 && request.response_nonce != known.nonce {
+            return Ok(None);
         }
         let first = known.nonce.is_empty();
         let mut news = first;

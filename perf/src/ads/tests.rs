@@ -32,6 +32,8 @@ fn a_client_gets_what_it_asks_for_once() {
     let accepted = ask(Kind::Cluster, &[], &all.nonce);
     assert_eq!(session.request(&accepted, &world).unwrap(), None);
     assert_eq!(session.acks, 1);
+    assert_eq!(session.request(&accepted, &world).unwrap(), None);
+    assert_eq!(session.acks, 1, "said twice, meant once");
 
     let two = ask(Kind::Endpoints, &["c00000", "c00299"], "");
     let two = read(session.request(&two, &world).unwrap());

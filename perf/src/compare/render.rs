@@ -3,6 +3,8 @@
 pub(super) mod plots;
 mod tables;
 
+pub(super) use tables::cpu;
+
 use super::data::Raw;
 use super::peer::Kind;
 use super::scenario::Suite;

@@ -228,7 +228,7 @@ pub(super) fn routes(raw: &Raw) -> String {
 }
 
 /// CPU microseconds of the proxy per request.
-pub(super) fn cpu(report: &Report) -> f64 {
+pub(in super::super) fn cpu(report: &Report) -> f64 {
     report.watched.map_or(f64::NAN, |cpu| cpu.micros_per_request)
 }
 
