@@ -169,6 +169,9 @@ fn strip(value: &mut Value) {
 }
 
 /// A bootstrap as Istio's, with these resources.
+const INTERNAL: &str = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.\
+                        InternalListener";
+
 fn bootstrap(clusters: Value, mut listeners: Value, mut secrets: Value) -> Value {
     let mut all = vec![backend("xds-grpc"), backend("sds-grpc")];
     for mut cluster in clusters.as_array().cloned().unwrap_or_default() {
@@ -186,6 +189,10 @@ fn bootstrap(clusters: Value, mut listeners: Value, mut secrets: Value) -> Value
             "api_type": "DELTA_GRPC", "transport_api_version": "V3",
             "grpc_services": [ { "envoy_grpc": { "cluster_name": "xds-grpc" } } ],
         } },
+        "bootstrap_extensions": [ {
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": { "@type": INTERNAL },
+        } ],
         "static_resources": { "clusters": all, "listeners": listeners, "secrets": secrets },
     })
 }
