@@ -168,10 +168,10 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// A bootstrap as Istio's, with these resources.
 const INTERNAL: &str = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.\
                         InternalListener";
 
+/// A bootstrap as Istio's, with these resources.
 fn bootstrap(clusters: Value, mut listeners: Value, mut secrets: Value) -> Value {
     let mut all = vec![backend("xds-grpc"), backend("sds-grpc")];
     for mut cluster in clusters.as_array().cloned().unwrap_or_default() {
