@@ -44,9 +44,8 @@ pub(crate) fn compile(
     let sockets = sockets::compile(cx, at, cluster, &stat_name);
     let discovery = discovery::compile(cx, at, cluster, &sockets);
     check_eds(cx, at, cluster, discovery.as_ref().map(|(discovery, _)| discovery));
-    let common_bind = cx.kept.bind.clone();
-    let bind = upstream_bind_config.as_ref().or(common_bind.as_ref());
-    let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind);
+    let bind = upstream_bind_config.clone().or_else(|| cx.kept.bind.clone());
+    let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind.as_ref());
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);

@@ -44,17 +44,12 @@ pub(crate) fn compile(
         tcp_fast_open_queue_length,
         ..
     } = listener;
-    let internal = is_internal(listener_specifier.as_ref());
-    if internal {
-        check_internal(cx, at, main_address.is_some());
-    }
+    let main_address = main_address.as_ref();
+    let internal = is_internal(cx, at, listener_specifier.as_ref(), main_address.is_some());
     cx.direction = Direction::of(*traffic_direction);
-    let bound = (!internal).then(|| addresses(cx, at, main_address.as_ref(), additional_addresses));
+    let bound = (!internal).then(|| addresses(cx, at, main_address, additional_addresses));
     let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
-    let main = match addresses.first() {
-        _ if internal => format!("envoy://{name}/"),
-        main => main.map(ToString::to_string).unwrap_or_default(),
-    };
+    let main = if internal { format!("envoy://{name}/") } else { first(&addresses) };
     let stat_prefix = stat_name(stat_prefix, &main);
     // UDP and the matcher tree are refused already; neither has chains as others have them.
     let checked = listener.filter_chain_matcher.is_none() && (internal || !addresses.is_empty());
@@ -62,11 +57,10 @@ pub(crate) fn compile(
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
     let filters = listener_filters::compile(cx, at, listener, &stat_prefix);
-    let timeout_at = at.field("listener_filters_timeout");
-    let filters_timeout = duration(cx, &timeout_at, *listener_filters_timeout, FILTERS_TIMEOUT);
-    let access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
+    let filters_timeout = filters_timeout_of(cx, at, *listener_filters_timeout);
+    let logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
-    let encoded = listener.encode_to_vec();
+    let (encoded, needs) = (listener.encode_to_vec(), std::mem::take(&mut cx.needs));
     let listener = Listener {
         name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
         stats: ListenerStats::new(cx.registry, &stat_prefix),
@@ -95,21 +89,44 @@ pub(crate) fn compile(
         exact_balance: exact_balance(cx, at, connection_balance_config.as_ref()),
         chains,
         matcher,
-        access_logs,
-        needs: std::mem::take(&mut cx.needs),
+        access_logs: logs,
+        needs,
         hash: xxh64(&encoded, 0),
         frame_hash: frame_hash(&encoded),
     };
-    ((internal || !listener.addresses.is_empty()) && !listener.chains.is_empty())
-        .then(|| Arc::new(listener))
+    let serves = (internal || !listener.addresses.is_empty()) && !listener.chains.is_empty();
+    serves.then(|| Arc::new(listener))
+}
+
+/// The main address, which stands for a name that is missing.
+fn first(addresses: &[Address]) -> String {
+    addresses.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// `listener_filters_timeout`, default 15 s.
+fn filters_timeout_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<prost_types::Duration>,
+) -> Duration {
+    duration(cx, &at.field("listener_filters_timeout"), value, FILTERS_TIMEOUT)
 }
 
 /// `internal_listener`: its connections come from clusters of this process.
-fn is_internal(specifier: Option<&api::listener::ListenerSpecifier>) -> bool {
+fn is_internal(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    specifier: Option<&api::listener::ListenerSpecifier>,
+    has_address: bool,
+) -> bool {
     use api::listener::{InternalListenerConfig, ListenerSpecifier};
-    specifier.is_some_and(|specifier| match specifier {
+    let internal = specifier.is_some_and(|specifier| match specifier {
         ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
-    })
+    });
+    if internal {
+        check_internal(cx, at, has_address);
+    }
+    internal
 }
 
 fn check_internal(cx: &mut Cx<'_>, at: &At<'_>, has_address: bool) {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `feeds`, `grpc`, `rest`, `files`, `pace` | where resources come from, and how fast |
 //! | `work` | responses that are being applied |
-//! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is, what waits for what |
+//! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is, what it waits for |
 //! | `load` | reports of load |
 //! | `init` | the order in which a proxy begins |
 //! | `raw` | resources as they came, for `/config_dump` |

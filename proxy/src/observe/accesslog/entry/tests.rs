@@ -59,6 +59,16 @@ fn write_http(entry: &Entry, cx: &LogContext<'_>) -> api::HttpAccessLogEntry {
     entries.remove(0)
 }
 
+fn bytes(n: u64) -> ByteMeter {
+    ByteMeter {
+        wire_received: n,
+        wire_sent: n + 1,
+        header_received: n + 2,
+        header_sent: n + 3,
+        ..ByteMeter::default()
+    }
+}
+
 /// A request with all there is to tell, as `check` is shown it.
 fn with_request(check: impl FnOnce(&LogContext<'_>)) {
     let request = [
@@ -78,13 +88,6 @@ fn with_request(check: impl FnOnce(&LogContext<'_>)) {
     flags.insert(ResponseFlag::UnauthorizedExternalService);
     flags.insert(ResponseFlag::DownstreamRemoteReset);
     flags.insert(ResponseFlag::DropOverLoad);
-    let bytes = |n| ByteMeter {
-        wire_received: n,
-        wire_sent: n + 1,
-        header_received: n + 2,
-        header_sent: n + 3,
-        ..ByteMeter::default()
-    };
     let cx = LogContext {
         request_headers: Some(&request),
         response_headers: Some(&response),
