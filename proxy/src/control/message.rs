@@ -28,7 +28,7 @@ pub enum Message {
     /// anew, does it need some.
     Sockets(Vec<ListenSocket>),
     /// New streams begin with what this change makes of the configuration; answered by
-    /// [`Message::Installed`].
+    /// [`Message::Installed`], unless it is [`Change::unanswered`].
     Install(Arc<Change>),
     /// A cluster has other hosts, besides those that come with a change.
     Hosts(ClusterId, Arc<HostSet>),

@@ -28,6 +28,8 @@ pub struct Change {
     pub scopes: Vec<(ScopeSlot, Option<Arc<ScopeSet>>)>,
     /// Listeners that are new, other than before, or go.
     pub listeners: Vec<ListenerChange>,
+    /// Nobody waits to hear that it is installed, as the start does: an answer wakes a thread.
+    pub unanswered: bool,
 }
 
 /// What becomes of a listener.
@@ -79,6 +81,7 @@ impl Change {
                 .filter_map(|(i, set)| Some((ScopeSlot(numbered(i)), Some(set.clone()?))))
                 .collect(),
             listeners: plan.listeners.iter().cloned().map(ListenerChange::Set).collect(),
+            unanswered: false,
         }
     }
 

@@ -223,7 +223,9 @@ impl Shard {
             Message::Install(change) => {
                 let version = change.version;
                 self.install(&change);
-                self.outbox.send(Message::Installed { shard: self.index, version });
+                if !change.unanswered {
+                    self.outbox.send(Message::Installed { shard: self.index, version });
+                }
             }
             Message::Hosts(cluster, hosts) => self.upstreams.set_hosts(cluster, hosts),
             Message::HealthChanged(cluster) => self.upstreams.health_changed(cluster),

@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::Xds;
 use super::feeds::{FeedId, News, Wanted};
+use super::init::Stage;
 use crate::control::bind::Bound;
 use crate::control::message::{EjectReason, ListenSocket};
 use crate::plan::{Change, ClusterId, Host, HostSet, ListenerChange};
@@ -111,12 +112,13 @@ impl Xds {
     pub(super) fn flush(&mut self, even_if_nothing: bool) -> u64 {
         let hosts = latest(self.desk.hosts.take(), |(id, _)| *id);
         let mut change = std::mem::take(&mut self.change);
-        let Change { clusters, routes, scopes, listeners, version: _, hosts: _ } = &change;
+        let Change { clusters, routes, scopes, listeners, .. } = &change;
         let nothing = clusters.is_empty() && routes.is_empty() && scopes.is_empty();
         if nothing && listeners.is_empty() && hosts.is_empty() && !even_if_nothing {
             return self.plan.version;
         }
         change.version = self.plan.version + 1;
+        change.unanswered = self.stage() == Stage::Live;
         change.clusters = latest(change.clusters, |(id, _)| *id);
         change.routes = latest(change.routes, |(slot, _)| *slot);
         change.scopes = latest(change.scopes, |(slot, _)| *slot);
