@@ -1,30 +1,27 @@
 //! What takes several workers or a network of one's own: connections spread over workers, and
 //! connections that the kernel redirects (iptables REDIRECT and TPROXY in a network namespace).
 //!
-//! A test in a namespace runs this program again, below `unshare -n`, with the name of the subject
-//! in `RINGWAY_IN_NAMESPACE`. Where that is not permitted, or there is no iptables, it is skipped.
+//! Where namespaces are not permitted, or there is no iptables, the test in one is skipped.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ringway_tests::proxy::{self, Kind, Proxy};
 use ringway_tests::wire::Peer;
-use ringway_tests::{bins, ports};
+use ringway_tests::{bins, namespace, ports};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const SUBJECTS: [Kind; 4] =
     [Kind::Envoy, Kind::Ringway("uring"), Kind::Ringway("uring-5.11"), Kind::Ringway("epoll")];
 
-const INSIDE: &str = "RINGWAY_IN_NAMESPACE";
-
 fn main() -> ExitCode {
-    if let Ok(name) = std::env::var(INSIDE) {
-        return inside(&name);
+    if let Some(code) = namespace::inside(&SUBJECTS, redirects) {
+        return code;
     }
     let arguments = Arguments::from_args();
-    let namespace = namespace();
+    let network = namespace::available(&["nat", "mangle"]);
     let mut trials = Vec::new();
     for subject in SUBJECTS {
         let binary = match subject {
@@ -32,12 +29,12 @@ fn main() -> ExitCode {
             Kind::Ringway(_) => bins::ringway(),
         };
         let missing = binary.err();
-        let no_network = missing.clone().or_else(|| namespace.clone().err());
+        let no_network = missing.clone().or_else(|| network.clone().err());
         type Test = fn(Kind) -> Result<()>;
         let tests: [(&str, Test, Option<String>); 3] = [
             ("long_connections_are_spread_over_workers", spread, missing.clone()),
             ("exact_balance", exact, missing),
-            ("redirected_connections", redirected, no_network),
+            ("redirected_connections", namespace::run, no_network),
         ];
         for (name, test, missing) in tests {
             // Envoy spreads connections only when it is told to.
@@ -138,48 +135,6 @@ fn get(peer: &mut Peer) -> Result<()> {
     Ok(())
 }
 
-/// Can redirecting rules be made in a namespace here?
-fn namespace() -> Result<(), String> {
-    let script = "ip link set lo up && iptables -t nat -S && iptables -t mangle -S";
-    let output = Command::new("unshare").args(["-n", "sh", "-c", script]).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            Err(format!("no iptables in a network namespace: {}", text.trim()))
-        }
-        Err(error) => Err(format!("cannot run unshare: {error}")),
-    }
-}
-
-fn redirected(kind: Kind) -> Result<()> {
-    let output = Command::new("unshare")
-        .args(["-n", "--"])
-        .arg(std::env::current_exe()?)
-        .env(INSIDE, kind.name())
-        .output()?;
-    if !output.status.success() {
-        bail!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
-}
-
-/// This process is in a namespace of its own.
-fn inside(name: &str) -> ExitCode {
-    let subject = SUBJECTS.into_iter().find(|kind| kind.name() == name);
-    match subject.context("no such subject").and_then(redirects) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 /// Addresses on the loopback interface; what goes to port 80 to 82 of them is redirected, what goes
 /// to 10.8.8.0/24, which is nowhere, comes to us by TPROXY.
 const NETWORK: &str = "
@@ -214,8 +169,8 @@ const WAYS: [(&str, &str); 6] = [
 ];
 
 fn redirects(kind: Kind) -> Result<()> {
-    sh(NETWORK)?;
-    let v6 = sh(NETWORK_V6).is_ok();
+    namespace::sh(NETWORK)?;
+    let v6 = namespace::sh(NETWORK_V6).is_ok();
     let admin = 9901;
     let mut config = format!(
         "admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} \
@@ -271,13 +226,5 @@ fn listener(out: &mut String, name: &str, ip: &str, port: u16, more: &str) -> Re
         "@type": type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config,
         response: {{ inline_string: "{name}" }} }} }} ] }} ] }}"#
     )?;
-    Ok(())
-}
-
-/// Runs commands, line by line, up to the first that fails.
-fn sh(script: &str) -> Result<()> {
-    let output = Command::new("sh").args(["-e", "-c", script]).output()?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the network cannot be set up: {}", text.trim());
     Ok(())
 }

@@ -3,25 +3,22 @@
 //! on to the other application; what leaves the mesh passes through. The standard metrics of both
 //! sides say who spoke to whom.
 //!
-//! The test runs this program again below `unshare -n`; where that is not permitted, or there is no
-//! iptables, it is skipped.
+//! Where namespaces are not permitted, or there is no iptables, it is skipped.
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ringway_tests::certs::{Spec, Store};
 use ringway_tests::proxy::{self, Kind, Proxy};
 use ringway_tests::wire::Peer;
-use ringway_tests::{bins, ports};
+use ringway_tests::{bins, namespace, ports};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const SUBJECTS: [Kind; 3] =
     [Kind::Ringway("uring"), Kind::Ringway("uring-5.11"), Kind::Ringway("epoll")];
-
-const INSIDE: &str = "RINGWAY_IN_NAMESPACE";
 
 /// Where the client's application is, the address of the server's pod, one outside the mesh.
 const CLIENT: &str = "10.9.9.1";
@@ -41,11 +38,11 @@ const NETWORK: &str = "
 ";
 
 fn main() -> ExitCode {
-    if let Ok(name) = std::env::var(INSIDE) {
-        return inside(&name);
+    if let Some(code) = namespace::inside(&SUBJECTS, sidecars) {
+        return code;
     }
     let arguments = Arguments::from_args();
-    let missing = bins::ringway().err().or_else(|| namespace().err());
+    let missing = bins::ringway().err().or_else(|| namespace::available(&["nat"]).err());
     let trials = SUBJECTS.into_iter().map(|subject| {
         let name = format!("{}::two_sidecars", subject.name());
         if let Some(reason) = &missing
@@ -53,53 +50,14 @@ fn main() -> ExitCode {
         {
             eprintln!("skipped: {name}: {reason}");
         }
-        let run = move || redirected(subject).map_err(|e| Failed::from(format!("{e:#}")));
+        let run = move || namespace::run(subject).map_err(|e| Failed::from(format!("{e:#}")));
         Trial::test(name, run).with_ignored_flag(missing.is_some())
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// Can redirecting rules be made in a namespace here?
-fn namespace() -> Result<(), String> {
-    let script = "ip link set lo up && iptables -t nat -S";
-    match Command::new("unshare").args(["-n", "sh", "-c", script]).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            Err(format!("no iptables in a network namespace: {}", text.trim()))
-        }
-        Err(error) => Err(format!("cannot run unshare: {error}")),
-    }
-}
-
-fn redirected(kind: Kind) -> Result<()> {
-    let output = Command::new("unshare")
-        .args(["-n", "--"])
-        .arg(std::env::current_exe()?)
-        .env(INSIDE, kind.name())
-        .output()?;
-    if !output.status.success() {
-        let (out, err) = (&output.stdout, &output.stderr);
-        bail!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err));
-    }
-    Ok(())
-}
-
-/// This process is in a namespace of its own.
-fn inside(name: &str) -> ExitCode {
-    let subject = SUBJECTS.into_iter().find(|kind| kind.name() == name);
-    match subject.context("no such subject").and_then(sidecars) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 fn sidecars(kind: Kind) -> Result<()> {
-    let output = Command::new("sh").args(["-e", "-c", NETWORK]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    namespace::sh(NETWORK)?;
     applications()?;
     let certs = certificates()?;
     let (of_client, of_server) = (ports::free(), ports::free());

@@ -11,6 +11,7 @@ pub mod floods;
 pub mod fuzz;
 pub mod h2;
 pub mod istio;
+pub mod namespace;
 pub mod ports;
 pub mod proxy;
 pub mod restart;

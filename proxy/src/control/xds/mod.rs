@@ -145,7 +145,8 @@ pub(crate) struct Xds {
     sweep_is_due: bool,
     names_are_due: bool,
     init: Init,
-    /// Clusters of the bootstrap that have to wait for others.
+    /// Clusters of the bootstrap whose turn has not come: before [`Xds::begin`] all of them, then
+    /// those that have to wait for others.
     secondary: Vec<Arc<Cluster>>,
     /// Listeners of the bootstrap, until it is their turn.
     first_listeners: Vec<(Arc<Listener>, Vec<Vec<ListenSocket>>)>,
@@ -169,9 +170,6 @@ impl Xds {
         let cx = FeedCx::new(upstreams.clone(), start.stats.clone(), tell);
         let feeds = Feeds::new(cx, start.dynamic.ads.clone(), start.identity);
         let Plan { clusters, listeners, version, .. } = start.plan;
-        let is_secondary = |cluster: &Arc<Cluster>| matches!(cluster.discovery, Discovery::Eds(_));
-        let (secondary, primary): (Vec<_>, Vec<_>) =
-            clusters.into_iter().flatten().partition(is_secondary);
         let mut xds = Self {
             compiler: start.compiler,
             stats: start.stats,
@@ -203,7 +201,7 @@ impl Xds {
             sweep_is_due: false,
             names_are_due: false,
             init: Init::new(),
-            secondary,
+            secondary: clusters.into_iter().flatten().collect(),
             first_listeners: Vec::new(),
             inherited: start.inherited,
             change: Change::default(),
@@ -211,7 +209,6 @@ impl Xds {
         };
         xds.listeners.bound = start.bound;
         xds.sort_sockets(listeners, start.sockets);
-        xds.secondary.splice(0..0, primary);
         xds
     }
 
@@ -233,13 +230,10 @@ impl Xds {
     /// Begins with the clusters of the bootstrap.
     pub(crate) fn begin(&mut self) {
         let all = std::mem::take(&mut self.secondary);
-        for cluster in all {
-            if matches!(cluster.discovery, Discovery::Eds(_)) {
-                self.secondary.push(cluster);
-            } else {
-                self.put_static_cluster(cluster);
-            }
-        }
+        let is_secondary = |cluster: &Arc<Cluster>| matches!(cluster.discovery, Discovery::Eds(_));
+        let (secondary, primary): (Vec<_>, Vec<_>) = all.into_iter().partition(is_secondary);
+        self.secondary = secondary;
+        primary.into_iter().for_each(|cluster| self.put_static_cluster(cluster));
         self.settle();
     }
 

@@ -327,7 +327,7 @@ impl Tables {
         Some((table.raw.clone()?, routes.clone()))
     }
 
-    /// Names of the tables that are awaited, for `/init_dump`.
+    /// Whether nobody waits for the first table of a slot (any more).
     pub(super) fn is_settled(&self, slot: RouteSlot) -> bool {
         self.by_slot.get(&slot).is_none_or(|table| table.settled)
     }
