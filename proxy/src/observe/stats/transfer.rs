@@ -14,6 +14,9 @@ use super::directory::{Directory, Scope};
 use super::merge::{Merger, View};
 use super::writer::ShardStats;
 
+#[cfg(test)]
+mod tests;
+
 type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// The values of the statistics with one prefix.
@@ -23,7 +26,7 @@ pub struct ScopeValues {
     pub prefix: String,
     /// Counters that were ever used: what follows the prefix, and the value.
     pub counters: Vec<(String, u64)>,
-    /// Gauges that add up over processes, likewise.
+    /// Gauges that add up over processes, likewise; one that was used and is 0 is told too.
     pub gauges: Vec<(String, u64)>,
     /// Responses by code and variant, as the code tables key them.
     pub codes: Vec<(u16, u64)>,
@@ -50,9 +53,7 @@ impl View {
     /// Calls `f` with the values of every scope that has some.
     pub fn export(&self, mut f: impl FnMut(ScopeValues)) {
         for scope in self.names().scopes() {
-            let values = self.values(scope);
-            if !(values.counters.is_empty() && values.gauges.is_empty() && values.codes.is_empty())
-            {
+            if let Some(values) = self.values(scope) {
                 f(values);
             }
         }
@@ -74,7 +75,8 @@ impl View {
         sum
     }
 
-    fn values(&self, scope: &Scope) -> ScopeValues {
+    /// Those of one scope, if it has some.
+    fn values(&self, scope: &Scope) -> Option<ScopeValues> {
         let mut values = ScopeValues::default();
         for stat in scope.def.stats {
             let list = match (stat.kind, stat.source) {
@@ -84,17 +86,19 @@ impl View {
                 }
                 _ => continue,
             };
-            let (value, _) = self.number(scope, stat.kind, stat.source);
-            if value > 0 {
+            let (value, used) = self.number(scope, stat.kind, stat.source);
+            // A gauge that has come down to 0 says so: the other side has an older value.
+            if value > 0 || (stat.kind == Kind::Gauge && used) {
                 list.push((stat.suffix.to_owned(), value));
             }
         }
         self.codes(scope, |key, count| values.codes.push((key, count)));
         values.codes.retain(|(_, count)| *count > 0);
-        if !(values.counters.is_empty() && values.gauges.is_empty() && values.codes.is_empty()) {
-            values.prefix = scope.prefix.to_string();
+        if values.counters.is_empty() && values.gauges.is_empty() && values.codes.is_empty() {
+            return None;
         }
-        values
+        values.prefix = scope.prefix.to_string();
+        Some(values)
     }
 }
 
@@ -130,13 +134,14 @@ impl Importer {
                 *before = (*before).max(*count);
             }
         }
-        let mut open = Vec::new();
         for (suffix, value) in &values.gauges {
             if let Some(slot) = named(suffix, Kind::Gauge) {
-                open.push((full(suffix), Gauge(slot), *value));
+                let (_, before) = self.gauges.entry(full(suffix)).or_insert((Gauge(slot), 0));
+                page.gauge_add(Gauge(slot), *value);
+                page.gauge_sub(Gauge(slot), *before);
+                *before = *value;
             }
         }
-        self.gauges_of(page, &values.prefix, open);
     }
 
     /// The other process is gone, and with it what was open there.
@@ -145,27 +150,6 @@ impl Importer {
             page.gauge_sub(gauge, value);
         }
         *self = Self::default();
-    }
-
-    /// Sets what is open there; a gauge that is told no more is 0.
-    fn gauges_of(&mut self, page: &ShardStats, prefix: &str, open: Vec<(Box<str>, Gauge, u64)>) {
-        let told = |name: &str| open.iter().any(|(told, ..)| **told == *name);
-        let gone = |name: &str| {
-            name.strip_prefix(prefix).is_some_and(|suffix| !suffix.contains('.')) && !told(name)
-        };
-        self.gauges.retain(|name, (gauge, value)| {
-            let gone = gone(name);
-            if gone {
-                page.gauge_sub(*gauge, *value);
-            }
-            !gone
-        });
-        for (name, gauge, value) in open {
-            let (_, before) = self.gauges.entry(name).or_insert((gauge, 0));
-            page.gauge_add(gauge, value);
-            page.gauge_sub(gauge, *before);
-            *before = value;
-        }
     }
 
     fn look_up(&mut self, merger: &Merger) {
