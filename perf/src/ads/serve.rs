@@ -8,6 +8,7 @@ use super::world::{Kind, World};
 use crate::http2::{Connection, Seen};
 use anyhow::Result;
 use ringway_runtime::{Chunk, Instant, Listener, Stream, precise_now, spawn};
+use ringway_wire::grpc::{self, PREFIX_LEN, Prefix};
 use ringway_wire::http2::{ConnectionError, Role};
 use ringway_wire::{KnownName, RequestHead, ResponseHead};
 use std::cell::RefCell;
@@ -240,16 +241,15 @@ impl Open {
     fn receive(&mut self, bytes: &[u8], world: &World) -> Result<(), String> {
         self.input.extend_from_slice(bytes);
         loop {
-            let Some((&[compressed, a, b, c, d], rest)) = self.input.split_first_chunk() else {
-                return Ok(());
-            };
-            let len = u32::from_be_bytes([a, b, c, d]) as usize;
-            if compressed != 0 || len > REQUEST_MAX {
+            let Some((&prefix, rest)) = self.input.split_first_chunk() else { return Ok(()) };
+            let Prefix { flags, len } = Prefix::parse(prefix);
+            let len = len as usize;
+            if flags != 0 || len > REQUEST_MAX {
                 return Err("a compressed or oversized message".to_owned());
             }
             let Some(message) = rest.get(..len) else { return Ok(()) };
             let answer = self.session.request(message, world)?;
-            self.input.drain(..5 + len);
+            self.input.drain(..PREFIX_LEN + len);
             if let Some(answer) = answer {
                 self.send(&answer);
             }
@@ -257,10 +257,8 @@ impl Open {
     }
 
     fn send(&mut self, message: &[u8]) {
-        let mut framed = Vec::with_capacity(message.len() + 5);
-        framed.push(0);
-        framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
-        framed.extend_from_slice(message);
+        let mut framed = Vec::with_capacity(PREFIX_LEN + message.len());
+        let _fits = grpc::encode_frame(0, message, &mut framed);
         self.output.push_back(Chunk::from(framed));
     }
 }
