@@ -14,6 +14,7 @@ use crate::observe::format::{
     StateValue, Upstream,
 };
 use crate::plan::certificate::Certificate;
+use crate::plan::tls::names;
 use crate::transport::tls::TlsInfo;
 
 /// What an entry tells besides what every entry does.
@@ -343,8 +344,8 @@ fn method(name: &[u8]) -> u64 {
 /// `TLSProperties`.
 fn tls_properties(tls: &TlsInfo, downstream: &Downstream<'_>, out: &mut Fields<'_>) {
     out.number(1, if tls.version == "TLSv1.3" { 4 } else { 3 });
-    if let Some(suite) = suite(tls.cipher) {
-        out.wrapped(2, suite);
+    if let Some(suite) = names::suite_number(tls.cipher) {
+        out.wrapped(2, u64::from(suite));
     }
     out.text(3, downstream.server_name.unwrap_or_default());
     if let Some(local) = &tls.local {
@@ -364,20 +365,4 @@ fn certificate(certificate: &Certificate, issuer: bool, out: &mut Fields<'_>) {
     if issuer {
         out.text(3, &certificate.issuer);
     }
-}
-
-/// Number of a cipher suite by its OpenSSL name (IANA "TLS Cipher Suites").
-fn suite(name: &str) -> Option<u64> {
-    Some(match name {
-        "TLS_AES_128_GCM_SHA256" => 0x1301,
-        "TLS_AES_256_GCM_SHA384" => 0x1302,
-        "TLS_CHACHA20_POLY1305_SHA256" => 0x1303,
-        "ECDHE-ECDSA-AES128-GCM-SHA256" => 0xc02b,
-        "ECDHE-ECDSA-AES256-GCM-SHA384" => 0xc02c,
-        "ECDHE-RSA-AES128-GCM-SHA256" => 0xc02f,
-        "ECDHE-RSA-AES256-GCM-SHA384" => 0xc030,
-        "ECDHE-RSA-CHACHA20-POLY1305" => 0xcca8,
-        "ECDHE-ECDSA-CHACHA20-POLY1305" => 0xcca9,
-        _ => return None,
-    })
 }

@@ -116,6 +116,13 @@ pub fn suite_name(suite: CipherSuite) -> &'static str {
     }
 }
 
+/// Number of a suite by that name (IANA "TLS Cipher Suites").
+pub fn suite_number(name: &str) -> Option<u16> {
+    let tls12 = TLS12.iter().map(|(_, _, suite)| suite);
+    let mut all = TLS13.iter().chain(tls12).map(SupportedCipherSuite::suite);
+    all.find(|suite| suite_name(*suite) == name).map(u16::from)
+}
+
 /// The version's name in logs and statistics.
 pub fn version_name(version: ProtocolVersion) -> &'static str {
     match version {
