@@ -13,8 +13,8 @@ use super::message::Message;
 /// Pause between two attempts while a receiver's ring is full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// The control thread's way to the other threads. What does not fit into a receiver's ring waits
-/// here, in order; it is the control thread's own state (plans, host sets), so it is bounded by
+/// A thread's way to the others: the control thread's to all, the admin thread's back. What does not fit into a receiver's ring waits
+/// here, in order; it is the sender's own state (plans, host sets, lent sockets), so it is bounded by
 /// what it publishes.
 #[derive(Clone)]
 pub(super) struct Post {
@@ -57,6 +57,13 @@ impl Post {
             let post = self.clone();
             drop(spawn(async move { post.deliver_late().await }));
         }
+    }
+
+    /// Sends if there is room now; whether it did.
+    pub(super) fn try_send(&self, to: usize, message: Message) -> bool {
+        let waiting = self.inner.waiting.borrow();
+        let in_order = waiting.get(to).is_some_and(VecDeque::is_empty);
+        in_order && self.inner.mailbox.send(to, message).is_ok()
     }
 
     /// Tries again until nothing waits.

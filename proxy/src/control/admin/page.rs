@@ -21,6 +21,8 @@ pub struct Page {
     pub params: &'static [Param],
     /// It changes something: only POST is allowed.
     pub mutates: bool,
+    /// It shows what xDS brought, which the control thread is asked for.
+    pub snapshot: bool,
     /// Answers a request.
     pub answer: fn(&Request, &Admin) -> Response,
 }

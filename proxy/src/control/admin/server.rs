@@ -153,7 +153,7 @@ impl<'a> Client<'a> {
             params.add_encoded(&body);
         }
         let method = self.head.method.as_str().to_owned();
-        if table::wants_snapshot(&path) {
+        if table::page(&path).is_some_and(|page| page.snapshot) {
             self.admin.refresh().await;
         }
         let response = table::answer(&Request { method, path, params }, self.admin);

@@ -15,11 +15,6 @@ const INVERT: Param = Param::flag("invert_filter", "Print the names the filter d
 const USED_ONLY: Param =
     Param::flag("usedonly", "Leave out what was never written since the start");
 
-/// Whether a page shows what xDS brought, which the control thread is asked for.
-pub(super) fn wants_snapshot(path: &str) -> bool {
-    matches!(path, "/config_dump" | "/init_dump")
-}
-
 /// The pages.
 pub(super) static PAGES: &[Page] = &[
     read("/", "this overview", &[], home::home),
@@ -39,7 +34,7 @@ pub(super) static PAGES: &[Page] = &[
         ],
         clusters::clusters,
     ),
-    read(
+    of_snapshot(
         "/config_dump",
         "the configuration as it is loaded",
         &[
@@ -86,7 +81,7 @@ pub(super) static PAGES: &[Page] = &[
     ),
     read("/help", "this list", &[], home::help),
     read("/hot_restart_version", "version of the hot restart protocol", &[], info::hot_restart),
-    read(
+    of_snapshot(
         "/init_dump",
         "what initialization still waits for",
         &[Param::text("mask", "Component to print, as a protobuf FieldMask")],
@@ -185,7 +180,17 @@ const fn read(
     params: &'static [Param],
     answer: fn(&Request, &Admin) -> Response,
 ) -> Page {
-    Page { path, help, params, mutates: false, answer }
+    Page { path, help, params, mutates: false, snapshot: false, answer }
+}
+
+/// A page that shows what xDS brought.
+const fn of_snapshot(
+    path: &'static str,
+    help: &'static str,
+    params: &'static [Param],
+    answer: fn(&Request, &Admin) -> Response,
+) -> Page {
+    Page { path, help, params, mutates: false, snapshot: true, answer }
 }
 
 const fn write(
@@ -194,7 +199,12 @@ const fn write(
     params: &'static [Param],
     answer: fn(&Request, &Admin) -> Response,
 ) -> Page {
-    Page { path, help, params, mutates: true, answer }
+    Page { path, help, params, mutates: true, snapshot: false, answer }
+}
+
+/// The page at a path, without a query.
+pub(super) fn page(path: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.path == path)
 }
 
 /// Finds and calls the page of a request; there is an answer to everything.
@@ -203,7 +213,7 @@ pub(super) fn answer(request: &Request, admin: &Admin) -> Response {
     if !admin.allow_paths.is_empty() && !admin.allow_paths.iter().any(|m| m.matches(path)) {
         return Response::error(403, format!("request to path {} not allowed", request.path));
     }
-    match PAGES.iter().find(|page| page.path == request.path) {
+    match page(&request.path) {
         None => home::not_found(),
         Some(page) if page.mutates && request.method != "POST" => {
             Response::error(405, format!("Method {} not allowed, POST required.", request.method))

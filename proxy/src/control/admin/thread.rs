@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_runtime::mesh::{Full, Mailbox, MeshEnd};
+use ringway_runtime::mesh::MeshEnd;
 use ringway_runtime::{Backend, Config, Listener, Runtime, sleep, spawn};
 
 use super::{Admin, Parts, server};
 use crate::control::message::Message;
+use crate::control::post::Post;
 
 /// What the admin thread is started with.
 pub struct Start {
@@ -37,16 +38,16 @@ pub fn run(start: Start) -> io::Result<()> {
 }
 
 async fn main(start: Start) -> io::Result<()> {
-    let mailbox = Rc::new(start.mesh.attach()?);
-    let (to_control, control) = (Rc::clone(&mailbox), start.control);
+    let post = Post::new(start.mesh.attach()?);
+    let (to_control, control) = (post.clone(), start.control);
     let admin =
-        Rc::new(Admin::new(start.parts, move |message| to_control.send(control, message).is_ok()));
+        Rc::new(Admin::new(start.parts, move |message| to_control.try_send(control, message)));
     let listener = start.socket.map(Listener::from_fd).transpose()?.map(Rc::new);
     if let Some(listener) = &listener {
         drop(spawn(server::serve(Rc::clone(listener), Rc::clone(&admin))));
     }
     drop(spawn(flush(Rc::clone(&admin), start.flush_interval)));
-    follow(&mailbox, start.control, &admin, listener.as_deref()).await;
+    follow(&post, start.control, &admin, listener.as_deref()).await;
     Ok(())
 }
 
@@ -59,15 +60,10 @@ async fn flush(admin: Rc<Admin>, interval: Duration) {
 }
 
 /// Keeps the pages' view up to date until the process ends.
-async fn follow(
-    mailbox: &Rc<Mailbox<Message>>,
-    control: usize,
-    admin: &Admin,
-    listener: Option<&Listener>,
-) {
+async fn follow(post: &Post, control: usize, admin: &Admin, listener: Option<&Listener>) {
     let thread = control + 1;
     loop {
-        match mailbox.recv().await {
+        match post.recv().await {
             Message::Install(change) => admin.install(&change),
             Message::Dump(snapshot) => admin.take_snapshot(snapshot),
             Message::Bound(bound) => drop(admin.bound.replace(bound)),
@@ -75,11 +71,11 @@ async fn follow(
             Message::ReopenLogs => admin.reopen_logs(),
             Message::Lend => {
                 let sockets = listener.and_then(|own| own.dup_fd().ok()).into_iter().collect();
-                answer(mailbox, control, Message::Lent { thread, sockets });
+                post.send(control, Message::Lent { thread, sockets });
             }
             Message::Pause(_) => {
                 listener.inspect(|own| own.pause());
-                answer(mailbox, control, Message::Paused { thread });
+                post.send(control, Message::Paused { thread });
             }
             Message::Resume => {
                 listener.inspect(|own| own.resume());
@@ -89,17 +85,4 @@ async fn follow(
             _ => {}
         }
     }
-}
-
-/// Sends once the control thread has room for it.
-fn answer(mailbox: &Rc<Mailbox<Message>>, control: usize, message: Message) {
-    let Err(Full(message)) = mailbox.send(control, message) else { return };
-    let mailbox = Rc::clone(mailbox);
-    drop(spawn(async move {
-        let mut message = message;
-        while let Err(Full(back)) = mailbox.send(control, message) {
-            message = back;
-            sleep(Duration::from_millis(5)).await;
-        }
-    }));
 }

@@ -18,9 +18,6 @@ use crate::plan::cluster::Discovery;
 /// Before the name of a type.
 pub(super) const PREFIX: &str = "type.googleapis.com/";
 
-const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
-const SECRET: &str = "envoy.extensions.transport_sockets.tls.v3.Secret";
-
 /// What there is, at the moment of the request.
 pub(super) struct Source {
     bootstrap: Bootstrap,
@@ -38,11 +35,18 @@ pub(super) struct Resource {
 /// The value of an element's field.
 enum Value {
     Text(String),
-    /// An `Any` of this type, with its printed message.
-    Typed(&'static str, Result<String, String>),
+    /// An `Any` of this type.
+    Typed(&'static str, Body),
     /// A list of them.
-    AllTyped(&'static str, Vec<Result<String, String>>),
+    AllTyped(&'static str, Vec<Body>),
     Fields(Vec<(&'static str, Self)>),
+}
+
+/// A message: printed only if its resource is asked for.
+enum Body {
+    Json(String),
+    Encoded(Vec<u8>),
+    Raw(Arc<Raw>),
 }
 
 impl Source {
@@ -95,7 +99,7 @@ impl Source {
             }
             List::Extensions => self.version_of(Kind::Extension, "ecds_filter", |_| true, index),
             List::DynamicListeners => self.listener(index),
-            List::DynamicScopes => self.scopes().filter(|_| index == 0),
+            List::DynamicScopes => (index == 0).then(|| self.scopes()).flatten(),
             List::DynamicRoutes => self.version_of(Kind::Routes, "route_config", |_| true, index),
             List::ActiveSecrets => {
                 let active = |dumped: &&Dumped| dumped.state != Warming && dumped.raw.is_some();
@@ -111,32 +115,35 @@ impl Source {
     /// In the order of the bootstrap.
     fn of_bootstrap(&self, list: List, index: usize) -> Option<Resource> {
         let resources = self.bootstrap.static_resources.as_ref()?;
-        let dated = |field, type_name, name: &str, bytes: Vec<u8>| Resource {
+        let dated = |field, kind: Kind, name: &str, bytes: Vec<u8>| Resource {
             name: name.to_owned(),
             fields: vec![
-                (field, Value::Typed(type_name, print::bytes(type_name, &bytes))),
+                (field, Value::Typed(kind.message(), Body::Encoded(bytes))),
                 ("last_updated", Value::Text(self.loaded.clone())),
             ],
         };
         match list {
             List::StaticClusters => resources.clusters.get(index).map(|cluster| {
                 let bytes = cluster.encode_to_vec();
-                dated("cluster", Kind::Cluster.message(), &cluster.name, bytes)
+                dated("cluster", Kind::Cluster, &cluster.name, bytes)
             }),
             List::StaticListeners => resources.listeners.get(index).map(|listener| {
                 let bytes = listener.encode_to_vec();
-                dated("listener", Kind::Listener.message(), &listener.name, bytes)
+                dated("listener", Kind::Listener, &listener.name, bytes)
             }),
             List::StaticRoutes => routes::inline(resources).nth(index).map(|routes| {
                 let bytes = routes.encode_to_vec();
-                dated("route_config", ROUTES, &routes.name, bytes)
+                dated("route_config", Kind::Routes, &routes.name, bytes)
             }),
-            List::StaticSecrets => resources.secrets.get(index).map(|secret| Resource {
-                name: secret.name.clone(),
-                fields: vec![
-                    ("name", Value::Text(secret.name.clone())),
-                    ("secret", Value::Typed(SECRET, print::bytes(SECRET, &secret.encode_to_vec()))),
-                ],
+            List::StaticSecrets => resources.secrets.get(index).map(|secret| {
+                let body = Body::Encoded(secret.encode_to_vec());
+                Resource {
+                    name: secret.name.clone(),
+                    fields: vec![
+                        ("name", Value::Text(secret.name.clone())),
+                        ("secret", Value::Typed(Kind::Secret.message(), body)),
+                    ],
+                }
             }),
             _ => None,
         }
@@ -144,14 +151,16 @@ impl Source {
 
     /// The hosts of a cluster, as they are now.
     fn endpoints(&self, dynamic: bool, index: usize) -> Option<Resource> {
-        const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
         let kind =
             |cluster: &&Arc<Cluster>| matches!(cluster.discovery, Discovery::Eds(_)) == dynamic;
         let cluster = self.view.plan.clusters.iter().flatten().filter(kind).nth(index)?;
         let json = endpoints::assignment(cluster, self.view.hosts(cluster));
         Some(Resource {
             name: cluster.name.to_string(),
-            fields: vec![("endpoint_config", Value::Typed(ASSIGNMENT, Ok(json)))],
+            fields: vec![(
+                "endpoint_config",
+                Value::Typed(Kind::Endpoints.message(), Body::Json(json)),
+            )],
         })
     }
 
@@ -195,13 +204,12 @@ impl Source {
         let raws: Vec<&Arc<Raw>> =
             all.resources.iter().filter_map(|dumped| dumped.raw.as_ref()).collect();
         let updated = raws.iter().map(|raw| raw.updated).max()?;
-        let type_name = Kind::Scope.message();
-        let printed = raws.iter().map(|raw| print::bytes(type_name, &raw.body)).collect();
+        let bodies = raws.iter().map(|raw| Body::Raw(Arc::clone(raw))).collect();
         let mut fields = Vec::new();
         if !all.version.is_empty() {
             fields.push(("version_info", Value::Text(all.version.to_string())));
         }
-        fields.push(("scoped_route_configs", Value::AllTyped(type_name, printed)));
+        fields.push(("scoped_route_configs", Value::AllTyped(Kind::Scope.message(), bodies)));
         fields.push(("last_updated", Value::Text(clock::rfc3339(updated))));
         Some(Resource { name: String::new(), fields })
     }
@@ -222,13 +230,12 @@ impl Source {
 }
 
 /// `version_info`, the resource, `last_updated`.
-fn state(kind: Kind, field: &'static str, raw: &Raw) -> Vec<(&'static str, Value)> {
-    let printed = print::bytes(kind.message(), &raw.body);
+fn state(kind: Kind, field: &'static str, raw: &Arc<Raw>) -> Vec<(&'static str, Value)> {
     let mut fields = Vec::with_capacity(3);
     if !raw.version.is_empty() {
         fields.push(("version_info", Value::Text(raw.version.to_string())));
     }
-    fields.push((field, Value::Typed(kind.message(), printed)));
+    fields.push((field, Value::Typed(kind.message(), Body::Raw(Arc::clone(raw)))));
     fields.push(("last_updated", Value::Text(clock::rfc3339(raw.updated))));
     fields
 }
@@ -236,9 +243,9 @@ fn state(kind: Kind, field: &'static str, raw: &Raw) -> Vec<(&'static str, Value
 /// `error_state`: an `UpdateFailureState`.
 fn add_error(kind: Kind, refused: Option<&Arc<Refused>>, fields: &mut Vec<(&'static str, Value)>) {
     let Some(Refused { raw, details }) = refused.map(|refused| &**refused) else { return };
-    let printed = print::bytes(kind.message(), &raw.body);
+    let body = Body::Raw(Arc::clone(raw));
     let mut state = vec![
-        ("failed_configuration", Value::Typed(kind.message(), printed)),
+        ("failed_configuration", Value::Typed(kind.message(), body)),
         ("last_update_attempt", Value::Text(clock::rfc3339(raw.updated))),
         ("details", Value::Text(details.to_string())),
     ];
@@ -269,10 +276,10 @@ fn write(fields: &[(&'static str, Value)], json: &mut Json) {
             Value::Text(text) => {
                 json.string(text);
             }
-            Value::Typed(name, printed) => embed(json, any(printed, name)),
+            Value::Typed(name, body) => embed(json, any(name, body)),
             Value::AllTyped(name, all) => {
                 json.array();
-                all.iter().for_each(|printed| embed(json, any(printed, name)));
+                all.iter().for_each(|body| embed(json, any(name, body)));
                 json.end_array();
             }
             Value::Fields(fields) => {
@@ -284,9 +291,13 @@ fn write(fields: &[(&'static str, Value)], json: &mut Json) {
     }
 }
 
-/// Puts `@type` in front of a printed message: what an `Any` of it looks like.
-fn any(printed: &Result<String, String>, type_name: &str) -> Result<String, String> {
-    let message = printed.as_ref().map_err(Clone::clone)?;
+/// Prints a message with `@type` in front: what an `Any` of it looks like.
+fn any(type_name: &str, body: &Body) -> Result<String, String> {
+    let message = match body {
+        Body::Json(json) => json,
+        Body::Encoded(bytes) => &print::bytes(type_name, bytes)?,
+        Body::Raw(raw) => &print::bytes(type_name, &raw.body)?,
+    };
     let head = format!("{{\n \"@type\": \"{PREFIX}{type_name}\"");
     Ok(match message.trim_end().strip_prefix("{\n") {
         Some(rest) => format!("{head},\n{rest}"),
