@@ -5,6 +5,7 @@
 //! there is one → handshakes under way come to their end → new ones are refused → shards accept
 //! what is left, and close → groups are left.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) const EMPTY: Duration = Duration::from_millis(60);
 /// The listening sockets of the process on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Retiring {
-    sockets: Vec<(SockAddr, OwnedFd)>,
+    groups: HashMap<SockAddr, Vec<OwnedFd>>,
     /// Threads that have lent theirs.
     lent: usize,
 }
@@ -29,11 +30,11 @@ pub(super) struct Retiring {
 impl Retiring {
     /// A shard's sockets, of `shards`. With those of the last one, others are steered away.
     pub(super) fn lent(&mut self, sockets: Vec<OwnedFd>, shards: usize) {
-        let tcp = sockets.into_iter().filter_map(|socket| {
-            let address = address_of(&socket).ok()?;
-            address.as_inet().is_some().then_some((address, socket))
-        });
-        self.sockets.extend(tcp);
+        for socket in sockets {
+            if let Some(address) = address_of(&socket).ok().filter(|a| a.as_inet().is_some()) {
+                self.groups.entry(address).or_default().push(socket);
+            }
+        }
         self.lent += 1;
         if self.lent == shards {
             self.steer();
@@ -41,8 +42,7 @@ impl Retiring {
     }
 
     fn steer(&self) {
-        for (address, socket) in &self.sockets {
-            let own = self.sockets.iter().filter(|(other, _)| other == address).count();
+        for (address, own, socket) in self.sockets() {
             if !rustix::net::sockopt::socket_reuseport(socket).unwrap_or(false) {
                 continue;
             }
@@ -54,7 +54,7 @@ impl Retiring {
 
     /// Nobody new gets in.
     pub(super) fn refuse(&self) {
-        for (address, socket) in &self.sockets {
+        for (address, _, socket) in self.sockets() {
             if let Err(error) = retire::refuse_new(socket) {
                 log!(Debug, Main, "{address}: new connections are not refused: {error}");
             }
@@ -63,9 +63,15 @@ impl Retiring {
 
     /// Leaves the groups. What is between two of these calls is refused, and comes again.
     pub(super) fn leave(self) {
-        for (_, socket) in &self.sockets {
+        for (_, _, socket) in self.sockets() {
             // It is said for the whole group: all but the first of each fail.
             let _ = retire::steer_no_more(socket);
         }
+    }
+
+    /// Every socket, with its address and how many have the same one.
+    fn sockets(&self) -> impl Iterator<Item = (&SockAddr, usize, &OwnedFd)> {
+        let groups = self.groups.iter();
+        groups.flat_map(|(address, all)| all.iter().map(move |one| (address, all.len(), one)))
     }
 }

@@ -1,5 +1,6 @@
 //! Listening sockets of the parent, until somebody wants their addresses.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use ringway_runtime::{SockAddr, address_of};
@@ -7,7 +8,7 @@ use ringway_runtime::{SockAddr, address_of};
 /// What a parent has given, by the address each socket is bound to.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(SockAddr, OwnedFd)>,
+    sockets: HashMap<SockAddr, Vec<OwnedFd>>,
     claimed: Vec<SockAddr>,
 }
 
@@ -16,13 +17,13 @@ impl Inherited {
     pub(super) fn add(&mut self, socket: OwnedFd) -> bool {
         let listens = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
         let Some(address) = address_of(&socket).ok().filter(|_| listens) else { return false };
-        self.sockets.push((address, socket));
+        self.sockets.entry(address).or_default().push(socket);
         true
     }
 
     /// How many nobody has taken.
     pub fn len(&self) -> usize {
-        self.sockets.len()
+        self.sockets.values().map(Vec::len).sum()
     }
 
     /// Has everything been taken?
@@ -32,14 +33,9 @@ impl Inherited {
 
     /// All sockets of this address: the parent has one for each shard, or one for all.
     pub fn take(&mut self, address: &SockAddr) -> Vec<OwnedFd> {
-        let (taken, kept) =
-            std::mem::take(&mut self.sockets).into_iter().partition(|(own, _)| own == address);
-        self.sockets = kept;
-        let taken: Vec<(SockAddr, OwnedFd)> = taken;
-        if !taken.is_empty() {
-            self.claimed.push(address.clone());
-        }
-        taken.into_iter().map(|(_, socket)| socket).collect()
+        let Some(taken) = self.sockets.remove(address) else { return Vec::new() };
+        self.claimed.push(address.clone());
+        taken
     }
 
     /// Addresses that were taken since the last call.

@@ -4,7 +4,7 @@
 //! Claim, TakeOver (shards pause) → Live (connections are given away) → Terminate. It may be gone
 //! after every step; then everything is taken back.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -161,12 +161,11 @@ impl Child {
         }
         let Own { epoch, generation, started } = *own;
         self.link.send(&Note::Welcome { version: VERSION, epoch, generation, started }, None);
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for socket in std::mem::take(&mut self.lent) {
             // Shards without reuse_port share one.
             let Ok(identity) = rustix::fs::fstat(&socket).map(|stat| stat.st_ino) else { continue };
-            if !seen.contains(&identity) {
-                seen.push(identity);
+            if seen.insert(identity) {
                 self.link.send(&Note::Socket, Some(Rc::new(socket)));
             }
         }
