@@ -234,7 +234,10 @@ impl HotRestart {
             }
             Event::StopIsLate => self.parent.as_mut()?.stop_waiting(),
             Event::ParentTimeOver => {
-                self.parent.as_ref()?.terminate();
+                let parent = self.parent.as_mut()?;
+                // What it has counted since the last time would be lost.
+                parent.ask_stats();
+                parent.terminate();
                 None
             }
         }
