@@ -1,6 +1,7 @@
 //! Finding, starting and stopping the proxies.
 
 use super::config::{self, Task};
+use super::data::Peer;
 use super::scenario::Scenario;
 use crate::cli::CompareArgs;
 use crate::load::{Load, Target};
@@ -116,11 +117,43 @@ pub(super) struct Installed {
 }
 
 impl Installed {
+    /// Those of `--peers` that are `wanted`; of one that is not there a note is made.
+    ///
+    /// # Errors
+    /// There is none at all.
+    pub(super) fn all(
+        args: &CompareArgs,
+        wanted: impl Fn(Kind) -> bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Self>> {
+        let mut peers = Vec::new();
+        for name in &args.peers {
+            let kind = Kind::from_name(name)?;
+            if !wanted(kind) {
+                continue;
+            }
+            match Self::find(kind, args) {
+                Ok(peer) => peers.push(peer),
+                Err(err) => {
+                    eprintln!("ringway-perf: left out: {err:#}");
+                    notes.push(format!("Left out: {err:#}."));
+                }
+            }
+        }
+        ensure!(!peers.is_empty(), "none of the peers is installed");
+        Ok(peers)
+    }
+
+    /// How a report names it.
+    pub(super) fn peer(&self) -> Peer {
+        Peer { kind: self.kind, version: self.version.clone() }
+    }
+
     /// Looks for it and asks for its version.
     ///
     /// # Errors
     /// Says where it was looked for.
-    pub(super) fn find(kind: Kind, args: &CompareArgs) -> Result<Self> {
+    fn find(kind: Kind, args: &CompareArgs) -> Result<Self> {
         let candidates = kind.candidates(args);
         let flag = if matches!(kind, Kind::Haproxy | Kind::Nginx) { "-v" } else { "--version" };
         for binary in &candidates {

@@ -4,7 +4,7 @@
 //! happens on the machine meanwhile hurts all alike. A run that fails becomes a note.
 
 use super::config::{self, Task};
-use super::data::{IdleRun, Peer, Raw, RoutesRun, TrafficRun};
+use super::data::{IdleRun, Raw, RoutesRun, TrafficRun};
 use super::machine::{self, Machine};
 use super::peer::{Installed, Kind, Running};
 use super::scenario::{Front, Pace, Scenario, Selection, Suite, Work};
@@ -43,7 +43,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<Raw> {
         half_rate: args.half_rate,
         ..Raw::default()
     };
-    let peers = find_peers(args, &mut raw)?;
+    let peers = Installed::all(args, |_| true, &mut raw.notes)?;
+    raw.peers = peers.iter().map(Installed::peer).collect();
     if raw.machine.load > 0.5 {
         let load = raw.machine.load;
         raw.notes.push(format!(
@@ -341,24 +342,6 @@ impl Runner<'_> {
             }
         }
     }
-}
-
-fn find_peers(args: &CompareArgs, raw: &mut Raw) -> Result<Vec<Installed>> {
-    let mut peers = Vec::new();
-    for name in &args.peers {
-        match Installed::find(Kind::from_name(name)?, args) {
-            Ok(peer) => {
-                raw.peers.push(Peer { kind: peer.kind, version: peer.version.clone() });
-                peers.push(peer);
-            }
-            Err(err) => {
-                eprintln!("ringway-perf: left out: {err:#}");
-                raw.notes.push(format!("Left out: {err:#}."));
-            }
-        }
-    }
-    ensure!(!peers.is_empty(), "none of the peers is installed");
-    Ok(peers)
 }
 
 fn installed(second: Second, raw: &mut Raw) -> bool {

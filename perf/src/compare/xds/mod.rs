@@ -16,7 +16,7 @@ use super::machine::{self, Machine};
 use super::peer::{Installed, Kind};
 use super::scenario::Selection;
 use super::scratch::Scratch;
-use super::{Peer, Suite, targets};
+use super::{Suite, targets};
 use crate::cli::CompareArgs;
 use crate::load::{Load, Report, Target};
 use crate::{proc, upstream};
@@ -87,7 +87,10 @@ fn run(args: &CompareArgs) -> Result<Raw> {
         cores: (args.proxy_core, args.load_core),
         ..Raw::default()
     };
-    let peers = find_peers(args, &mut raw)?;
+    // The others speak no xDS.
+    let speaks = |kind| matches!(kind, Kind::Ringway | Kind::Envoy);
+    let peers = Installed::all(args, speaks, &mut raw.notes)?;
+    raw.peers = peers.iter().map(Installed::peer).collect();
     let dir = Scratch::new()?;
     let upstream = upstream::Background::everywhere(Some(args.load_core))?;
     let keys: Vec<_> = KEYS.into_iter().filter(|key| selection.has(key)).collect();
@@ -230,29 +233,6 @@ impl Runner<'_> {
             ("rss", proc::resident(pid)? as f64),
         ]))
     }
-}
-
-fn find_peers(args: &CompareArgs, raw: &mut Raw) -> Result<Vec<Installed>> {
-    let mut peers = Vec::new();
-    for name in &args.peers {
-        let kind = Kind::from_name(name)?;
-        // The others speak no xDS.
-        if !matches!(kind, Kind::Ringway | Kind::Envoy) {
-            continue;
-        }
-        match Installed::find(kind, args) {
-            Ok(peer) => {
-                raw.peers.push(Peer { kind, version: peer.version.clone() });
-                peers.push(peer);
-            }
-            Err(err) => {
-                eprintln!("ringway-perf: left out: {err:#}");
-                raw.notes.push(format!("Left out: {err:#}."));
-            }
-        }
-    }
-    ensure!(!peers.is_empty(), "none of the peers is installed");
-    Ok(peers)
 }
 
 fn bar(steps: usize) -> ProgressBar {

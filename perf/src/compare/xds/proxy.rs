@@ -190,7 +190,7 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// The status of an answer, whose end is recognised by silence or its length being short.
+    /// The status of an answer, which is read to its end.
     ///
     /// # Errors
     /// The connection is gone.
