@@ -93,10 +93,12 @@ pub struct GrpcLog {
 impl PartialEq for GrpcLog {
     /// Statistics are the same for all.
     fn eq(&self, other: &Self) -> bool {
-        let key = |log: &Self| {
-            (log.log_name.clone(), log.batch_field, log.flush_interval, log.buffer_bytes)
-        };
-        key(self) == key(other) && self.service == other.service
+        let Self { service, log_name, batch_field, flush_interval, buffer_bytes, stats: _ } = self;
+        *service == other.service
+            && *log_name == other.log_name
+            && *batch_field == other.batch_field
+            && *flush_interval == other.flush_interval
+            && *buffer_bytes == other.buffer_bytes
     }
 }
 

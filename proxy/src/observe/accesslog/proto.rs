@@ -1,6 +1,8 @@
 //! Appends fields of a message in protobuf's wire format (protobuf.dev, "Encoding"), straight into
 //! a buffer: an access log makes no tree of messages per stream.
 
+use prost::encoding::encode_varint;
+
 /// Appends fields of one message. Values that are zero or empty are left out, as proto3 does.
 pub(super) struct Fields<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -9,14 +11,14 @@ impl Fields<'_> {
     pub(super) fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.key(field, 0);
-            varint(self.0, value);
+            encode_varint(value, self.0);
         }
     }
 
     /// A number of a oneof: written even where it is 0.
     pub(super) fn chosen_number(&mut self, field: u32, value: u64) {
         self.key(field, 0);
-        varint(self.0, value);
+        encode_varint(value, self.0);
     }
 
     /// A boolean.
@@ -58,7 +60,7 @@ impl Fields<'_> {
             return;
         }
         let mut prefix = Vec::with_capacity(10);
-        varint(&mut prefix, size as u64);
+        encode_varint(size as u64, &mut prefix);
         self.0.splice(length..begin, prefix);
     }
 
@@ -86,27 +88,19 @@ impl Fields<'_> {
 
     fn bytes_even_empty(&mut self, field: u32, value: &[u8]) {
         self.key(field, 2);
-        varint(self.0, value.len() as u64);
+        encode_varint(value.len() as u64, self.0);
         self.0.extend_from_slice(value);
     }
 
     fn key(&mut self, field: u32, wire_type: u32) {
-        varint(self.0, u64::from(field << 3 | wire_type));
+        encode_varint(u64::from(field << 3 | wire_type), self.0);
     }
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// The head of a message's field of `length` bytes that follow.
 pub(crate) fn field_head(field: u32, length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(12);
-    varint(&mut out, u64::from(field << 3 | 2));
-    varint(&mut out, length as u64);
+    encode_varint(u64::from(field << 3 | 2), &mut out);
+    encode_varint(length as u64, &mut out);
     out
 }
