@@ -13,9 +13,9 @@ use super::message::Message;
 /// Pause between two attempts while a receiver's ring is full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// A thread's way to the others: the control thread's to all, the admin thread's back. What does not fit into a receiver's ring waits
-/// here, in order; it is the sender's own state (plans, host sets, lent sockets), so it is bounded by
-/// what it publishes.
+/// A thread's way to the others: the control thread's to all, the admin thread's back. What does
+/// not fit into a receiver's ring waits here, in order; it is the sender's own state (plans, host
+/// sets, lent sockets), so it is bounded by what it publishes.
 #[derive(Clone)]
 pub(super) struct Post {
     inner: Rc<Inner>,

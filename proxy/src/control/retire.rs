@@ -5,10 +5,11 @@
 //! there is one → handshakes under way come to their end → new ones are refused → shards accept
 //! what is left, and close → groups are left.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use ringway_runtime::{SockAddr, address_of, retire};
 
 use super::log::log;
@@ -22,7 +23,7 @@ pub(super) const EMPTY: Duration = Duration::from_millis(60);
 /// The listening sockets of the process on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Retiring {
-    groups: HashMap<SockAddr, Vec<OwnedFd>>,
+    groups: HashMap<SockAddr, Vec<OwnedFd>, RandomState>,
     /// Threads that have lent theirs.
     lent: usize,
 }

@@ -1,14 +1,15 @@
 //! Listening sockets of the parent, until somebody wants their addresses.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use ringway_runtime::{SockAddr, address_of};
 
 /// What a parent has given, by the address each socket is bound to.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: HashMap<SockAddr, Vec<OwnedFd>>,
+    sockets: HashMap<SockAddr, Vec<OwnedFd>, RandomState>,
     claimed: Vec<SockAddr>,
 }
 

@@ -4,12 +4,14 @@
 //! Claim, TakeOver (shards pause) → Live (connections are given away) → Terminate. It may be gone
 //! after every step; then everything is taken back.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use ringway_runtime::{PacketSocket, SockAddr, sleep, spawn};
 
 use super::link::Link;
@@ -161,7 +163,7 @@ impl Child {
         }
         let Own { epoch, generation, started } = *own;
         self.link.send(&Note::Welcome { version: VERSION, epoch, generation, started }, None);
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_hasher(RandomState::default());
         for socket in std::mem::take(&mut self.lent) {
             // Shards without reuse_port share one.
             let Ok(identity) = rustix::fs::fstat(&socket).map(|stat| stat.st_ino) else { continue };
