@@ -49,17 +49,6 @@ impl Xds {
         said(self.compiler.listener(&config, source), name)
     }
 
-    /// A route table without the virtual hosts that VHDS adds to it.
-    pub(super) fn compile_routes(
-        &mut self,
-        source: &ConfigSource,
-        name: &str,
-        body: &[u8],
-    ) -> Result<Made<Arc<RouteTable>>, String> {
-        let config = said(self.compiler.decode::<RouteConfiguration>(body), name)?.value;
-        said(self.compiler.routes(&config, &[], source), name)
-    }
-
     /// The route table of a slot, with the virtual hosts that VHDS has added to it.
     pub(super) fn compile_table(
         &mut self,

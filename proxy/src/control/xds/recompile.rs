@@ -26,11 +26,8 @@ impl Xds {
                 Err(text) => stays("cluster", &raw.name, &text),
             }
         }
-        for (source, raw) in self.tables.that_read_runtime() {
-            match self.compile_routes(&source.source, &raw.name, &raw.body) {
-                Ok(made) => self.use_routes(source.slot, raw, made),
-                Err(text) => stays("route configuration", &raw.name, &text),
-            }
+        for slot in self.tables.that_read_runtime() {
+            self.make_again(slot, "rtds");
         }
         for raw in self.listeners.that_read_runtime() {
             let source = self.source_of(super::Kind::Listener);

@@ -97,8 +97,8 @@ impl Xds {
         self.tables.by_slot.insert(name.slot, table);
         self.tables.slots.entry((feed, name.name.clone())).or_default().push(name.slot);
         self.feeds.subscribe(feed, Kind::Routes, &name.name);
-        if let Some((raw, routes)) = stored {
-            self.use_routes(name.slot, raw, Made { value: routes, reads_runtime: false });
+        if let Some((raw, made)) = stored {
+            self.use_routes(name.slot, raw, made);
         }
         let wait = name.source.initial_fetch_timeout;
         if !wait.is_zero() {
@@ -158,7 +158,7 @@ impl Xds {
             if let Some(table) = self.tables.by_slot.get_mut(&slot) {
                 table.raw = Some(raw);
             }
-            return self.make_again(slot);
+            return self.make_again(slot, "vhds");
         }
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
         (table.raw, table.refused, table.reads_runtime) = (Some(raw), None, reads_runtime);
@@ -313,18 +313,18 @@ impl Xds {
 }
 
 impl Tables {
-    /// Tables to compile again when values of the runtime change.
-    pub(super) fn that_read_runtime(&self) -> Vec<(Arc<RouteName>, Arc<Raw>)> {
-        let tables = self.by_slot.values().filter(|table| table.reads_runtime);
-        tables.filter_map(|table| Some((table.lease.clone(), table.raw.clone()?))).collect()
+    /// Slots whose tables are to be made again when values of the runtime change.
+    pub(super) fn that_read_runtime(&self) -> Vec<RouteSlot> {
+        let tables = self.by_slot.iter().filter(|(_, table)| table.reads_runtime);
+        tables.map(|(slot, _)| *slot).collect()
     }
 
     /// What is known of a resource already.
-    fn stored(&self, feed: FeedId, name: &Arc<str>) -> Option<(Arc<Raw>, Arc<RouteTable>)> {
+    fn stored(&self, feed: FeedId, name: &Arc<str>) -> Option<(Arc<Raw>, Made<Arc<RouteTable>>)> {
         let slots = self.slots.get(&(feed, name.clone()))?;
         let table = slots.iter().find_map(|slot| self.by_slot.get(slot))?;
-        let routes = table.held.as_ref().or(table.active.as_ref())?;
-        Some((table.raw.clone()?, routes.clone()))
+        let value = table.held.as_ref().or(table.active.as_ref())?.clone();
+        Some((table.raw.clone()?, Made { value, reads_runtime: table.reads_runtime }))
     }
 
     /// Whether nobody waits for the first table of a slot (any more).

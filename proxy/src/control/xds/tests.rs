@@ -1,6 +1,7 @@
 //! A configuration follows a management server: what comes up, what changes, and in which order.
 
 mod bench;
+mod runtime;
 
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ fn put_routes(bench: &Bench, cluster: &str) {
 }
 
 fn put_listener(bench: &Bench, name: &str) {
+    put_listener_that_waits(bench, name, "15s");
+}
+
+/// A listener that waits so long for its route table.
+fn put_listener_that_waits(bench: &Bench, name: &str, wait: &str) {
+    let source = format!("{{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: {wait}}}");
     let yaml = format!(
         r#"
 name: {name}
@@ -46,7 +53,7 @@ filter_chains:
       "@type": "type.googleapis.com/envoy.extensions.filters.network.\
         http_connection_manager.v3.HttpConnectionManager"
       stat_prefix: p
-      rds: {{route_config_name: r, config_source: {{ads: {{}}, resource_api_version: V3}}}}
+      rds: {{route_config_name: r, config_source: {source}}}
       http_filters:
       - name: router
         typed_config:

@@ -126,17 +126,18 @@ impl Xds {
                 again.push(*slot);
             }
         }
-        again.into_iter().for_each(|slot| self.make_again(slot));
+        again.into_iter().for_each(|slot| self.make_again(slot, "vhds"));
     }
 
-    /// Makes a table again, of what it came as and the virtual hosts there are now.
-    pub(super) fn make_again(&mut self, slot: RouteSlot) {
+    /// Makes a table again, of what it came as and the virtual hosts there are now; `why` is for
+    /// the log.
+    pub(super) fn make_again(&mut self, slot: RouteSlot, why: &str) {
         let Some(table) = self.tables.by_slot.get(&slot) else { return };
         let (Some(raw), lease) = (table.raw.clone(), table.lease.clone()) else { return };
         match self.compile_table(slot, &lease.source, &raw.name, &raw.body) {
             Ok(made) => self.use_routes(slot, raw, made),
             Err(text) => {
-                log!(Warning, Config, "vhds: '{}' stays as it was: {text}", lease.name);
+                log!(Warning, Config, "{why}: '{}' stays as it was: {text}", lease.name);
             }
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Out {
     news: RefCell<VecDeque<News>>,
     pub(super) plan: RefCell<Plan>,
     pub(super) changes: Cell<usize>,
+    /// How many listening sockets went out.
+    pub(super) sockets: Cell<usize>,
 }
 
 impl Outlet for Out {
@@ -56,7 +58,10 @@ impl Outlet for Out {
         }
     }
 
-    fn sockets(&self, _: usize, _: Vec<ListenSocket>) {}
+    fn sockets(&self, _: usize, sockets: Vec<ListenSocket>) {
+        self.sockets.set(self.sockets.get() + sockets.len());
+    }
+
     fn bound(&self, _: Vec<Bound>) {}
     fn health_changed(&self, _: ClusterId) {}
 
@@ -77,16 +82,21 @@ pub(super) struct Bench {
 
 /// Runs a test on the simulated network, with both forms of the protocol.
 pub(super) fn run<F: Future<Output = ()>>(test: impl Fn(Bench) -> F) {
+    run_with("", test);
+}
+
+/// The same with more text at the end of the bootstrap, which is within `static_resources` there.
+pub(super) fn run_with<F: Future<Output = ()>>(more: &str, test: impl Fn(Bench) -> F) {
     for protocol in [Protocol::Sotw, Protocol::Delta] {
         let backend = Backend::Sim(Network::new(7, Faults::none()));
         let config = Config { backend, seed: 7, ..Config::default() };
         let mut runtime = Runtime::new(config).expect("a simulated runtime");
-        runtime.block_on(async { test(Bench::new(protocol)).await });
+        runtime.block_on(async { test(Bench::new(protocol, more)).await });
     }
 }
 
 impl Bench {
-    fn new(protocol: Protocol) -> Self {
+    fn new(protocol: Protocol, more: &str) -> Self {
         let store = Store::default();
         store.borrow_mut().set(NODE, Snapshot::default());
         let gone = Rc::new(Cell::new(false));
@@ -96,7 +106,7 @@ impl Bench {
             clusters: ClusterManagerStats::new(&mut registry),
             listeners: ListenerManagerStats::new(&mut registry),
         };
-        let text = bootstrap(server.address.port(), protocol);
+        let text = bootstrap(server.address.port(), protocol) + more;
         let loaded = load_text(&text, "test.yaml", Format::Yaml, 1, &mut registry);
         let loaded = loaded.unwrap_or_else(|found| panic!("{found}"));
         let mut compiler = loaded.compiler;
@@ -120,7 +130,7 @@ impl Bench {
             sockets: vec![Vec::new()],
             bound: Vec::new(),
             outlet: out.clone(),
-            bootstrap: None,
+            bootstrap: (!more.is_empty()).then_some(loaded.bootstrap),
             inherited: Default::default(),
         });
         Self { xds, out, store, protocol, gone, _server: server }
