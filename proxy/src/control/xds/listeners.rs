@@ -171,7 +171,10 @@ impl Xds {
         };
         match entry.warming.take() {
             Some(before) => {
-                // Sockets that version got and has not used are as good for this one.
+                // Sockets that version got and has not used are as good for this one, which may
+                // have come with none of its own.
+                let shards = version.sockets.len().max(before.sockets.len());
+                version.sockets.resize_with(shards, Vec::new);
                 for (own, more) in version.sockets.iter_mut().zip(before.sockets) {
                     own.extend(more);
                 }

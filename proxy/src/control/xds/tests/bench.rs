@@ -116,6 +116,8 @@ impl Bench {
             id: NODE.to_owned(),
             ..Default::default()
         };
+        let listeners = loaded.plan.listeners.iter();
+        let sockets = listeners.map(|listener| socket(&listener.name)).collect();
         let xds = Xds::new(Start {
             compiler,
             plan: loaded.plan,
@@ -127,7 +129,7 @@ impl Bench {
             names,
             stats: Rc::new(ShardStats::detached()),
             shards: 1,
-            sockets: vec![Vec::new()],
+            sockets: vec![sockets],
             bound: Vec::new(),
             outlet: out.clone(),
             bootstrap: (!more.is_empty()).then_some(loaded.bootstrap),
@@ -197,6 +199,12 @@ impl Bench {
         names.sort();
         names
     }
+}
+
+/// Stands for the socket of a listener of the bootstrap.
+fn socket(listener: &Arc<str>) -> ListenSocket {
+    let file = std::fs::File::open("/dev/null").expect("a descriptor");
+    ListenSocket { listener: listener.clone(), address: 0, socket: file.into() }
 }
 
 /// Serves the aggregated stream.

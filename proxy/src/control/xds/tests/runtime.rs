@@ -14,7 +14,8 @@ layered_runtime:
 
 /// Virtual hosts whose only route is for so many of a hundred requests as the runtime says.
 const HOSTS: &str = "[{name: v, domains: ['*'], routes: [{match: {prefix: /, runtime_fraction: \
-                     {default_value: {numerator: 1}, runtime_key: share}}, route: {cluster: a}}]}]";
+                     {default_value: {numerator: 1}, runtime_key: share}}, \
+                     direct_response: {status: 200}}]}]";
 
 fn put_share(bench: &Bench, share: u32) {
     let yaml = format!("{{name: values, layer: {{share: {share}}}}}");
@@ -77,5 +78,44 @@ fn a_table_that_another_listener_names_with_another_wait_is_made_again_for_both(
             let text = format!("{table:?}");
             assert!(text.contains("Fraction { numerator: 60,"), "{text}");
         }
+    });
+}
+
+/// A listener of the bootstrap whose own routes ask for the share.
+fn with_listener() -> String {
+    let manager = "envoy.extensions.filters.network.http_connection_manager.v3";
+    let router = "envoy.extensions.filters.http.router.v3.Router";
+    format!(
+        r#"
+  listeners:
+  - name: l
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/{manager}.HttpConnectionManager
+          stat_prefix: p
+          route_config: {{name: own, virtual_hosts: {HOSTS}}}
+          http_filters:
+          - {{name: router, typed_config: {{"@type": type.googleapis.com/{router}}}}}
+{LAYER}"#
+    )
+}
+
+#[test]
+fn a_listener_that_is_made_again_while_it_waits_keeps_its_sockets() {
+    run_with(&with_listener(), async |mut bench| {
+        put_share(&bench, 50);
+        bench.xds.begin();
+        bench.xds.hold_start(true);
+        bench.until("it waits", |xds, _| xds.waits_for_release()).await;
+        put_share(&bench, 60);
+        bench.pass(SECOND).await;
+        bench.xds.hold_start(false);
+        bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+        let listeners = format!("{:?}", bench.out.plan.borrow().listeners);
+        assert!(listeners.contains("Fraction { numerator: 60,"), "{listeners}");
+        assert_eq!(bench.out.sockets.get(), 1);
     });
 }
