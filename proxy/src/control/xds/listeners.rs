@@ -85,13 +85,6 @@ impl Xds {
         self.put_listener(Made { value: listener, reads_runtime: false }, None, sockets);
     }
 
-    /// A listener of the bootstrap was compiled again; its addresses are the same.
-    pub(super) fn renew_static_listener(&mut self, made: Made<Arc<Listener>>) {
-        if self.listeners.by_name.get(&made.value.name).is_some_and(|entry| entry.fixed) {
-            self.put_listener(made, None, Vec::new());
-        }
-    }
-
     /// A listener of LDS.
     pub(super) fn apply_listener(
         &mut self,
@@ -427,6 +420,11 @@ impl Listeners {
             version.raw.clone().filter(|_| version.reads_runtime)
         };
         self.by_name.values().filter_map(latest).collect()
+    }
+
+    /// Whether the bootstrap has this listener, and it has had its turn.
+    pub(super) fn is_fixed(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|entry| entry.fixed)
     }
 
     /// Where an address of a listener is bound, if a version of it is.

@@ -6,10 +6,10 @@ use prost::Message;
 use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
 
 use super::Xds;
-use super::compile::said;
+use super::compile::{Made, said};
 use super::raw::Raw;
 use crate::control::log::log;
-use crate::plan::ConfigSource;
+use crate::plan::{Cluster, ConfigSource, Listener};
 
 impl Xds {
     /// Values of the runtime have changed.
@@ -52,8 +52,8 @@ impl Xds {
         let source = ConfigSource::ads();
         for config in &resources.clusters {
             match said(self.compiler.cluster(config, &source), &config.name) {
-                Ok(made) if made.reads_runtime => self.put_cluster(made, None),
-                Ok(_) => {}
+                Ok(made) if !made.reads_runtime => {}
+                Ok(made) => self.renew_static_cluster(made),
                 Err(text) => stays("cluster", &config.name, &text),
             }
         }
@@ -63,6 +63,28 @@ impl Xds {
                 Ok(made) => self.renew_static_listener(made),
                 Err(text) => stays("listener", &config.name, &text),
             }
+        }
+    }
+
+    /// A cluster of the bootstrap was compiled again.
+    fn renew_static_cluster(&mut self, made: Made<Arc<Cluster>>) {
+        let mut waiting = self.secondary.iter_mut();
+        match waiting.find(|cluster| cluster.name == made.value.name) {
+            // Its turn has not come: it will be this one then.
+            Some(cluster) => *cluster = made.value,
+            None => self.put_cluster(made, None),
+        }
+    }
+
+    /// A listener of the bootstrap was compiled again; its addresses are the same.
+    fn renew_static_listener(&mut self, made: Made<Arc<Listener>>) {
+        let mut waiting = self.first_listeners.iter_mut();
+        match waiting.find(|(listener, _)| listener.name == made.value.name) {
+            Some((listener, _)) => *listener = made.value,
+            None if self.listeners.is_fixed(&made.value.name) => {
+                self.put_listener(made, None, Vec::new());
+            }
+            None => {}
         }
     }
 }

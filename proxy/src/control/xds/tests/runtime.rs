@@ -119,3 +119,32 @@ fn a_listener_that_is_made_again_while_it_waits_keeps_its_sockets() {
         assert_eq!(bench.out.sockets.get(), 1);
     });
 }
+
+#[test]
+fn the_first_values_reach_the_listeners_of_the_bootstrap() {
+    run_with(&with_listener(), async |mut bench| {
+        put_share(&bench, 50);
+        bench.xds.begin();
+        bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+        let listeners = format!("{:?}", bench.out.plan.borrow().listeners);
+        assert!(listeners.contains("Fraction { numerator: 50,"), "{listeners}");
+    });
+}
+
+#[test]
+fn the_first_values_reach_the_clusters_of_the_bootstrap_that_wait_for_eds() {
+    let cluster = r#"
+  - name: late
+    type: EDS
+    eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V3}}
+"#;
+    run_with(&format!("{cluster}{LAYER}"), async |mut bench| {
+        let key = "circuit_breakers.late.default.max_requests";
+        bench.put(Kind::Runtime, "values", &format!("{{name: values, layer: {{{key}: 77}}}}"));
+        put_endpoint(&bench, "late", 1);
+        bench.xds.begin();
+        bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+        let clusters = format!("{:?}", bench.out.plan.borrow().clusters);
+        assert!(clusters.contains("max_requests: 77,"), "{clusters}");
+    });
+}
