@@ -76,11 +76,11 @@ impl Xds {
     pub(super) fn compile_scope(
         &mut self,
         lease: &ScopeName,
-        resource: &Resource,
-    ) -> Result<(ScopeKey, Scope), String> {
-        let decoded = self.compiler.decode::<ScopedRouteConfiguration>(&resource.body);
-        let config = said(decoded, &resource.name)?.value;
-        Ok(said(self.compiler.scoped_route(&config, lease), &resource.name)?.value)
+        name: &str,
+        body: &[u8],
+    ) -> Result<Made<(ScopeKey, Scope)>, String> {
+        let config = said(self.compiler.decode::<ScopedRouteConfiguration>(body), name)?.value;
+        said(self.compiler.scoped_route(&config, lease), name)
     }
 
     pub(super) fn compile_extension(

@@ -29,6 +29,7 @@ impl Xds {
         for slot in self.tables.that_read_runtime() {
             self.make_again(slot, "rtds");
         }
+        self.recompile_scopes();
         for raw in self.listeners.that_read_runtime() {
             let source = self.source_of(super::Kind::Listener);
             match self.compile_listener(&source, &raw.name, &raw.body) {

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use ringway_xds::client::Resource;
 
 use super::Xds;
+use super::compile::Made;
 use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
@@ -51,9 +52,16 @@ struct Stored {
     raw: Arc<Raw>,
     key: ScopeKey,
     scope: Scope,
+    /// It has to be compiled again when values of the runtime change.
+    reads_runtime: bool,
 }
 
 impl Stored {
+    fn new(raw: Arc<Raw>, made: Made<(ScopeKey, Scope)>) -> Self {
+        let Made { value: (key, scope), reads_runtime } = made;
+        Self { raw, key, scope, reads_runtime }
+    }
+
     fn routes(&self) -> Option<&Arc<RouteName>> {
         match &self.scope.table {
             ScopeTable::Rds(name) => Some(name),
@@ -126,16 +134,14 @@ impl Xds {
         for slot in self.scopes.of_feed(feed) {
             let Some(entry) = self.scopes.by_slot.get(&slot) else { continue };
             let lease = entry.lease.clone();
-            let compiled = self.compile_scope(&lease, resource);
-            let compiled = compiled.and_then(|(key, scope)| {
-                self.scopes.check_key(slot, &resource.name, &key, &scope)?;
-                Ok((key, scope))
+            let made = self.compile_scope(&lease, &resource.name, &resource.body);
+            let stored = made.and_then(|made| {
+                let stored = Stored::new(raw.clone(), made);
+                self.scopes.check_key(slot, &resource.name, &stored)?;
+                Ok(stored)
             });
-            match compiled {
-                Ok((key, scope)) => {
-                    let stored = Stored { raw: raw.clone(), key, scope };
-                    self.put_scope(slot, &resource.name, Some(stored));
-                }
+            match stored {
+                Ok(stored) => self.put_scope(slot, &resource.name, Some(stored)),
                 Err(text) => {
                     let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
                     let refused = Refused::new(raw.clone(), &text);
@@ -145,6 +151,24 @@ impl Xds {
             }
         }
         result
+    }
+
+    /// Values of the runtime have changed: scopes that bring their route table are made again.
+    pub(super) fn recompile_scopes(&mut self) {
+        for (slot, raw) in self.scopes.that_read_runtime() {
+            let Some(entry) = self.scopes.by_slot.get(&slot) else { continue };
+            let lease = entry.lease.clone();
+            match self.compile_scope(&lease, &raw.name, &raw.body) {
+                Ok(made) => {
+                    let name = raw.name.clone();
+                    self.put_scope(slot, &name, Some(Stored::new(raw, made)));
+                }
+                Err(text) => {
+                    log!(Warning, Runtime, "rtds: scope '{}' stays as it was: {text}", raw.name);
+                }
+            }
+        }
+        self.publish_scopes();
     }
 
     /// SRDS has no such scope any more.
@@ -286,25 +310,27 @@ impl ScopeSets {
         of_feed.map(|(slot, _)| *slot).collect()
     }
 
+    fn that_read_runtime(&self) -> Vec<(ScopeSlot, Arc<Raw>)> {
+        let each = |(slot, entry): (&ScopeSlot, &'_ Entry)| -> Vec<(ScopeSlot, Arc<Raw>)> {
+            let scopes = entry.scopes.values().filter(|stored| stored.reads_runtime);
+            scopes.map(|stored| (*slot, stored.raw.clone())).collect()
+        };
+        self.by_slot.iter().flat_map(each).collect()
+    }
+
     /// Whether no listener has to wait for this set.
     pub(super) fn is_settled(&self, slot: ScopeSlot) -> bool {
         self.by_slot.get(&slot).is_none_or(|entry| entry.settled)
     }
 
     /// Two scopes must not have one key.
-    fn check_key(
-        &self,
-        slot: ScopeSlot,
-        name: &str,
-        key: &ScopeKey,
-        scope: &Scope,
-    ) -> Result<(), String> {
+    fn check_key(&self, slot: ScopeSlot, name: &str, new: &Stored) -> Result<(), String> {
         let Some(entry) = self.by_slot.get(&slot) else { return Ok(()) };
         let mut others = entry.scopes.iter().filter(|(other, _)| &***other != name);
-        match others.find(|(_, stored)| stored.key == *key) {
+        match others.find(|(_, stored)| stored.key == new.key) {
             Some((_, other)) => Err(format!(
                 "scope key conflict found, first scope is '{}', second scope is '{}'",
-                other.scope.name, scope.name
+                other.scope.name, new.scope.name
             )),
             None => Ok(()),
         }

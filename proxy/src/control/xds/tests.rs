@@ -2,6 +2,7 @@
 
 mod bench;
 mod runtime;
+mod scopes;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use super::{SECOND, put_cluster, put_endpoint, put_listener, put_listener_that_w
 use crate::control::xds::{Kind, Stage};
 
 /// A layer that comes by RTDS.
-const LAYER: &str = r#"
+pub(super) const LAYER: &str = r#"
 layered_runtime:
   layers:
   - name: l
@@ -13,11 +13,11 @@ layered_runtime:
 "#;
 
 /// Virtual hosts whose only route is for so many of a hundred requests as the runtime says.
-const HOSTS: &str = "[{name: v, domains: ['*'], routes: [{match: {prefix: /, runtime_fraction: \
+pub(super) const HOSTS: &str = "[{name: v, domains: ['*'], routes: [{match: {prefix: /, runtime_fraction: \
                      {default_value: {numerator: 1}, runtime_key: share}}, \
                      direct_response: {status: 200}}]}]";
 
-fn put_share(bench: &Bench, share: u32) {
+pub(super) fn put_share(bench: &Bench, share: u32) {
     let yaml = format!("{{name: values, layer: {{share: {share}}}}}");
     bench.put(Kind::Runtime, "values", &yaml);
 }

@@ -1,0 +1,75 @@
+//! Sets of scopes that SRDS brings.
+
+use ringway_xds::client::Protocol;
+
+use super::SECOND;
+use super::bench::{Bench, run, run_with};
+use super::runtime::{HOSTS, LAYER, put_share};
+use crate::control::xds::{Kind, Stage};
+
+/// A listener whose route tables are chosen by a header.
+const LISTENER: &str = r#"
+name: l
+bind_to_port: false
+address: {socket_address: {address: 127.0.0.1, port_value: 80}}
+filter_chains:
+- filters:
+  - name: http
+    typed_config:
+      "@type": "type.googleapis.com/envoy.extensions.filters.network.\
+        http_connection_manager.v3.HttpConnectionManager"
+      stat_prefix: p
+      scoped_routes:
+        name: scopes
+        scope_key_builder:
+          fragments: [{header_value_extractor: {name: X-Key, element: {key: k, separator: '='}}}]
+        rds_config_source: {ads: {}, resource_api_version: V3}
+        scoped_rds: {scoped_rds_config_source: {ads: {}, resource_api_version: V3}}
+      http_filters:
+      - name: router
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"#;
+
+fn scope(name: &str, key: &str) -> String {
+    format!(
+        "{{name: {name}, key: {{fragments: [{{string_key: {key}}}]}}, \
+         route_configuration: {{name: of-{name}, virtual_hosts: {HOSTS}}}}}"
+    )
+}
+
+fn put_scope(bench: &Bench, name: &str, key: &str) {
+    bench.put(Kind::Scope, name, &scope(name, key));
+}
+
+async fn live(bench: &mut Bench) {
+    bench.put(Kind::Listener, "l", LISTENER);
+    bench.xds.begin();
+    bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+    bench.pass(SECOND).await;
+}
+
+/// Keys of the one set, with the name of the scope each leads to.
+fn scopes(bench: &Bench) -> Vec<String> {
+    let plan = bench.out.plan.borrow();
+    let set = plan.scopes.iter().flatten().next().expect("a set");
+    let text = |part: &Box<[u8]>| String::from_utf8_lossy(part).into_owned();
+    let each = set.scopes.iter();
+    let mut all: Vec<String> =
+        each.map(|(key, scope)| format!("{} {}", text(&key[0]), scope.name)).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_scope_that_brings_its_table_follows_the_runtime() {
+    run_with(LAYER, async |mut bench| {
+        put_share(&bench, 50);
+        put_scope(&bench, "a", "x");
+        live(&mut bench).await;
+        put_share(&bench, 60);
+        bench.pass(SECOND).await;
+        let set = format!("{:?}", bench.out.plan.borrow().scopes);
+        assert!(set.contains("Fraction { numerator: 60,"), "{set}");
+    });
+}
