@@ -77,6 +77,12 @@ impl Kind {
         matches!(self, Self::Cluster | Self::Listener | Self::Scope)
     }
 
+    /// Whether what a response takes away goes before what it brings comes: the one may have what
+    /// only one can have, an address or the key of a scope.
+    pub(crate) fn removes_first(self) -> bool {
+        matches!(self, Self::Listener | Self::Scope)
+    }
+
     /// Path that is polled for this kind (`google.api.http` of its service); `None` where there is
     /// none.
     pub(crate) fn rest_path(self) -> Option<&'static str> {

@@ -38,6 +38,10 @@ struct Entry {
     stat_prefix: Arc<str>,
     scopes: BTreeMap<Arc<str>, Stored>,
     refused: BTreeMap<Arc<str>, Arc<Refused>>,
+    /// Which scope has a key. While a response is applied those that it changes have none.
+    keys: HashMap<ScopeKey, Arc<str>, RandomState>,
+    /// A response is being applied: what there is of it is no set yet.
+    applying: bool,
     /// Scopes have changed since the set was last published.
     changed: bool,
     /// Nobody waits for the first one any more.
@@ -77,6 +81,28 @@ impl Stored {
     }
 }
 
+impl Entry {
+    fn owns(&self, name: &str, key: &ScopeKey) -> bool {
+        self.keys.get(key).is_some_and(|owner| **owner == *name)
+    }
+
+    /// The key a scope has is free.
+    fn free_key(&mut self, name: &str) {
+        if let Some(stored) = self.scopes.get(name)
+            && self.owns(name, &stored.key)
+        {
+            self.keys.remove(&stored.key);
+        }
+    }
+
+    /// A scope that stays as it was has its key again, if that is still free.
+    fn reclaim_key(&mut self, name: &Arc<str>) {
+        if let Some(stored) = self.scopes.get(name) {
+            self.keys.entry(stored.key.clone()).or_insert_with(|| name.clone());
+        }
+    }
+}
+
 impl Xds {
     /// A version of a listener needs these.
     pub(super) fn want_scopes(&mut self, names: &[Arc<ScopeName>], stat_prefix: &Arc<str>) {
@@ -101,6 +127,8 @@ impl Xds {
                 stat_prefix: stat_prefix.clone(),
                 scopes: BTreeMap::new(),
                 refused: BTreeMap::new(),
+                keys: HashMap::default(),
+                applying: false,
                 changed: false,
                 settled: feed.is_none(),
                 counts,
@@ -127,6 +155,18 @@ impl Xds {
         }
     }
 
+    /// A response of SRDS begins: scopes that it changes let go of their keys, so that one may
+    /// take what another has had.
+    pub(super) fn begin_scopes(&mut self, feed: FeedId, changed: &[Resource]) {
+        for slot in self.scopes.of_feed(feed) {
+            let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
+            entry.applying = true;
+            for resource in changed {
+                entry.free_key(&resource.name);
+            }
+        }
+    }
+
     /// A resource of SRDS.
     pub(super) fn apply_scope(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
         let raw = Raw::of(resource);
@@ -137,7 +177,7 @@ impl Xds {
             let made = self.compile_scope(&lease, &resource.name, &resource.body);
             let stored = made.and_then(|made| {
                 let stored = Stored::new(raw.clone(), made);
-                self.scopes.check_key(slot, &resource.name, &stored)?;
+                self.scopes.claim_key(slot, &resource.name, &stored)?;
                 Ok(stored)
             });
             match stored {
@@ -146,6 +186,7 @@ impl Xds {
                     let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
                     let refused = Refused::new(raw.clone(), &text);
                     entry.refused.insert(resource.name.clone(), refused);
+                    entry.reclaim_key(&resource.name);
                     result = Err(text);
                 }
             }
@@ -184,8 +225,9 @@ impl Xds {
             (entry.stat_prefix.clone(), stored.as_ref().and_then(Stored::routes).cloned());
         entry.refused.remove(name);
         entry.changed = true;
-        if let Some(stored) = &stored {
-            self.clusters.hold(stored.clusters());
+        match &stored {
+            Some(stored) => self.clusters.hold(stored.clusters()),
+            None => entry.free_key(name),
         }
         let before = match stored {
             Some(stored) => entry.scopes.insert(name.clone(), stored),
@@ -213,6 +255,7 @@ impl Xds {
                 let (took, changed) = (std::time::Duration::ZERO, entry.changed);
                 entry.counts.took(&self.stats, registry, version, took, changed);
             }
+            entry.applying = false;
             // An empty answer is an answer, too.
             entry.changed |= !entry.settled;
         }
@@ -222,13 +265,18 @@ impl Xds {
     /// Publishes sets that have changed and whose route tables are there.
     pub(super) fn publish_scopes(&mut self) {
         let mut published = false;
-        for (slot, entry) in self.scopes.by_slot.iter_mut().filter(|(_, entry)| entry.changed) {
+        let due = |entry: &Entry| entry.changed && !entry.applying;
+        for (slot, entry) in self.scopes.by_slot.iter_mut().filter(|(_, entry)| due(entry)) {
             let mut tables = entry.scopes.values().filter_map(Stored::routes);
             if !tables.all(|name| self.tables.is_settled(name.slot)) {
                 continue;
             }
             let mut set = ScopeSet::default();
-            for stored in entry.scopes.values() {
+            // A scope whose new version was refused is the old one still, unless another has its
+            // key by now.
+            let (owners, others): (Vec<_>, Vec<_>) =
+                entry.scopes.iter().partition(|(name, stored)| entry.owns(name, &stored.key));
+            for (_, stored) in owners.into_iter().chain(others) {
                 if let Err(conflict) = set.insert(stored.key.clone(), stored.scope.clone()) {
                     log!(Warning, Config, "srds: {conflict}");
                 }
@@ -323,16 +371,13 @@ impl ScopeSets {
         self.by_slot.get(&slot).is_none_or(|entry| entry.settled)
     }
 
-    /// Two scopes must not have one key.
-    fn check_key(&self, slot: ScopeSlot, name: &str, new: &Stored) -> Result<(), String> {
-        let Some(entry) = self.by_slot.get(&slot) else { return Ok(()) };
-        let mut others = entry.scopes.iter().filter(|(other, _)| &***other != name);
-        match others.find(|(_, stored)| stored.key == new.key) {
-            Some((_, other)) => Err(format!(
-                "scope key conflict found, first scope is '{}', second scope is '{}'",
-                other.scope.name, new.scope.name
-            )),
-            None => Ok(()),
+    /// A scope takes its key: two must not have the same.
+    fn claim_key(&mut self, slot: ScopeSlot, name: &Arc<str>, new: &Stored) -> Result<(), String> {
+        let Some(entry) = self.by_slot.get_mut(&slot) else { return Ok(()) };
+        let owner = entry.keys.entry(new.key.clone()).or_insert_with(|| name.clone());
+        if owner == name {
+            return Ok(());
         }
+        Err(format!("scope key conflict found, first scope is '{owner}', second scope is '{name}'"))
     }
 }

@@ -213,17 +213,19 @@ impl Xds {
                 );
                 self.feeds.pause(Kind::Endpoints);
             }
-            Kind::Listener => {
-                self.feeds.pause(Kind::Routes);
-                // Addresses of what goes are free for what comes.
-                self.remove(job);
-            }
+            Kind::Listener => self.feeds.pause(Kind::Routes),
             _ => log!(
                 Debug,
                 Config,
                 "{}: {come} changed, {gone} removed, {same} as before",
                 job.kind
             ),
+        }
+        if job.kind == Kind::Scope {
+            self.begin_scopes(job.feed, job.changed.as_slice());
+        }
+        if job.kind.removes_first() {
+            self.remove(job);
         }
     }
 

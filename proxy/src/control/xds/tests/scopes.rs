@@ -1,7 +1,5 @@
 //! Sets of scopes that SRDS brings.
 
-use ringway_xds::client::Protocol;
-
 use super::SECOND;
 use super::bench::{Bench, run, run_with};
 use super::runtime::{HOSTS, LAYER, put_share};
@@ -33,7 +31,7 @@ filter_chains:
 
 fn scope(name: &str, key: &str) -> String {
     format!(
-        "{{name: {name}, key: {{fragments: [{{string_key: {key}}}]}}, \
+        "{{name: {name}, key: {{fragments: [{{string_key: '{key}'}}]}}, \
          route_configuration: {{name: of-{name}, virtual_hosts: {HOSTS}}}}}"
     )
 }
@@ -71,5 +69,53 @@ fn a_scope_that_brings_its_table_follows_the_runtime() {
         bench.pass(SECOND).await;
         let set = format!("{:?}", bench.out.plan.borrow().scopes);
         assert!(set.contains("Fraction { numerator: 60,"), "{set}");
+    });
+}
+
+fn refused(bench: &Bench) -> Vec<String> {
+    let dump = bench.xds.dump();
+    let all = dump.kind(Kind::Scope).into_iter().flat_map(|kind| &kind.resources);
+    all.filter(|dumped| dumped.refused.is_some()).map(|dumped| dumped.name.to_string()).collect()
+}
+
+#[test]
+fn a_key_moves_to_another_scope_in_one_response() {
+    run(async |mut bench| {
+        put_scope(&bench, "b", "x");
+        put_scope(&bench, "c", "y");
+        live(&mut bench).await;
+        assert_eq!(scopes(&bench), ["x b", "y c"]);
+        bench.remove(Kind::Scope, "b");
+        put_scope(&bench, "a", "x");
+        bench.pass(SECOND).await;
+        assert_eq!(scopes(&bench), ["x a", "y c"]);
+        assert!(refused(&bench).is_empty());
+    });
+}
+
+#[test]
+fn two_scopes_change_keys_in_one_response() {
+    run(async |mut bench| {
+        put_scope(&bench, "a", "x");
+        put_scope(&bench, "b", "y");
+        live(&mut bench).await;
+        put_scope(&bench, "a", "y");
+        put_scope(&bench, "b", "x");
+        bench.pass(SECOND).await;
+        assert_eq!(scopes(&bench), ["x b", "y a"]);
+        assert!(refused(&bench).is_empty());
+    });
+}
+
+#[test]
+fn a_scope_with_the_key_of_another_is_refused_and_the_other_stays() {
+    run(async |mut bench| {
+        put_scope(&bench, "a", "x");
+        put_scope(&bench, "b", "y");
+        live(&mut bench).await;
+        put_scope(&bench, "b", "x");
+        bench.pass(SECOND).await;
+        assert_eq!(scopes(&bench), ["x a", "y b"]);
+        assert_eq!(refused(&bench), ["b"]);
     });
 }
