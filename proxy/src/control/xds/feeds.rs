@@ -262,10 +262,9 @@ impl Feeds {
 
     /// All resources of a kind are not wanted any more.
     pub(super) fn unsubscribe_all(&self, feed: FeedId, kind: Kind) {
-        if let Some(Body::Stream(stream)) = self.body(feed) {
-            stream.mux.borrow_mut().unsubscribe_all(kind.type_url());
-            stream.wake();
-        }
+        let Some((body, mux)) = self.asking(feed) else { return };
+        mux.borrow_mut().unsubscribe_all(kind.type_url());
+        body.wake();
     }
 
     /// A resource is not wanted any more.

@@ -275,6 +275,7 @@ impl Xds {
         let free = unused.filter(|(_, table)| Arc::strong_count(&table.lease) <= OURS);
         let free: Vec<RouteSlot> = free.map(|(slot, _)| *slot).collect();
         for slot in free {
+            self.want_hosts(slot, None);
             let Some(table) = self.tables.by_slot.remove(&slot) else { continue };
             if let Some(feed) = table.feed {
                 let key = (feed, table.lease.name.clone());

@@ -172,3 +172,39 @@ fn without_its_server_all_stays_and_nothing_is_sent() {
         assert_eq!(bench.clusters(), ["a", "xds"]);
     });
 }
+
+#[test]
+fn virtual_hosts_of_vhds_go_with_the_last_table_and_come_anew() {
+    run(async |mut bench| {
+        let host = |domain: &str| {
+            let route = "routes: [{match: {prefix: /}, direct_response: {status: 200}}]";
+            format!("{{name: r/v, domains: [{domain}], {route}}}")
+        };
+        let finds = |bench: &Bench, domain: &str| {
+            let plan = bench.out.plan.borrow();
+            let table = plan.routes.iter().flatten().next().expect("a route table");
+            table.find_host(Some(domain.as_bytes())).is_some()
+        };
+        let vhds = "vhds: {config_source: {ads: {}, resource_api_version: V3}}";
+        bench.put(Kind::Routes, "r", &format!("{{name: r, {vhds}}}"));
+        bench.put(Kind::VirtualHost, "r/v", &host("one.example"));
+        put_listener(&bench, "l");
+        bench.xds.begin();
+        bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
+        bench.pass(SECOND).await;
+        assert!(finds(&bench, "one.example"));
+        bench.remove(Kind::Listener, "l");
+        let old = bench.out.plan.borrow().listeners[0].clone();
+        bench.until("no listener", |_, out| out.plan.borrow().listeners.is_empty()).await;
+        bench.xds.listener_drained(&old);
+        drop(old);
+        bench.until("no table", |xds, _| xds.tables.by_slot.is_empty()).await;
+        assert!(bench.xds.hosts.is_empty());
+        bench.put(Kind::VirtualHost, "r/v", &host("two.example"));
+        bench.pass(SECOND).await;
+        assert!(bench.xds.hosts.is_empty());
+        put_listener(&bench, "l");
+        bench.until("a listener", |_, out| !out.plan.borrow().listeners.is_empty()).await;
+        assert!(finds(&bench, "two.example") && !finds(&bench, "one.example"));
+    });
+}

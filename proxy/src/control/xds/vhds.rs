@@ -62,17 +62,25 @@ impl Xds {
             return false;
         }
         let name = table.lease.name.clone();
-        if let Some(before) = table.hosts.take() {
-            self.feeds.unsubscribe_all(before.feed, Kind::VirtualHost);
+        let before = table.hosts.take();
+        // The new subscription comes before the end of the old one: where both are of one feed,
+        // what it has brought stays.
+        let has_any = source.is_some_and(|source| self.begin_hosts(slot, &name, source.clone()));
+        if let Some(before) = before {
+            self.end_hosts(before.feed);
         }
-        let Some(source) = source.cloned() else { return false };
+        has_any
+    }
+
+    /// Asks for the virtual hosts of a table; answers whether there are some already.
+    fn begin_hosts(&mut self, slot: RouteSlot, name: &str, source: ConfigSource) -> bool {
         let prefix = format!("vhds.{name}.");
         let origin = &source.origin;
         match self.open_feed(Wanted { origin, kind: Kind::VirtualHost, prefix: &prefix }) {
             Ok(feed) => {
                 self.feeds.subscribe_all(feed, Kind::VirtualHost);
                 let known = self.hosts.entry(feed).or_default();
-                let (answered, has_any) = (known.answered, known.of_table(&name).next().is_some());
+                let (answered, has_any) = (known.answered, known.of_table(name).next().is_some());
                 if let Some(table) = self.tables.by_slot.get_mut(&slot) {
                     table.hosts = Some(Box::new(HostSource { feed, source, answered }));
                 }
@@ -82,6 +90,16 @@ impl Xds {
                 log!(Warning, Config, "vhds: no virtual hosts for '{name}': {text}");
                 false
             }
+        }
+    }
+
+    /// A table has no virtual hosts of a feed any more. What the feed has brought goes with its
+    /// last table: whoever asks later gets it anew.
+    fn end_hosts(&mut self, feed: FeedId) {
+        self.feeds.unsubscribe_all(feed, Kind::VirtualHost);
+        let mut sources = self.tables.by_slot.values().filter_map(|table| table.hosts.as_ref());
+        if !sources.any(|hosts| hosts.feed == feed) {
+            self.hosts.remove(&feed);
         }
     }
 
@@ -98,7 +116,8 @@ impl Xds {
     /// A resource of VHDS.
     pub(super) fn apply_host(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
         let host = self.compile_host(&ConfigSource::ads(), resource)?;
-        let known = self.hosts.entry(feed).or_default();
+        // Nobody wants what was asked for any more.
+        let Some(known) = self.hosts.get_mut(&feed) else { return Ok(()) };
         known.all.insert(resource.name.clone(), (Raw::of(resource), host));
         known.changed.push(table_of(&resource.name).into());
         Ok(())
@@ -106,7 +125,7 @@ impl Xds {
 
     /// VHDS has no such virtual host any more.
     pub(super) fn remove_host(&mut self, feed: FeedId, name: &Arc<str>) {
-        let known = self.hosts.entry(feed).or_default();
+        let Some(known) = self.hosts.get_mut(&feed) else { return };
         if known.all.remove(name).is_some() {
             known.changed.push(table_of(name).into());
         }
@@ -114,7 +133,7 @@ impl Xds {
 
     /// A response of VHDS has been applied: tables are made again with what it brought.
     pub(super) fn hosts_applied(&mut self, feed: FeedId) {
-        let known = self.hosts.entry(feed).or_default();
+        let Some(known) = self.hosts.get_mut(&feed) else { return };
         known.answered = true;
         let changed = std::mem::take(&mut known.changed);
         let mut again = Vec::new();
