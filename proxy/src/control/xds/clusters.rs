@@ -16,7 +16,7 @@ use super::compile::Made;
 use super::due::Due;
 use super::feeds::FeedId;
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::observe::stats::{EdsStats, TextReadout};
 use crate::plan::cluster::Discovery;
@@ -47,7 +47,6 @@ pub(super) struct Entry {
     pub(super) fixed: bool,
     pub(super) active: Option<Version>,
     pub(super) warming: Option<Version>,
-    pub(super) refused: Option<Arc<Refused>>,
     /// CDS has removed it.
     pub(super) leaving: bool,
     /// What the subscription for its endpoints counts.
@@ -142,11 +141,7 @@ impl Xds {
                 self.put_cluster(cluster, Some(raw));
                 Ok(())
             }
-            Err(text) => {
-                let entry = self.clusters.by_name.entry(resource.name.clone()).or_default();
-                entry.refused = Some(Refused::new(raw, &text));
-                Err(text)
-            }
+            Err(text) => Err(text),
         }
     }
 
@@ -156,7 +151,7 @@ impl Xds {
         let name = cluster.name.clone();
         let feed = self.subscribe_endpoints(&cluster);
         let entry = self.clusters.by_name.entry(name.clone()).or_default();
-        (entry.refused, entry.leaving) = (None, false);
+        entry.leaving = false;
         let version =
             Version { raw, cluster: cluster.clone(), feed, patient: false, reads_runtime };
         let before = entry.warming.replace(version);
@@ -224,7 +219,7 @@ impl Xds {
         if entry.fixed || entry.leaving {
             return;
         }
-        (entry.refused, entry.leaving) = (None, true);
+        entry.leaving = true;
         if let Some(version) = entry.warming.take() {
             self.clusters.warming = self.clusters.warming.saturating_sub(1);
             self.control.forget_warming(version.cluster.id);
@@ -303,7 +298,7 @@ impl Xds {
             ];
             let versions =
                 versions.into_iter().filter_map(|(v, state)| Some((v?.raw.clone()?, state)));
-            Dumped::versions(name, versions, entry.refused.as_ref(), out);
+            Dumped::versions(name, versions, out);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::Xds;
 use super::counts::Slots;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::observe::stats::{EdsStats, ShardStats};
 use crate::plan::Cluster;
@@ -31,7 +31,6 @@ pub(super) struct Endpoints {
 #[derive(Debug, Default)]
 struct Assignment {
     raw: Option<Arc<Raw>>,
-    refused: Option<Arc<Refused>>,
     /// Names of the clusters, once for each of their versions.
     users: SmallVec<[Arc<str>; 1]>,
 }
@@ -81,6 +80,7 @@ impl Xds {
         }
         if assignment.users.is_empty() {
             self.endpoints.by_name.remove(&key);
+            self.refusals.forget(Kind::Endpoints, feed, name);
         }
     }
 
@@ -112,9 +112,8 @@ impl Xds {
         let took = now() - began;
         let raw = Raw::of(resource);
         let Some(assignment) = self.endpoints.by_name.get_mut(&key) else { return Ok(()) };
-        match &result {
-            Ok(()) => (assignment.raw, assignment.refused) = (Some(raw), None),
-            Err(text) => assignment.refused = Some(Refused::new(raw, text)),
+        if result.is_ok() {
+            assignment.raw = Some(raw);
         }
         for user in &users {
             self.count_assignment(user, &resource.version, took, result.is_ok());
@@ -163,7 +162,6 @@ impl Xds {
         let Some(assignment) = self.endpoints.by_name.get_mut(&(feed, name.clone())) else {
             return;
         };
-        assignment.refused = None;
         let mut users = assignment.users.clone();
         users.sort_unstable();
         users.dedup();
@@ -225,7 +223,7 @@ impl Xds {
     pub(super) fn dump_endpoints(&self, out: &mut Vec<Dumped>) {
         for ((_, name), assignment) in &self.endpoints.by_name {
             let raw = assignment.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(name, raw, assignment.refused.as_ref(), out);
+            Dumped::versions(name, raw, out);
         }
     }
 }

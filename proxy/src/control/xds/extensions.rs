@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::observe::stats::{BlockHandle, Counter};
 use crate::plan::extension::ExtensionSlot;
@@ -28,7 +28,6 @@ pub(super) struct Extensions {
 #[derive(Debug)]
 struct Entry {
     raw: Option<Arc<Raw>>,
-    refused: Option<Arc<Refused>>,
     /// The slots, and how many versions of listeners want each.
     users: Vec<(Arc<ExtensionSlot>, usize)>,
     counts: Counts,
@@ -71,7 +70,7 @@ impl Xds {
         let counts = Counts::new(registry, &prefix, true);
         let fail = registry.counter(&format!("{prefix}config_fail"));
         counts.slots().began(&self.stats);
-        let entry = Entry { raw: None, refused: None, users: Vec::new(), counts, fail };
+        let entry = Entry { raw: None, users: Vec::new(), counts, fail };
         self.extensions.by_name.insert(key.clone(), entry);
         self.feeds.subscribe(key.0, Kind::Extension, &key.1);
     }
@@ -102,6 +101,7 @@ impl Xds {
                 && let Some(entry) = self.extensions.by_name.remove(&key)
             {
                 self.feeds.unsubscribe(feed, Kind::Extension, &slot.name);
+                self.refusals.forget(Kind::Extension, feed, &slot.name);
                 entry.counts.end(self.compiler.registry());
             }
         }
@@ -123,7 +123,6 @@ impl Xds {
         let Some(entry) = self.extensions.by_name.get(&key) else { return Ok(()) };
         let slots: Vec<Arc<ExtensionSlot>> = entry.users.iter().map(|(s, _)| s.clone()).collect();
         let began = now();
-        let raw = Raw::of(resource);
         let compiled: Result<Vec<_>, String> = slots
             .iter()
             .map(|slot| self.compile_extension(slot, &resource.name, &resource.body))
@@ -133,14 +132,13 @@ impl Xds {
         match compiled {
             Ok(compiled) => {
                 slots.iter().zip(compiled).for_each(|(slot, found)| slot.set(Some(found)));
-                (entry.raw, entry.refused) = (Some(raw), None);
+                entry.raw = Some(Raw::of(resource));
                 let registry = self.compiler.registry();
                 entry.counts.took(&self.stats, registry, &resource.version, took, true);
                 self.listeners_may_be_warm();
                 Ok(())
             }
             Err(text) => {
-                entry.refused = Some(Refused::new(raw, &text));
                 entry.counts.slots().refused(&self.stats);
                 self.stats.inc(entry.fail.1);
                 Err(text)
@@ -175,7 +173,7 @@ impl Xds {
     pub(super) fn dump_extensions(&self, out: &mut Vec<Dumped>) {
         for ((_, name), entry) in &self.extensions.by_name {
             let raw = entry.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(name, raw, entry.refused.as_ref(), out);
+            Dumped::versions(name, raw, out);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 
 /// All layers, in the order of the bootstrap.
@@ -33,7 +33,6 @@ struct Layer {
     name: Arc<str>,
     feed: Option<FeedId>,
     raw: Option<Arc<Raw>>,
-    refused: Option<Arc<Refused>>,
     /// Nobody waits for the first values any more.
     settled: bool,
 }
@@ -58,7 +57,6 @@ impl Xds {
                 name: name.clone(),
                 feed,
                 raw: None,
-                refused: None,
                 settled: feed.is_none(),
             });
             if let Some(feed) = feed {
@@ -88,13 +86,10 @@ impl Xds {
             layer.settled = true;
             match taken {
                 Ok(changed) => {
-                    (layer.raw, layer.refused) = (Some(raw.clone()), None);
+                    layer.raw = Some(raw.clone());
                     self.layers.changed |= changed;
                 }
-                Err(text) => {
-                    layer.refused = Some(Refused::new(raw.clone(), &text));
-                    result = Err(text);
-                }
+                Err(text) => result = Err(text),
             }
         }
         let took = now() - began;
@@ -145,7 +140,7 @@ impl Xds {
     pub(super) fn dump_layers(&self, out: &mut Vec<Dumped>) {
         for layer in &self.layers.all {
             let raw = layer.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(&layer.name, raw, layer.refused.as_ref(), out);
+            Dumped::versions(&layer.name, raw, out);
         }
     }
 }

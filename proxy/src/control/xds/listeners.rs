@@ -15,7 +15,7 @@ use ringway_xds::client::Resource;
 use super::Xds;
 use super::compile::Made;
 use super::due::Due;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use super::routes::HELD_MAX;
 use crate::control::bind::{self, Bound};
 use crate::control::log::log;
@@ -54,7 +54,6 @@ pub(super) struct Entry {
     fixed: bool,
     active: Option<Version>,
     warming: Option<Version>,
-    refused: Option<Arc<Refused>>,
 }
 
 /// A version of a listener.
@@ -113,11 +112,7 @@ impl Xds {
                 self.put_listener(made, Some(raw), sockets);
                 Ok(())
             }
-            Err(text) => {
-                let entry = self.listeners.by_name.entry(resource.name.clone()).or_default();
-                entry.refused = Some(Refused::new(raw, &text));
-                Err(text)
-            }
+            Err(text) => Err(text),
         }
     }
 
@@ -149,7 +144,6 @@ impl Xds {
         let name = listener.name.clone();
         self.want_needs(&listener);
         let entry = self.listeners.by_name.entry(name.clone()).or_default();
-        entry.refused = None;
         if entry.active.is_none() && entry.warming.is_none() {
             self.listeners.order.push(name.clone());
         }
@@ -359,13 +353,6 @@ impl Xds {
         self.activate_listener_if_warm(name);
     }
 
-    /// What was refused has been taken back.
-    pub(super) fn restore_listener(&mut self, name: &Arc<str>) {
-        if let Some(entry) = self.listeners.by_name.get_mut(name) {
-            entry.refused = None;
-        }
-    }
-
     /// Nobody names these clusters for this thing any more.
     pub(super) fn release_clusters(&mut self, names: &[Arc<ClusterName>]) {
         for free in self.clusters.release(names) {
@@ -382,7 +369,7 @@ impl Xds {
             ];
             let versions =
                 versions.into_iter().filter_map(|(v, state)| Some((v?.raw.clone()?, state)));
-            Dumped::versions(name, versions, entry.refused.as_ref(), out);
+            Dumped::versions(name, versions, out);
         }
     }
 

@@ -11,7 +11,7 @@
 //! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is, what it waits for |
 //! | `load` | reports of load |
 //! | `init` | the order in which a proxy begins |
-//! | `raw` | resources as they came, for `/config_dump` |
+//! | `raw`, `refusals` | resources as they came, and what is wrong with them, for `/config_dump` |
 
 mod clusters;
 mod compile;
@@ -31,6 +31,7 @@ mod pace;
 mod publish;
 mod raw;
 mod recompile;
+mod refusals;
 mod rest;
 mod routes;
 mod scopes;
@@ -59,6 +60,7 @@ use self::feeds::{FeedCx, Feeds};
 use self::init::Init;
 use self::layers::Layers;
 use self::listeners::Listeners;
+use self::refusals::Refusals;
 use self::routes::Tables;
 use self::scopes::ScopeSets;
 use self::secrets::Secrets;
@@ -138,6 +140,7 @@ pub(crate) struct Xds {
     /// Encoded, where the runtime may change what its resources come to.
     bootstrap: Option<Box<[u8]>>,
     whole: HashMap<Kind, Whole, RandomState>,
+    refusals: Refusals,
     /// Versions of the last responses of kinds that are asked for by name.
     versions: HashMap<Kind, Arc<str>, RandomState>,
     work: Work,
@@ -195,6 +198,7 @@ impl Xds {
             layer_counts: None,
             bootstrap: start.bootstrap,
             whole: HashMap::default(),
+            refusals: Refusals::default(),
             versions: HashMap::default(),
             work: Work::default(),
             due: Deadlines::default(),
@@ -386,6 +390,7 @@ impl Xds {
             let mut resources = Vec::new();
             fill(self, &mut resources);
             resources.sort_by(|a, b| a.name.cmp(&b.name));
+            self.refusals.dump(kind, &mut resources);
             let whole = self.whole.get(&kind).map(|whole| &whole.version);
             let version = whole.or_else(|| self.versions.get(&kind)).cloned();
             let version = version.unwrap_or_else(|| "".into());

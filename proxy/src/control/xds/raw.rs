@@ -112,25 +112,15 @@ impl Refused {
 }
 
 impl Dumped {
-    /// Adds what there is of a name; the first entry carries the error.
+    /// Adds what there is of a name.
     pub(super) fn versions(
         name: &Arc<str>,
         versions: impl Iterator<Item = (Arc<Raw>, ResourceState)>,
-        refused: Option<&Arc<Refused>>,
         out: &mut Vec<Self>,
     ) {
-        let mut refused = refused.cloned();
         for (raw, state) in versions {
             let (name, raw) = (name.clone(), Some(raw));
-            out.push(Self { name, state, raw, refused: refused.take() });
-        }
-        if refused.is_some() {
-            out.push(Self {
-                name: name.clone(),
-                state: ResourceState::Warming,
-                raw: None,
-                refused,
-            });
+            out.push(Self { name, state, raw, refused: None });
         }
     }
 }

@@ -19,7 +19,7 @@ use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use super::vhds::HostSource;
 use crate::control::log::log;
 use crate::plan::route::RouteTable;
@@ -46,7 +46,6 @@ pub(super) struct Table {
     /// How many versions of listeners want it.
     users: usize,
     pub(super) raw: Option<Arc<Raw>>,
-    refused: Option<Arc<Refused>>,
     pub(super) active: Option<Arc<RouteTable>>,
     /// What waits for clusters.
     held: Option<Arc<RouteTable>>,
@@ -80,7 +79,6 @@ impl Xds {
             feed,
             users: 1,
             raw: None,
-            refused: None,
             active: None,
             held: None,
             hosts: None,
@@ -135,9 +133,8 @@ impl Xds {
                     let registry = self.compiler.registry();
                     table.counts.took(&self.stats, registry, &resource.version, took, true);
                 }
-                Err(text) => {
-                    let Some(table) = self.tables.by_slot.get_mut(&slot) else { continue };
-                    table.refused = Some(Refused::new(raw.clone(), text));
+                Err(_) => {
+                    let Some(table) = self.tables.by_slot.get(&slot) else { continue };
                     table.counts.slots().refused(&self.stats);
                 }
             }
@@ -161,7 +158,7 @@ impl Xds {
             return self.make_again(slot, "vhds");
         }
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
-        (table.raw, table.refused, table.reads_runtime) = (Some(raw), None, reads_runtime);
+        (table.raw, table.reads_runtime) = (Some(raw), reads_runtime);
         let complete = routes.clusters.iter().all(|name| self.clusters.is_active(name));
         if table.active.is_none() || complete {
             table.held = None;
@@ -257,16 +254,6 @@ impl Xds {
         self.listeners_may_be_warm();
     }
 
-    /// What was refused has been taken back.
-    pub(super) fn restore_routes(&mut self, feed: FeedId, name: &Arc<str>) {
-        let slots = self.tables.slots.get(&(feed, name.clone())).cloned().unwrap_or_default();
-        for slot in slots {
-            if let Some(table) = self.tables.by_slot.get_mut(&slot) {
-                table.refused = None;
-            }
-        }
-    }
-
     /// Lets go of tables that no listener and no connection can ask for any more.
     pub(super) fn sweep_routes(&mut self) {
         /// The one here, and the compiler's.
@@ -283,6 +270,7 @@ impl Xds {
                     slots.retain(|have| *have != slot);
                     if slots.is_empty() {
                         self.tables.slots.remove(&key);
+                        self.refusals.forget(Kind::Routes, feed, &table.lease.name);
                     }
                 }
                 self.feeds.unsubscribe(feed, Kind::Routes, &table.lease.name);
@@ -308,7 +296,7 @@ impl Xds {
     pub(super) fn dump_routes(&self, out: &mut Vec<Dumped>) {
         for table in self.tables.by_slot.values() {
             let raw = table.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(&table.lease.name, raw, table.refused.as_ref(), out);
+            Dumped::versions(&table.lease.name, raw, out);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::counts::Counts;
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::observe::stats::{BlockHandle, Gauge};
 use crate::plan::route::{Scope, ScopeKey, ScopeSet, ScopeTable};
@@ -37,7 +37,6 @@ struct Entry {
     /// `http.<this>.` of whoever named it first.
     stat_prefix: Arc<str>,
     scopes: BTreeMap<Arc<str>, Stored>,
-    refused: BTreeMap<Arc<str>, Arc<Refused>>,
     /// Which scope has a key. While a response is applied those that it changes have none.
     keys: HashMap<ScopeKey, Arc<str>, RandomState>,
     /// A response is being applied: what there is of it is no set yet.
@@ -126,7 +125,6 @@ impl Xds {
                 users: 1,
                 stat_prefix: stat_prefix.clone(),
                 scopes: BTreeMap::new(),
-                refused: BTreeMap::new(),
                 keys: HashMap::default(),
                 applying: false,
                 changed: false,
@@ -184,8 +182,6 @@ impl Xds {
                 Ok(stored) => self.put_scope(slot, &resource.name, Some(stored)),
                 Err(text) => {
                     let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
-                    let refused = Refused::new(raw.clone(), &text);
-                    entry.refused.insert(resource.name.clone(), refused);
                     entry.reclaim_key(&resource.name);
                     result = Err(text);
                 }
@@ -223,7 +219,6 @@ impl Xds {
         let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { return };
         let (prefix, wanted) =
             (entry.stat_prefix.clone(), stored.as_ref().and_then(Stored::routes).cloned());
-        entry.refused.remove(name);
         entry.changed = true;
         match &stored {
             Some(stored) => self.clusters.hold(stored.clusters()),
@@ -316,6 +311,9 @@ impl Xds {
             let Some(entry) = self.scopes.by_slot.remove(&slot) else { continue };
             if let Some(feed) = entry.feed {
                 self.feeds.unsubscribe_all(feed, Kind::Scope);
+                if self.scopes.of_feed(feed).is_empty() {
+                    self.refusals.forget_all(Kind::Scope, feed);
+                }
             }
             for stored in entry.scopes.values() {
                 if let Some(routes) = stored.routes() {
@@ -342,11 +340,7 @@ impl Xds {
         for entry in self.scopes.by_slot.values() {
             for (name, stored) in &entry.scopes {
                 let raw = std::iter::once((stored.raw.clone(), ResourceState::Active));
-                Dumped::versions(name, raw, entry.refused.get(name), out);
-            }
-            let new = entry.refused.iter().filter(|(name, _)| !entry.scopes.contains_key(*name));
-            for (name, refused) in new {
-                Dumped::versions(name, std::iter::empty(), Some(refused), out);
+                Dumped::versions(name, raw, out);
             }
         }
     }

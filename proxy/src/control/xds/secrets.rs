@@ -12,7 +12,7 @@ use super::Xds;
 use super::counts::Counts;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, Refused, ResourceState};
+use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::plan::ConfigSource;
 use crate::plan::source::Origin;
@@ -28,7 +28,6 @@ pub(super) struct Secrets {
 #[derive(Debug)]
 struct Entry {
     raw: Option<Arc<Raw>>,
-    refused: Option<Arc<Refused>>,
     /// How many want it, for each way its source is written.
     users: Vec<(ConfigSource, usize)>,
     counts: Counts,
@@ -51,7 +50,7 @@ impl Xds {
             let prefix = format!("sds.{name}.");
             let counts = Counts::new(self.compiler.registry(), &prefix, false);
             counts.slots().began(&self.stats);
-            let entry = Entry { raw: None, refused: None, users: Vec::new(), counts };
+            let entry = Entry { raw: None, users: Vec::new(), counts };
             self.secrets.by_name.insert(key.clone(), entry);
             self.feeds.subscribe(feed, Kind::Secret, name);
         }
@@ -84,6 +83,7 @@ impl Xds {
                 && let Some(entry) = self.secrets.by_name.remove(&at)
             {
                 self.feeds.unsubscribe(feed, Kind::Secret, &key.name);
+                self.refusals.forget(Kind::Secret, feed, &key.name);
                 entry.counts.end(self.compiler.registry());
             }
         }
@@ -120,19 +120,15 @@ impl Xds {
         }
         let took = now() - began;
         let Some(entry) = self.secrets.by_name.get_mut(&key) else { return Ok(()) };
-        let raw = Raw::of(resource);
         match &result {
             Ok(()) => {
-                (entry.raw, entry.refused) = (Some(raw), None);
+                entry.raw = Some(Raw::of(resource));
                 let registry = self.compiler.registry();
                 entry.counts.took(&self.stats, registry, &resource.version, took, true);
                 self.clusters_with_secrets();
                 self.listeners_may_be_warm();
             }
-            Err(text) => {
-                entry.refused = Some(Refused::new(raw, text));
-                entry.counts.slots().refused(&self.stats);
-            }
+            Err(_) => entry.counts.slots().refused(&self.stats),
         }
         result
     }
@@ -147,8 +143,8 @@ impl Xds {
     pub(super) fn dump_secrets(&self, out: &mut Vec<Dumped>) {
         for ((_, name), entry) in &self.secrets.by_name {
             let raw = entry.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(name, raw, entry.refused.as_ref(), out);
-            if entry.raw.is_none() && entry.refused.is_none() {
+            Dumped::versions(name, raw, out);
+            if entry.raw.is_none() {
                 // A secret that has not come is listed as warming.
                 let name = name.clone();
                 out.push(Dumped { name, state: ResourceState::Warming, raw: None, refused: None });

@@ -208,3 +208,25 @@ fn virtual_hosts_of_vhds_go_with_the_last_table_and_come_anew() {
         assert!(finds(&bench, "two.example") && !finds(&bench, "one.example"));
     });
 }
+
+#[test]
+fn endpoints_that_were_refused_are_not_when_they_are_as_before() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        let refused = |bench: &Bench| {
+            let dump = bench.xds.dump();
+            let endpoints = &dump.kind(Kind::Endpoints).expect("endpoints").resources;
+            let [one] = endpoints.as_slice() else { panic!("{endpoints:?}") };
+            assert!(one.raw.is_some());
+            one.refused.is_some()
+        };
+        let wrong = "{cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {address: \
+                     {socket_address: {address: no-address, port_value: 1}}}}]}]}";
+        bench.put(Kind::Endpoints, "a", wrong);
+        bench.pass(SECOND).await;
+        assert!(refused(&bench));
+        put_endpoint(&bench, "a", 1);
+        bench.pass(SECOND).await;
+        assert!(!refused(&bench));
+    });
+}

@@ -100,6 +100,7 @@ impl Xds {
         let mut sources = self.tables.by_slot.values().filter_map(|table| table.hosts.as_ref());
         if !sources.any(|hosts| hosts.feed == feed) {
             self.hosts.remove(&feed);
+            self.refusals.forget_all(Kind::VirtualHost, feed);
         }
     }
 
@@ -115,9 +116,12 @@ impl Xds {
 
     /// A resource of VHDS.
     pub(super) fn apply_host(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
+        if !self.hosts.contains_key(&feed) {
+            // Nobody wants what was asked for any more.
+            return Ok(());
+        }
         let host = self.compile_host(&ConfigSource::ads(), resource)?;
-        // Nobody wants what was asked for any more.
-        let Some(known) = self.hosts.get_mut(&feed) else { return Ok(()) };
+        let known = self.hosts.entry(feed).or_default();
         known.all.insert(resource.name.clone(), (Raw::of(resource), host));
         known.changed.push(table_of(&resource.name).into());
         Ok(())
@@ -165,7 +169,7 @@ impl Xds {
     pub(super) fn dump_hosts(&self, out: &mut Vec<Dumped>) {
         for (name, (raw, _)) in self.hosts.values().flat_map(|known| &known.all) {
             let raw = std::iter::once((raw.clone(), ResourceState::Active));
-            Dumped::versions(name, raw, None, out);
+            Dumped::versions(name, raw, out);
         }
     }
 }

@@ -185,7 +185,10 @@ impl Xds {
         let mut used = Duration::ZERO;
         while job.changed.len() > 0 && used < SLICE {
             for resource in job.changed.by_ref().take(STEP) {
-                if let Err(text) = self.apply(job.feed, job.kind, &resource) {
+                let result = self.apply(job.feed, job.kind, &resource);
+                let noted = result.as_ref().map_err(String::as_str).copied();
+                self.refusals.note(job.kind, job.feed, &resource, noted);
+                if let Err(text) = result {
                     job.rejected.push((resource.name, text));
                 }
             }
@@ -248,6 +251,7 @@ impl Xds {
 
     fn remove(&mut self, job: &mut Job) {
         for name in std::mem::take(&mut job.removed) {
+            self.refusals.forget(job.kind, job.feed, &name);
             match job.kind {
                 Kind::Cluster => self.remove_cluster(&name),
                 Kind::Listener => self.remove_listener(&name),
@@ -266,7 +270,7 @@ impl Xds {
     fn finish_job(&mut self, mut job: Job) {
         self.remove(&mut job);
         for name in std::mem::take(&mut job.restored) {
-            self.restore(job.feed, job.kind, &name);
+            self.refusals.forget(job.kind, job.feed, &name);
         }
         let rejected = job.rejected.len();
         let text = self.answer(&mut job);
@@ -342,19 +346,5 @@ impl Xds {
             _ => {}
         }
         self.answered(feed, kind);
-    }
-
-    /// The accepted version of something that was refused later has come back.
-    fn restore(&mut self, feed: FeedId, kind: Kind, name: &Arc<str>) {
-        match kind {
-            Kind::Cluster => {
-                if let Some(entry) = self.clusters.by_name.get_mut(name) {
-                    entry.refused = None;
-                }
-            }
-            Kind::Listener => self.restore_listener(name),
-            Kind::Routes => self.restore_routes(feed, name),
-            _ => {}
-        }
     }
 }

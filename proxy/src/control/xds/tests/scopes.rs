@@ -117,5 +117,8 @@ fn a_scope_with_the_key_of_another_is_refused_and_the_other_stays() {
         bench.pass(SECOND).await;
         assert_eq!(scopes(&bench), ["x a", "y b"]);
         assert_eq!(refused(&bench), ["b"]);
+        put_scope(&bench, "b", "y");
+        bench.pass(SECOND).await;
+        assert!(refused(&bench).is_empty());
     });
 }
