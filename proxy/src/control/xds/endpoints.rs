@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost::Message;
-use ringway_runtime::now;
+use ringway_runtime::precise_now;
 use ringway_xds::api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use ringway_xds::client::Resource;
 use smallvec::SmallVec;
@@ -107,9 +107,9 @@ impl Xds {
         let mut users = assignment.users.clone();
         users.sort_unstable();
         users.dedup();
-        let began = now();
+        let began = precise_now();
         let result = self.assign_to_all(&users, resource);
-        let took = now() - began;
+        let took = precise_now() - began;
         let raw = Raw::of(resource);
         let Some(assignment) = self.endpoints.by_name.get_mut(&key) else { return Ok(()) };
         if result.is_ok() {

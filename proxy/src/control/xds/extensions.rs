@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ringway_runtime::now;
+use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
@@ -122,12 +122,12 @@ impl Xds {
         let key = (feed, resource.name.clone());
         let Some(entry) = self.extensions.by_name.get(&key) else { return Ok(()) };
         let slots: Vec<Arc<ExtensionSlot>> = entry.users.iter().map(|(s, _)| s.clone()).collect();
-        let began = now();
+        let began = precise_now();
         let compiled: Result<Vec<_>, String> = slots
             .iter()
             .map(|slot| self.compile_extension(slot, &resource.name, &resource.body))
             .collect();
-        let took = now() - began;
+        let took = precise_now() - began;
         let Some(entry) = self.extensions.by_name.get_mut(&key) else { return Ok(()) };
         match compiled {
             Ok(compiled) => {

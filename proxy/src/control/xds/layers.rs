@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ringway_runtime::now;
+use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
@@ -77,7 +77,7 @@ impl Xds {
     /// A resource of RTDS.
     pub(super) fn apply_layer(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
         let raw = Raw::of(resource);
-        let began = now();
+        let began = precise_now();
         let mut result = Ok(());
         for at in self.layers.of(feed, &resource.name) {
             let Some(layer) = self.layers.all.get(at) else { continue };
@@ -92,7 +92,7 @@ impl Xds {
                 Err(text) => result = Err(text),
             }
         }
-        let took = now() - began;
+        let took = precise_now() - began;
         if let Some(counts) = &self.layer_counts {
             match &result {
                 Ok(()) => {

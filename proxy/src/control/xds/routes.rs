@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ringway_runtime::now;
+use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 use smallvec::SmallVec;
 
@@ -118,13 +118,13 @@ impl Xds {
     pub(super) fn apply_routes(&mut self, feed: FeedId, resource: &Resource) -> Result<(), String> {
         let key = (feed, resource.name.clone());
         let Some(slots) = self.tables.slots.get(&key).cloned() else { return Ok(()) };
-        let began = now();
+        let began = precise_now();
         let raw = Raw::of(resource);
         let lease = slots.first().and_then(|slot| self.tables.by_slot.get(slot));
         let Some(lease) = lease.map(|table| table.lease.clone()) else { return Ok(()) };
         let (name, body) = (&resource.name, &resource.body);
         let compiled = self.compile_table(lease.slot, &lease.source, name, body);
-        let took = now() - began;
+        let took = precise_now() - began;
         for slot in slots {
             match &compiled {
                 Ok(routes) => {

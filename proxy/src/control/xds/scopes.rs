@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -239,16 +240,21 @@ impl Xds {
         }
     }
 
-    /// A response of SRDS has been applied.
-    pub(super) fn scopes_applied(&mut self, feed: FeedId, version: &Arc<str>, refused: bool) {
+    /// A response of SRDS has been applied, which took so long; `None` where it was refused.
+    pub(super) fn scopes_applied(
+        &mut self,
+        feed: FeedId,
+        version: &Arc<str>,
+        took: Option<Duration>,
+    ) {
         for slot in self.scopes.of_feed(feed) {
             let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { continue };
-            if refused {
-                entry.counts.slots().refused(&self.stats);
-            } else {
-                let registry = self.compiler.registry();
-                let (took, changed) = (std::time::Duration::ZERO, entry.changed);
-                entry.counts.took(&self.stats, registry, version, took, changed);
+            match took {
+                Some(took) => {
+                    let registry = self.compiler.registry();
+                    entry.counts.took(&self.stats, registry, version, took, entry.changed);
+                }
+                None => entry.counts.slots().refused(&self.stats),
             }
             entry.applying = false;
             // An empty answer is an answer, too.

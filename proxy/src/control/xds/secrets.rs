@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ringway_runtime::now;
+use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
@@ -110,7 +110,7 @@ impl Xds {
         let key = (feed, resource.name.clone());
         let Some(entry) = self.secrets.by_name.get(&key) else { return Ok(()) };
         let sources: Vec<ConfigSource> = entry.users.iter().map(|(s, _)| s.clone()).collect();
-        let began = now();
+        let began = precise_now();
         let mut result = Ok(());
         for source in &sources {
             result = self.take_secret(source, &resource.name, &resource.body);
@@ -118,7 +118,7 @@ impl Xds {
                 break;
             }
         }
-        let took = now() - began;
+        let took = precise_now() - began;
         let Some(entry) = self.secrets.by_name.get_mut(&key) else { return Ok(()) };
         match &result {
             Ok(()) => {

@@ -289,7 +289,10 @@ impl Xds {
                 self.feeds.resume(Kind::Endpoints);
             }
             Kind::Listener => self.feeds.resume(Kind::Routes),
-            Kind::Scope => self.scopes_applied(job.feed, &job.version, text.is_some()),
+            Kind::Scope => {
+                let took = text.is_none().then_some(job.used);
+                self.scopes_applied(job.feed, &job.version, took);
+            }
             Kind::VirtualHost => self.hosts_applied(job.feed),
             _ => {}
         }
