@@ -56,6 +56,8 @@ impl Xds {
             if let Some(raw) = entry.raw.clone() {
                 if let Err(text) = self.fill_extension(slot, &raw) {
                     log!(Warning, Filter, "ecds: '{}' does not fit: {text}", slot.name);
+                    // Nothing else may ever come: the default has to do.
+                    slot.set(None);
                 }
             } else if !slot.source.initial_fetch_timeout.is_zero() {
                 let due = Due::Extension(feed, slot.name.clone());

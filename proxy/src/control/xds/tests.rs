@@ -36,11 +36,11 @@ fn put_routes(bench: &Bench, cluster: &str) {
 }
 
 fn put_listener(bench: &Bench, name: &str) {
-    put_listener_that_waits(bench, name, "15s");
+    put_listener_with(bench, name, "15s", "");
 }
 
-/// A listener that waits so long for its route table.
-fn put_listener_that_waits(bench: &Bench, name: &str, wait: &str) {
+/// A listener that waits so long for its route table, with one more HTTP filter.
+fn put_listener_with(bench: &Bench, name: &str, wait: &str, filter: &str) {
     let source = format!("{{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: {wait}}}");
     let yaml = format!(
         r#"
@@ -56,6 +56,7 @@ filter_chains:
       stat_prefix: p
       rds: {{route_config_name: r, config_source: {source}}}
       http_filters:
+      {filter}
       - name: router
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -228,5 +229,26 @@ fn endpoints_that_were_refused_are_not_when_they_are_as_before() {
         put_endpoint(&bench, "a", 1);
         bench.pass(SECOND).await;
         assert!(!refused(&bench));
+    });
+}
+
+#[test]
+fn options_that_do_not_fit_a_later_listener_do_not_hold_it_up() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        let filter = |kind: &str| {
+            format!(
+                "- {{name: f, config_discovery: {{config_source: {{ads: {{}}, \
+                 resource_api_version: V3}}, type_urls: [type.googleapis.com/\
+                 envoy.extensions.filters.http.{kind}]}}}}"
+            )
+        };
+        let cors = "{name: f, typed_config: {'@type': type.googleapis.com/\
+                    envoy.extensions.filters.http.cors.v3.Cors}}";
+        bench.put(Kind::Extension, "f", cors);
+        put_listener_with(&bench, "m", "15s", &filter("cors.v3.Cors"));
+        bench.until("m", |_, out| out.plan.borrow().listeners.len() == 2).await;
+        put_listener_with(&bench, "n", "15s", &filter("grpc_web.v3.GrpcWeb"));
+        bench.until("n", |_, out| out.plan.borrow().listeners.len() == 3).await;
     });
 }

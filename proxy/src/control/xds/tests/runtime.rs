@@ -1,7 +1,7 @@
 //! What values of the runtime do to what is compiled from them.
 
 use super::bench::{Bench, run_with};
-use super::{SECOND, put_cluster, put_endpoint, put_listener, put_listener_that_waits};
+use super::{SECOND, put_cluster, put_endpoint, put_listener, put_listener_with};
 use crate::control::xds::{Kind, Stage};
 
 /// A layer that comes by RTDS.
@@ -68,7 +68,7 @@ fn a_table_that_another_listener_names_with_another_wait_is_made_again_for_both(
         put_listener(&bench, "l");
         bench.xds.begin();
         bench.until("live", |xds, _| xds.stage() == Stage::Live).await;
-        put_listener_that_waits(&bench, "m", "7s");
+        put_listener_with(&bench, "m", "7s", "");
         bench.pass(SECOND).await;
         assert_eq!(bench.xds.tables.by_slot.len(), 2);
         put_share(&bench, 60);
