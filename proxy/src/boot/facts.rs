@@ -1,7 +1,5 @@
 //! What the process tells about itself: `node`, command line, runtime layers.
 
-use std::collections::BTreeMap;
-
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
@@ -137,49 +135,13 @@ pub(super) fn layers(bootstrap: &[u8]) -> Layers {
     for layer in configured {
         match layer.layer_specifier {
             Some(runtime_layer::LayerSpecifier::StaticLayer(values)) => {
-                let mut flat = BTreeMap::new();
-                flatten("", &values, &mut flat);
-                layers.push_static(layer.name, flat);
+                layers.push_static(layer.name, &values);
             }
             Some(runtime_layer::LayerSpecifier::AdminLayer(_)) => layers.push_admin(layer.name),
+            Some(runtime_layer::LayerSpecifier::RtdsLayer(_)) => layers.push_rtds(layer.name),
             // The compiler has refused the rest.
-            _ => {}
+            Some(runtime_layer::LayerSpecifier::DiskLayer(_)) | None => {}
         }
     }
     layers
-}
-
-/// Nested values get dotted names; a fraction stays one value.
-fn flatten(prefix: &str, values: &Struct, out: &mut BTreeMap<String, String>) {
-    for (name, value) in &values.fields {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        let text = match &value.kind {
-            Some(Kind::NumberValue(number)) => number.to_string(),
-            Some(Kind::BoolValue(value)) => value.to_string(),
-            Some(Kind::StringValue(text)) => text.clone(),
-            Some(Kind::StructValue(inner)) if inner.fields.contains_key("numerator") => {
-                fraction(inner)
-            }
-            Some(Kind::StructValue(inner)) => {
-                flatten(&key, inner, out);
-                continue;
-            }
-            _ => continue,
-        };
-        out.insert(key, text);
-    }
-}
-
-/// A `FractionalPercent` as JSON on one line, as Envoy's page shows it.
-fn fraction(value: &Struct) -> String {
-    let numerator = match value.fields.get("numerator").and_then(|v| v.kind.as_ref()) {
-        Some(Kind::NumberValue(number)) => *number,
-        _ => 0.0,
-    };
-    match value.fields.get("denominator").and_then(|v| v.kind.as_ref()) {
-        Some(Kind::StringValue(denominator)) => {
-            format!("{{\"numerator\":{numerator},\"denominator\":\"{denominator}\"}}")
-        }
-        _ => format!("{{\"numerator\":{numerator}}}"),
-    }
 }

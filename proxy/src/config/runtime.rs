@@ -10,6 +10,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use ringway_xds::api::envoy::r#type::v3::FractionalPercent;
+use ringway_xds::api::envoy::r#type::v3::fractional_percent::DenominatorType;
+use ringway_xds::{Document, Format};
 
 use crate::plan::route::Fraction;
 
@@ -130,14 +133,32 @@ impl Runtime {
     }
 }
 
-/// Numbers and booleans may be given as text, as in a file of the disk layer.
+/// Numbers, booleans and fractions may be given as text, as `/runtime_modify` does.
 fn text_entry(text: &str) -> Entry {
     match (text.parse(), text) {
         (Ok(number), _) => Entry::Number(number),
         (Err(_), "true") => Entry::Bool(true),
         (Err(_), "false") => Entry::Bool(false),
-        (Err(_), _) => Entry::Text(text.to_owned()),
+        (Err(_), _) => match fraction_of_text(text) {
+            Some(fraction) => Entry::Fraction(fraction),
+            None => Entry::Text(text.to_owned()),
+        },
     }
+}
+
+/// A `FractionalPercent` in YAML or JSON.
+fn fraction_of_text(text: &str) -> Option<Fraction> {
+    if !text.contains("numerator") && !text.contains("denominator") {
+        return None;
+    }
+    let document = Document::parse(text, "runtime", Format::Yaml).ok()?;
+    let percent = document.decode::<FractionalPercent>().ok()?.message;
+    let denominator = match percent.denominator() {
+        DenominatorType::Hundred => 100,
+        DenominatorType::TenThousand => 10_000,
+        DenominatorType::Million => 1_000_000,
+    };
+    Some(Fraction { numerator: percent.numerator, denominator })
 }
 
 /// A struct that is a `FractionalPercent` rather than more keys.

@@ -5,6 +5,7 @@
 //! write-rare
 //! bits of a [`Host`].
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,4 +329,11 @@ pub enum AdminCommand {
     HealthCheckFailed(bool),
     /// `/reopen_logs`
     ReopenLogs,
+    /// `/runtime_modify`
+    Runtime {
+        /// The admin layer's name.
+        layer: String,
+        /// All overrides there are now.
+        values: BTreeMap<String, String>,
+    },
 }

@@ -464,6 +464,7 @@ impl Control {
                 self.to_shards(|| Message::HealthCheckFailed(failed));
             }
             AdminCommand::ReopenLogs => self.reopen_logs(),
+            AdminCommand::Runtime { layer, values } => self.xds.override_runtime(&layer, &values),
             AdminCommand::DrainListeners { graceful, skip_exit, inbound_only } => {
                 self.drain_listeners(graceful, skip_exit, inbound_only);
             }

@@ -183,7 +183,7 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
         threads.push(start_shard(&mut setup, &loads, shards, end)?);
     }
     let bound = sockets.bound.clone();
-    let has_layers = !setup.dynamic.layers.is_empty();
+    let has_layers = !setup.dynamic.layers.is_empty() || setup.layers.has_admin();
     let bootstrap = has_layers.then(|| setup.dump.bootstrap.clone());
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
     runtime.block_on(async move {

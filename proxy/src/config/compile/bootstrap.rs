@@ -372,7 +372,7 @@ pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
             Some(LayerSpecifier::StaticLayer(values)) => {
                 check_layer(cx, &at.field("static_layer"), values);
             }
-            // Empty until somebody fills it, and the page for that is not there yet.
+            // Empty until `/runtime_modify` fills it.
             Some(LayerSpecifier::AdminLayer(api::runtime_layer::AdminLayer {})) => admin += 1,
             Some(LayerSpecifier::DiskLayer(_)) => cx.unsupported(&at.field("disk_layer")),
             // Its source is read with the other ones.
@@ -390,11 +390,15 @@ pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
     }
 }
 
+/// Whether a runtime key has an effect in Envoy that is not there yet.
+pub(crate) fn runtime_key_is_refused(key: &str) -> bool {
+    matches!(key, "overload.global_downstream_max_connections" | "upstream.use_http2")
+}
+
 /// Keys whose effect is known and not there yet are refused; other keys are only read by those
 /// who name them.
 pub(crate) fn check_layer(cx: &mut Cx<'_>, at: &At<'_>, layer: &prost_types::Struct) {
     use prost_types::value::Kind;
-    const REFUSED: [&str; 2] = ["overload.global_downstream_max_connections", "upstream.use_http2"];
     let root = At::root();
     for (key, value) in &layer.fields {
         let path = format!("{at}.{key}");
@@ -407,7 +411,7 @@ pub(crate) fn check_layer(cx: &mut Cx<'_>, at: &At<'_>, layer: &prost_types::Str
             Some(_) if key.starts_with("envoy.reloadable_features.") => {
                 cx.warn(&at, format!("the guard {key} has no effect here"));
             }
-            Some(_) if REFUSED.contains(&key.as_str()) => {
+            Some(_) if runtime_key_is_refused(key) => {
                 cx.unsupported_value(&at, &format!("the runtime key {key}"));
             }
             Some(_) => {}

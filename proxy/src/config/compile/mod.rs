@@ -72,6 +72,7 @@ pub(crate) use at::At;
 pub(crate) use cx::Cx;
 
 pub use assignment::Assignment;
+pub(crate) use bootstrap::runtime_key_is_refused;
 pub use bootstrap::{Dynamic, RtdsLayer};
 pub use compiler::{Compiler, Taken, reasons};
 pub use cx::{Invalid, Kind};

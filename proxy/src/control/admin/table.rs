@@ -120,7 +120,7 @@ pub(super) static PAGES: &[Page] = &[
     read("/ready", "state of the server: 200 if LIVE, else 503", &[], health::ready),
     write("/reopen_logs", "open access log files again", &[], health::reopen_logs),
     write("/reset_counters", "set every counter to zero", &[], stats::reset_counters),
-    read("/runtime", "runtime values by layer", &[], runtime::runtime),
+    of_snapshot("/runtime", "runtime values by layer", &[], runtime::runtime),
     write(
         "/runtime_modify",
         "set runtime values: ?key1=value1&key2=value2; an empty value removes an override",

@@ -1,5 +1,6 @@
 //! From bytes to plan; what is wrong with them, in one line.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringway_xds::api::envoy::config::cluster::v3::Cluster as ClusterConfig;
@@ -108,6 +109,17 @@ impl Xds {
     pub(super) fn empty_layer(&mut self, layer: &str) -> bool {
         let nothing = prost_types::Struct::default();
         said(self.compiler.runtime_layer(layer, &nothing), layer).is_ok_and(|made| made.value)
+    }
+
+    /// Gives a layer of the runtime these values, which are read as Envoy reads text; whether any
+    /// has changed.
+    pub(super) fn fill_layer(&mut self, layer: &str, values: &BTreeMap<String, String>) -> bool {
+        let value = |text: &String| prost_types::Value {
+            kind: Some(prost_types::value::Kind::StringValue(text.clone())),
+        };
+        let fields = values.iter().map(|(key, text)| (key.clone(), value(text))).collect();
+        let values = prost_types::Struct { fields };
+        said(self.compiler.runtime_layer(layer, &values), layer).is_ok_and(|made| made.value)
     }
 
     /// Takes a secret that a source serves.

@@ -3,6 +3,7 @@
 //! What a value says is part of what is compiled: when one changes, every resource that asked for
 //! one is compiled again, and takes the place of what it was.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringway_runtime::precise_now;
@@ -28,7 +29,7 @@ pub(super) struct Layers {
 #[derive(Debug)]
 struct Layer {
     /// Its name in the bootstrap.
-    layer: String,
+    layer: Arc<str>,
     /// The resource's.
     name: Arc<str>,
     feed: Option<FeedId>,
@@ -53,7 +54,7 @@ impl Xds {
             }
             let name = layer.name.clone();
             self.layers.all.push(Layer {
-                layer: layer.layer,
+                layer: layer.layer.into(),
                 name: name.clone(),
                 feed,
                 raw: None,
@@ -136,11 +137,17 @@ impl Xds {
         }
     }
 
-    /// For `/config_dump`.
+    /// `/runtime_modify` has set the values of the admin layer.
+    pub(crate) fn override_runtime(&mut self, layer: &str, values: &BTreeMap<String, String>) {
+        self.layers.changed |= self.fill_layer(layer, values);
+        self.settle();
+    }
+
+    /// For `/runtime`, by the names of the layers.
     pub(super) fn dump_layers(&self, out: &mut Vec<Dumped>) {
         for layer in &self.layers.all {
             let raw = layer.raw.iter().map(|raw| (raw.clone(), ResourceState::Active));
-            Dumped::versions(&layer.name, raw, out);
+            Dumped::versions(&layer.layer, raw, out);
         }
     }
 }
