@@ -85,6 +85,9 @@ fn listed(
     for (index, filter) in list.iter().enumerate() {
         let at = at.index(index);
         let api::ListenerFilter { name, filter_disabled, config_type } = filter;
+        let disabled = filter_disabled
+            .as_ref()
+            .and_then(|rule| predicate(cx, &at.field("filter_disabled"), rule));
         let any = match config_type {
             Some(api::listener_filter::ConfigType::TypedConfig(any)) => any,
             Some(api::listener_filter::ConfigType::ConfigDiscovery(config)) => {
@@ -92,7 +95,7 @@ fn listed(
                 let slot = extension::slot(cx, &at, name, ExtensionKind::Listener, config);
                 let stats = ListenerExtensionStats::new(cx.registry, stat_prefix);
                 let kind = slot.map(|slot| FilterKind::Discovered(slot, stats));
-                out.extend(kind.map(|kind| ListenerFilter { kind, disabled: None }));
+                out.extend(kind.map(|kind| ListenerFilter { kind, disabled }));
                 continue;
             }
             None => {
@@ -100,9 +103,6 @@ fn listed(
                 continue;
             }
         };
-        let disabled = filter_disabled
-            .as_ref()
-            .and_then(|rule| predicate(cx, &at.field("filter_disabled"), rule));
         let at = at.field("typed_config");
         out.extend(options(cx, &at, any).map(|kind| ListenerFilter { kind, disabled }));
     }

@@ -3,6 +3,7 @@
 mod assignment;
 mod dynamic;
 mod http2;
+mod listeners;
 mod secrets;
 mod sockets;
 mod tls;
