@@ -39,13 +39,13 @@ pub(crate) fn compile(
         per_connection_buffer_limit_bytes, drain_type, transparent, freebind,
         socket_options: options, traffic_direction, enable_reuse_port, access_log,
         tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
-        tcp_keepalive, listener_specifier, use_original_dst, listener_filters_timeout,
+        tcp_keepalive, use_original_dst, listener_filters_timeout,
         continue_on_listener_filters_timeout, connection_balance_config,
         tcp_fast_open_queue_length,
         ..
     } = listener;
     let main_address = main_address.as_ref();
-    let internal = is_internal(cx, at, listener_specifier.as_ref(), main_address.is_some());
+    let internal = is_internal(cx, at, listener);
     cx.direction = Direction::of(*traffic_direction);
     let bound = (!internal).then(|| addresses(cx, at, main_address, additional_addresses));
     let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
@@ -113,31 +113,57 @@ fn filters_timeout_of(
 }
 
 /// `internal_listener`: its connections come from clusters of this process.
-fn is_internal(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    specifier: Option<&api::listener::ListenerSpecifier>,
-    has_address: bool,
-) -> bool {
+fn is_internal(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) -> bool {
     use api::listener::{InternalListenerConfig, ListenerSpecifier};
-    let internal = specifier.is_some_and(|specifier| match specifier {
+    let internal = listener.listener_specifier.as_ref().is_some_and(|specifier| match specifier {
         ListenerSpecifier::InternalListener(InternalListenerConfig {}) => true,
     });
     if internal {
-        check_internal(cx, at, has_address);
+        check_internal(cx, at, listener);
     }
     internal
 }
 
-fn check_internal(cx: &mut Cx<'_>, at: &At<'_>, has_address: bool) {
-    if has_address {
-        let message = "address should not be used when an internal listener config is provided";
-        cx.invalid(&at.field("address"), message);
-    }
+/// An internal listener has no socket, so nothing may be said of one.
+fn check_internal(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
     if !cx.kept.internal_listeners {
         let message = "InternalListener bootstrap extension is mandatory: add \
                        envoy.bootstrap.internal_listener to bootstrap_extensions";
         cx.invalid(&at.field("internal_listener"), message);
+    }
+    let name = &listener.name;
+    let addresses = [
+        ("address", listener.address.is_some()),
+        ("additional_addresses", !listener.additional_addresses.is_empty()),
+    ];
+    for (field, _) in addresses.into_iter().filter(|(_, set)| *set) {
+        let message = format!(
+            "error adding listener '{name}': address should not be used when an internal listener \
+             config is provided"
+        );
+        cx.invalid(&at.field(field), message);
+    }
+    use api::listener::connection_balance_config::BalanceType;
+    let balance = listener.connection_balance_config.as_ref();
+    let balance = balance.and_then(|config| config.balance_type.as_ref());
+    let of_tcp = [
+        ("connection_balance_config", matches!(balance, Some(BalanceType::ExactBalance(_)))),
+        ("enable_mptcp", listener.enable_mptcp),
+        ("enable_reuse_port", listener.enable_reuse_port.is_some()),
+        ("freebind", listener.freebind == Some(true)),
+        ("tcp_backlog_size", listener.tcp_backlog_size.is_some()),
+        ("tcp_fast_open_queue_length", listener.tcp_fast_open_queue_length.is_some()),
+        ("transparent", listener.transparent == Some(true)),
+    ];
+    for (field, _) in of_tcp.into_iter().filter(|(_, set)| *set) {
+        let message =
+            format!("error adding listener named '{name}': has unsupported tcp listener feature");
+        cx.invalid(&at.field(field), message);
+    }
+    if !listener.socket_options.is_empty() {
+        let message =
+            format!("error adding listener named '{name}': does not support socket option");
+        cx.invalid(&at.field("socket_options"), message);
     }
 }
 

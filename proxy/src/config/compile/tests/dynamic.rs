@@ -33,7 +33,7 @@ pub(super) fn message<M: Message + Name + Default>(yaml: &str) -> M {
 }
 
 /// A bootstrap with a cluster that configuration may come from, and what is put in its place.
-fn bootstrap(more: &str) -> Loaded {
+pub(super) fn bootstrap(more: &str) -> Loaded {
     let text = format!(
         "{more}
 static_resources:

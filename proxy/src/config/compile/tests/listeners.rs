@@ -1,6 +1,6 @@
 //! What a listener has besides its chains: its filters, and what is special to internal ones.
 
-use super::dynamic::{compiler, message};
+use super::dynamic::{bootstrap, compiler, message};
 use crate::config::compile::{Compiler, reasons};
 use crate::plan::listener_filter::FilterKind;
 use crate::plan::source::ConfigSource;
@@ -34,4 +34,41 @@ fn filters_by_ecds_may_be_disabled() {
     assert!(matches!(filter.kind, FilterKind::Discovered(..)));
     let disabled = filter.disabled.as_ref().unwrap();
     assert!(disabled.holds(Some(7)) && !disabled.holds(Some(8)));
+}
+
+/// The compiler of a bootstrap that asks for internal listeners.
+fn internal() -> Compiler {
+    bootstrap(
+        "bootstrap_extensions: [{name: i, typed_config: {'@type': \
+         type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener}}]",
+    )
+    .compiler
+}
+
+#[test]
+fn an_internal_listener_has_no_socket() {
+    let mut compiler = internal();
+    let good = "internal_listener: {}, freebind: false, transparent: false";
+    assert!(listener(&mut compiler, good).unwrap().internal);
+    let address = "error adding listener 'l': address should not be used when an internal \
+                   listener config is provided";
+    let feature = "error adding listener named 'l': has unsupported tcp listener feature";
+    let option = "error adding listener named 'l': does not support socket option";
+    for (fields, wanted) in [
+        (ADDRESS.to_owned(), address),
+        (format!("additional_addresses: [{{{ADDRESS}}}]"), address),
+        ("connection_balance_config: {exact_balance: {}}".to_owned(), feature),
+        ("enable_mptcp: true".to_owned(), feature),
+        ("enable_reuse_port: false".to_owned(), feature),
+        ("freebind: true".to_owned(), feature),
+        ("tcp_backlog_size: 7".to_owned(), feature),
+        ("tcp_fast_open_queue_length: 7".to_owned(), feature),
+        ("transparent: true".to_owned(), feature),
+        ("socket_options: [{level: 1, name: 2, int_value: 3}]".to_owned(), option),
+    ] {
+        let error = listener(&mut compiler, &format!("internal_listener: {{}}, {fields}"));
+        let error = error.expect_err(&fields);
+        let field = fields.split(':').next().unwrap();
+        assert!(error.contains(&format!("{field}: {wanted}")), "{fields}: {error}");
+    }
 }
