@@ -58,6 +58,7 @@ fn access_log(cx: &mut Cx<'_>, at: &At<'_>, log: &api::AccessLog) -> Option<Acce
 }
 
 fn sink(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<(Sink, LogFormat)> {
+    let any = &*cx.typed(at, any)?;
     match type_name(&any.type_url) {
         FILE => {
             use file::v3::file_access_log::AccessLogFormat as Choice;

@@ -103,7 +103,8 @@ fn options(
     types: &[Arc<str>],
     any: &Any,
 ) -> Option<Options> {
-    let found = type_name(&any.type_url);
+    let any = cx.typed(at, any)?;
+    let (any, found) = (&*any, type_name(&any.type_url));
     if !types.iter().any(|wanted| **wanted == *found) {
         let message = format!(
             "Error: filter config has type URL {found} but expect {}.",

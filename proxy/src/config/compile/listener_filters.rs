@@ -104,7 +104,8 @@ fn listed(
             }
         };
         let at = at.field("typed_config");
-        out.extend(options(cx, &at, any).map(|kind| ListenerFilter { kind, disabled }));
+        let Some(any) = cx.typed(&at, any) else { continue };
+        out.extend(options(cx, &at, &any).map(|kind| ListenerFilter { kind, disabled }));
     }
     out
 }

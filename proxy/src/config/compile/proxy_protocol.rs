@@ -20,12 +20,15 @@ pub(super) fn compile<T>(
     inner: impl FnOnce(&mut Cx<'_>, &At<'_>, Option<&core::TransportSocket>) -> T,
 ) -> (Option<ProxyProtocol>, T) {
     use core::transport_socket::ConfigType;
-    let any = match socket.and_then(|socket| socket.config_type.as_ref()) {
-        Some(ConfigType::TypedConfig(any)) if type_name(&any.type_url) == TYPE => any,
-        _ => return (None, inner(cx, at, socket)),
+    let any = socket.and_then(|socket| match socket.config_type.as_ref()? {
+        // What is wrong with it is told by whoever compiles the socket as one without a wrapper.
+        ConfigType::TypedConfig(any) => ringway_xds::unpack_typed_struct(any).ok(),
+    });
+    let Some(any) = any.filter(|any| type_name(&any.type_url) == TYPE) else {
+        return (None, inner(cx, at, socket));
     };
     let at = at.field("typed_config");
-    let config = cx.unpack::<api::ProxyProtocolUpstreamTransport>(&at, any).unwrap_or_default();
+    let config = cx.unpack::<api::ProxyProtocolUpstreamTransport>(&at, &any).unwrap_or_default();
     let api::ProxyProtocolUpstreamTransport {
         config,
         transport_socket,

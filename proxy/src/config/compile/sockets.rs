@@ -60,7 +60,9 @@ pub(super) fn compile(
 pub(super) fn may_negotiate(socket: Option<&core::TransportSocket>) -> bool {
     use core::transport_socket::ConfigType;
     match socket.and_then(|socket| socket.config_type.as_ref()) {
-        Some(ConfigType::TypedConfig(any)) => type_name(&any.type_url) != transport::RAW,
+        // One that cannot be unpacked is refused elsewhere.
+        Some(ConfigType::TypedConfig(any)) => ringway_xds::unpack_typed_struct(any)
+            .is_ok_and(|any| type_name(&any.type_url) != transport::RAW),
         None => false,
     }
 }

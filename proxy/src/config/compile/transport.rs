@@ -1,5 +1,7 @@
 //! Transport sockets.
 
+use std::borrow::Cow;
+
 use ringway_xds::api::envoy::config::core::v3 as api;
 use ringway_xds::api::envoy::extensions::transport_sockets::internal_upstream::v3::{
     InternalUpstreamTransport, internal_upstream_transport,
@@ -28,12 +30,12 @@ pub(crate) fn downstream(
     socket: Option<&api::TransportSocket>,
     scope: &str,
 ) -> Downstream {
-    let Some((any, type_name)) = config(cx, at, socket) else { return Downstream::Raw };
+    let Some(any) = config(cx, at, socket) else { return Downstream::Raw };
     let at = at.field("typed_config");
-    match type_name {
+    match type_name(&any.type_url) {
         RAW => Downstream::Raw,
         DOWNSTREAM_TLS => {
-            let context = cx.unpack::<tls_api::DownstreamTlsContext>(&at, any);
+            let context = cx.unpack::<tls_api::DownstreamTlsContext>(&at, &any);
             let context = context.and_then(|context| tls::server(cx, &at, &context, scope));
             context.map_or(Downstream::Raw, Downstream::Tls)
         }
@@ -54,16 +56,16 @@ pub(crate) fn upstream(
     scope: &str,
     auto: &AutoNames,
 ) -> Upstream {
-    let Some((any, type_name)) = config(cx, at, socket) else { return Upstream::Raw };
+    let Some(any) = config(cx, at, socket) else { return Upstream::Raw };
     let at = at.field("typed_config");
-    match type_name {
+    match type_name(&any.type_url) {
         RAW => Upstream::Raw,
         UPSTREAM_TLS => {
-            let context = cx.unpack::<tls_api::UpstreamTlsContext>(&at, any);
+            let context = cx.unpack::<tls_api::UpstreamTlsContext>(&at, &any);
             let context = context.and_then(|context| tls::client(cx, &at, &context, scope, auto));
             context.map_or(Upstream::Raw, Upstream::Tls)
         }
-        INTERNAL => internal(cx, &at, any, scope, auto),
+        INTERNAL => internal(cx, &at, &any, scope, auto),
         other => {
             let allowed = format!("{RAW}, {UPSTREAM_TLS}, {INTERNAL}");
             cx.unsupported_allowed(&at, other, &allowed);
@@ -103,16 +105,16 @@ fn internal(
     upstream(cx, &at.field("transport_socket"), transport_socket.as_ref(), scope, auto)
 }
 
-/// The configuration of a socket and its type; nothing where there is none.
+/// The configuration of a socket; nothing where there is none.
 fn config<'a>(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     socket: Option<&'a api::TransportSocket>,
-) -> Option<(&'a prost_types::Any, &'a str)> {
+) -> Option<Cow<'a, prost_types::Any>> {
     let api::TransportSocket { name, config_type } = socket?;
     let Some(api::transport_socket::ConfigType::TypedConfig(any)) = config_type else {
         missing_type(cx, at, name);
         return None;
     };
-    Some((any, type_name(&any.type_url)))
+    cx.typed(&at.field("typed_config"), any)
 }

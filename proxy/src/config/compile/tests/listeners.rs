@@ -36,6 +36,45 @@ fn filters_by_ecds_may_be_disabled() {
     assert!(disabled.holds(Some(7)) && !disabled.holds(Some(8)));
 }
 
+#[test]
+fn structs_with_a_type_are_what_they_stand_for() {
+    let typed = |kind: &str, fields: &str| {
+        format!(
+            "{{'@type': type.googleapis.com/xds.type.v3.TypedStruct, \
+             type_url: {kind}, value: {{{fields}}}}}"
+        )
+    };
+    let inspector = typed(INSPECTOR, "max_client_hello_size: 1024");
+    let log = typed(
+        "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path: /dev/null",
+    );
+    let fields = format!(
+        "{ADDRESS}, listener_filters: [{{name: a, typed_config: {inspector}}}, {{name: b, \
+         config_discovery: {{config_source: {{ads: {{}}}}, type_urls: [{INSPECTOR}], \
+         default_config: {inspector}}}}}], access_log: [{{name: l, typed_config: {log}}}]"
+    );
+    let listener = listener(&mut compiler(), &fields).unwrap();
+    let [here, discovered] = listener.filters.as_slice() else { panic!("{listener:?}") };
+    let size = |kind: &FilterKind| match kind {
+        FilterKind::TlsInspector(inspector) => inspector.hello_bytes_max,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(size(&here.kind), 1024);
+    let FilterKind::Discovered(slot, _) = &discovered.kind else { panic!("{discovered:?}") };
+    assert_eq!(size(slot.current().unwrap().listener().unwrap()), 1024);
+    assert_eq!(listener.access_logs.len(), 1);
+    const SOCKETS: &str = "type.googleapis.com/envoy.extensions.transport_sockets";
+    let tls = typed(&format!("{SOCKETS}.tls.v3.UpstreamTlsContext"), "sni: s.example");
+    let socket = typed(
+        &format!("{SOCKETS}.proxy_protocol.v3.ProxyProtocolUpstreamTransport"),
+        &format!("config: {{version: V2}}, transport_socket: {{name: t, typed_config: {tls}}}"),
+    );
+    let cluster = format!("{{name: c, transport_socket: {{name: p, typed_config: {socket}}}}}");
+    let cluster = super::dynamic::cluster(&mut compiler(), &cluster).unwrap();
+    assert!(cluster.sockets.default.proxy_protocol.is_some() && cluster.is_tls());
+}
+
 /// The compiler of a bootstrap that asks for internal listeners.
 fn internal() -> Compiler {
     bootstrap(
