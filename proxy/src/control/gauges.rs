@@ -13,9 +13,7 @@ use crate::observe::stats::{
     RouterStats, RuntimeStats, ServerStats, ShardStats, ThreadLocalClusterStats, WatchdogStats,
 };
 use crate::plan::Plan;
-
-/// `traffic_direction: INBOUND`
-const INBOUND: i32 = 1;
+use crate::plan::listener::Direction;
 
 /// Names that belong to no resource. They are made before the plan's, which share some of them,
 /// and kept as long as the process runs.
@@ -152,7 +150,7 @@ impl Gauges {
     pub(super) fn listeners_stopped(&self, plan: &Plan, which: StopListening) {
         let closed = plan.listeners.iter().filter(|listener| match which {
             StopListening::All => true,
-            StopListening::Inbound => listener.direction == INBOUND,
+            StopListening::Inbound => listener.direction == Direction::Inbound,
         });
         self.stats.add(self.names.listeners.listener_stopped(), closed.count() as u64);
     }

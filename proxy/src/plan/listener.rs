@@ -15,6 +15,18 @@ use super::{Address, SocketOption, TcpKeepalive};
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{ListenerHttpStats, ListenerStats, WorkerListenerStats};
 
+/// `traffic_direction`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Nothing is said.
+    #[default]
+    Unspecified,
+    /// To the workload.
+    Inbound,
+    /// From the workload.
+    Outbound,
+}
+
 /// One listener: where it listens and what it does with a connection.
 #[derive(Debug)]
 pub struct Listener {
@@ -54,8 +66,8 @@ pub struct Listener {
     pub freebind: bool,
     /// `max_connections_to_accept_per_socket_event`.
     pub max_accept: Option<u32>,
-    /// `traffic_direction`: 0 unspecified, 1 inbound, 2 outbound.
-    pub direction: i32,
+    /// `traffic_direction`
+    pub direction: Direction,
     /// `drain_type: MODIFY_ONLY`: `/healthcheck/fail` does not drain it.
     pub drain_modify_only: bool,
     /// `listener_filters`.

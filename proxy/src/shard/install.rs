@@ -10,10 +10,11 @@ use hashbrown::HashMap;
 use ringway_runtime::mesh::Full;
 use ringway_runtime::{SockAddr, Stream};
 
+use super::Shard;
 use super::drain::Leaving;
-use super::{INBOUND, Shard};
 use crate::control::message::{Adopted, DrainKind, HandOver, ListenSocket, Message, StopListening};
 use crate::listener::{ActiveListener, intake};
+use crate::plan::listener::Direction;
 use crate::plan::{Address, Change, Listener, ListenerChange};
 use crate::upstream::internal::Passed;
 
@@ -158,7 +159,7 @@ impl Shard {
 
     pub(super) fn stop_listening(&self, which: StopListening) {
         for listener in self.listeners.borrow().iter() {
-            if which == StopListening::All || listener.plan.direction == INBOUND {
+            if which == StopListening::All || listener.plan.direction == Direction::Inbound {
                 listener.stop_soon();
             }
         }

@@ -35,6 +35,7 @@ use crate::http2::Heads;
 use crate::istio::Istio;
 use crate::listener::{ActiveListener, Admitted};
 use crate::observe::stats::ShardStats;
+use crate::plan::listener::Direction;
 use crate::upstream::Upstreams;
 
 use balance::Balance;
@@ -47,9 +48,6 @@ use late::LateStats;
 use logs::ShardLogs;
 use outbox::MeshOutbox;
 use tables::Tables;
-
-/// `traffic_direction: INBOUND`.
-const INBOUND: i32 = 1;
 
 /// What a shard is started with.
 #[derive(Debug)]
@@ -342,7 +340,7 @@ impl Shard {
             return true;
         }
         let Some((drain, ramp)) = self.draining.get() else { return false };
-        (!drain.inbound_only || listener.direction == INBOUND) && ramp.asks()
+        (!drain.inbound_only || listener.direction == Direction::Inbound) && ramp.asks()
     }
 
     /// The `date` header of this second.

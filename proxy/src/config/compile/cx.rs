@@ -10,12 +10,12 @@ use prost_types::Any;
 use ringway_xds::api::envoy::config::core::v3 as core;
 
 use super::at::At;
-use super::istio::Direction;
 use super::tls::SecretStore;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
 use crate::plan::extension::ExtensionSlot;
 use crate::plan::istio::Local;
+use crate::plan::listener::Direction;
 use crate::plan::names::Names;
 use crate::plan::source::Origin;
 use crate::plan::{ClusterId, ClusterName, Needs, RouteName, ScopeName};

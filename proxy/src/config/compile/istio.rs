@@ -27,6 +27,7 @@ use crate::plan::istio::{
     AlpnOverrides, ClusterFacts, InternalFacts, Local, METRICS, MetadataExchange, MetricOptions,
     Reporter, StatsOptions, string,
 };
+use crate::plan::listener::Direction;
 
 /// `istio.stats`
 pub(crate) const STATS: &str = "stats.PluginConfig";
@@ -328,27 +329,4 @@ pub(crate) fn cluster_filters(
         }
     }
     out
-}
-
-/// `traffic_direction` of the listener that is being compiled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Nothing is said.
-    #[default]
-    Unspecified,
-    /// To the workload.
-    Inbound,
-    /// From the workload.
-    Outbound,
-}
-
-impl Direction {
-    /// By its number.
-    pub(crate) fn of(number: i32) -> Self {
-        match core::TrafficDirection::try_from(number) {
-            Ok(core::TrafficDirection::Inbound) => Self::Inbound,
-            Ok(core::TrafficDirection::Outbound) => Self::Outbound,
-            Ok(core::TrafficDirection::Unspecified) | Err(_) => Self::Unspecified,
-        }
-    }
 }

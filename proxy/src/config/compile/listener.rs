@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
-use ringway_xds::api::envoy::config::core::v3::SocketOptionsOverride;
+use ringway_xds::api::envoy::config::core::v3::{SocketOptionsOverride, TrafficDirection};
 use ringway_xds::api::envoy::config::listener::v3 as api;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::address::{self, address, ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
-use super::istio::Direction;
 use super::scalar::{duration, extension};
 use super::set::refuse;
 use super::{access_log, chain_match, filter_chain, listener_filters};
 use crate::observe::stats::{ListenerStats, WorkerListenerStats};
-use crate::plan::listener::{FilterChain, OwnOptions};
+use crate::plan::listener::{Direction, FilterChain, OwnOptions};
 use crate::plan::{Address, Listener, Needs};
 
 /// `per_connection_buffer_limit_bytes` where nothing is said.
@@ -46,7 +45,7 @@ pub(crate) fn compile(
     } = listener;
     let main_address = main_address.as_ref();
     let internal = is_internal(cx, at, listener);
-    cx.direction = Direction::of(*traffic_direction);
+    cx.direction = direction_of(*traffic_direction);
     let bound = (!internal).then(|| addresses(cx, at, main_address, additional_addresses));
     let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
     let main = if internal { format!("envoy://{name}/") } else { first(&addresses) };
@@ -80,7 +79,7 @@ pub(crate) fn compile(
         transparent: transparent.unwrap_or_default(),
         freebind: freebind.unwrap_or_default(),
         max_accept: *max_connections_to_accept_per_socket_event,
-        direction: *traffic_direction,
+        direction: cx.direction,
         drain_modify_only: *drain_type == api::listener::DrainType::ModifyOnly as i32,
         filters,
         filters_timeout,
@@ -101,6 +100,15 @@ pub(crate) fn compile(
 /// The main address, which stands for a name that is missing.
 fn first(addresses: &[Address]) -> String {
     addresses.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// `traffic_direction`
+fn direction_of(number: i32) -> Direction {
+    match TrafficDirection::try_from(number) {
+        Ok(TrafficDirection::Inbound) => Direction::Inbound,
+        Ok(TrafficDirection::Outbound) => Direction::Outbound,
+        Ok(TrafficDirection::Unspecified) | Err(_) => Direction::Unspecified,
+    }
 }
 
 /// `listener_filters_timeout`, default 15 s.
