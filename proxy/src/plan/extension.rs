@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
+use super::listener::Direction;
 use super::listener_filter::FilterKind;
 use super::source::ConfigSource;
 use crate::filters::Config;
@@ -43,6 +44,8 @@ pub struct ExtensionSlot {
     pub kind: ExtensionKind,
     /// `type_urls`: types its options may be of, without `type.googleapis.com/`.
     pub types: Vec<Arc<str>>,
+    /// Where the filters are that share it.
+    pub(crate) scope: SlotScope,
     /// `apply_default_config_without_warming`: nothing waits for the first answer.
     pub starts_with_default: bool,
     /// Content hash of `default_config`; zero is none.
@@ -65,6 +68,15 @@ pub(crate) enum Options {
     Listener(FilterKind),
 }
 
+/// What options are compiled by besides themselves. Filters that differ in it share no slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SlotScope {
+    /// `http.<stat_prefix>` of the connection manager, empty for listener filters.
+    pub http_prefix: String,
+    /// `traffic_direction` of the listener, unspecified for listener filters: none asks for it.
+    pub direction: Direction,
+}
+
 /// What a slot is made of.
 #[derive(Debug)]
 pub(crate) struct NewSlot {
@@ -72,13 +84,14 @@ pub(crate) struct NewSlot {
     pub source: ConfigSource,
     pub kind: ExtensionKind,
     pub types: Vec<Arc<str>>,
+    pub scope: SlotScope,
     pub starts_with_default: bool,
     pub default: Option<(u64, Arc<Extension>)>,
 }
 
 impl ExtensionSlot {
     pub(crate) fn new(new: NewSlot) -> Self {
-        let NewSlot { name, source, kind, types, starts_with_default, default } = new;
+        let NewSlot { name, source, kind, types, scope, starts_with_default, default } = new;
         let (default_hash, default) = match default {
             Some((hash, default)) => (hash, Some(default)),
             None => (0, None),
@@ -88,6 +101,7 @@ impl ExtensionSlot {
             source,
             kind,
             types,
+            scope,
             starts_with_default,
             default_hash,
             current: ArcSwapOption::new(default.clone()),

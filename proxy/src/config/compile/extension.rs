@@ -10,7 +10,9 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::type_name;
 use super::{http_filters, listener_filters, source};
-use crate::plan::extension::{Extension, ExtensionKind, ExtensionSlot, NewSlot, Options};
+use crate::plan::extension::{
+    Extension, ExtensionKind, ExtensionSlot, NewSlot, Options, SlotScope,
+};
 
 /// The slot a filter's options come to; `None` after an error.
 pub(crate) fn slot(
@@ -52,12 +54,23 @@ pub(crate) fn slot(
         source: source?,
         kind,
         types,
+        scope: scope(cx, kind),
         starts_with_default: *apply_default_config_without_warming,
         default,
     };
     let slot = shared(cx, new);
     cx.needs.extensions.push(Arc::clone(&slot));
     Some(slot)
+}
+
+/// What of the filter's surroundings its options depend on.
+fn scope(cx: &Cx<'_>, kind: ExtensionKind) -> SlotScope {
+    match kind {
+        ExtensionKind::Http => {
+            SlotScope { http_prefix: cx.http_prefix.clone(), direction: cx.direction }
+        }
+        ExtensionKind::Listener => SlotScope::default(),
+    }
 }
 
 /// The slot there is for the same, or a new one.
@@ -69,6 +82,7 @@ fn shared(cx: &mut Cx<'_>, new: NewSlot) -> Arc<ExtensionSlot> {
             && slot.name == new.name
             && slot.source == new.source
             && slot.types == new.types
+            && slot.scope == new.scope
             && slot.starts_with_default == new.starts_with_default
             && slot.default_hash == default_hash
     };
@@ -93,6 +107,9 @@ pub(crate) fn compile(
         return None;
     };
     let at = at.field("typed_config");
+    let SlotScope { http_prefix, direction } = &slot.scope;
+    cx.http_prefix.clone_from(http_prefix);
+    cx.direction = *direction;
     options(cx, &at, slot.kind, &slot.types, any).map(|found| Arc::new(Extension(found)))
 }
 

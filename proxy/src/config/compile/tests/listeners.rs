@@ -2,6 +2,7 @@
 
 use super::dynamic::{bootstrap, compiler, message};
 use crate::config::compile::{Compiler, reasons};
+use crate::observe::stats::CorsStats;
 use crate::plan::listener_filter::FilterKind;
 use crate::plan::source::ConfigSource;
 
@@ -110,4 +111,51 @@ fn an_internal_listener_has_no_socket() {
         let field = fields.split(':').next().unwrap();
         assert!(error.contains(&format!("{field}: {wanted}")), "{fields}: {error}");
     }
+}
+
+#[test]
+fn options_by_ecds_belong_to_their_manager() {
+    const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions.filters";
+    let cors = format!("{EXTENSIONS}.http.cors.v3.Cors");
+    let stats = "type.googleapis.com/stats.PluginConfig";
+    let mut compiler = compiler();
+    let mut slots = |prefix: &str, direction: &str| {
+        let filter = |name: &str, kind: &str| {
+            format!(
+                "{{name: {name}, config_discovery: {{config_source: {{ads: {{}}}}, \
+                 type_urls: [{kind}]}}}}"
+            )
+        };
+        let (cors, stats) = (filter("cors", &cors), filter("stats", stats));
+        let config = message(&format!(
+            "{{name: l, {ADDRESS}, traffic_direction: {direction}, filter_chains: [{{filters: [\
+             {{name: hcm, typed_config: {{'@type': {EXTENSIONS}.network.http_connection_manager.\
+             v3.HttpConnectionManager, stat_prefix: {prefix}, route_config: {{name: r}}, \
+             http_filters: [{cors}, {stats}, {{name: r, typed_config: {{'@type': \
+             {EXTENSIONS}.http.router.v3.Router}}}}]}}}}]}}]}}"
+        ));
+        let taken = compiler.listener(&config, &ConfigSource::ads());
+        taken.unwrap_or_else(|found| panic!("{found:?}")).value
+    };
+    let inbound = slots("a", "INBOUND");
+    let again = slots("a", "INBOUND");
+    let other = slots("b", "OUTBOUND");
+    let slot = |listener: &crate::plan::Listener, index: usize| {
+        std::sync::Arc::clone(&listener.needs.extensions[index])
+    };
+    let same = std::sync::Arc::ptr_eq;
+    assert!(same(&slot(&inbound, 0), &slot(&again, 0)), "one slot for the same");
+    assert!(!same(&slot(&inbound, 0), &slot(&other, 0)), "counted under another prefix");
+    assert!(!same(&slot(&inbound, 1), &slot(&other, 1)), "another direction");
+    let mut options = |listener: &crate::plan::Listener, index: usize, kind: &str| {
+        let config = message(&format!("{{name: f, typed_config: {{'@type': {kind}}}}}"));
+        let extension = compiler.extension(&config, &slot(listener, index)).unwrap().value;
+        format!("{:?}", extension.http().unwrap())
+    };
+    assert!(options(&inbound, 1, stats).contains("reporter: Server"));
+    assert!(options(&other, 1, stats).contains("reporter: Client"));
+    let (of_a, of_b) = (options(&inbound, 0, &cors), options(&other, 0, &cors));
+    let mut named = |prefix| CorsStats::new(compiler.registry(), prefix);
+    assert!(of_a.contains(&format!("{:?}", named("http.a"))), "{of_a}");
+    assert!(of_b.contains(&format!("{:?}", named("http.b"))), "{of_b}");
 }
