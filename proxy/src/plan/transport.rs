@@ -33,6 +33,18 @@ pub struct UpstreamSocket {
     pub proxy_protocol: Option<Box<ProxyProtocol>>,
     /// What is done to the bytes.
     pub transport: Upstream,
+    /// Of hosts that are internal listeners.
+    pub internal: Internal,
+}
+
+/// How a socket leads to internal listeners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Internal {
+    /// `passthrough_metadata` of `envoy.transport_sockets.internal_upstream` lists
+    /// `envoy.filters.listener.original_dst` of hosts: the listener is told what theirs says.
+    pub passes_destination: bool,
+    /// `buffer_size_kb` of the bootstrap's extension, in bytes.
+    pub buffer: Option<u32>,
 }
 
 impl UpstreamSocket {

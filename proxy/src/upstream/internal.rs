@@ -11,9 +11,11 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use ringway_runtime::Stream;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::ShardCx;
 use crate::plan::Host;
+use crate::plan::transport::Internal;
 
 /// What the listener's end is told of the connection, as `envoy.filters.listener.original_dst`
 /// finds it there.
@@ -47,14 +49,22 @@ impl ShardCx {
         &self,
         listener: &str,
         host: &Host,
+        options: Internal,
         passed: Passed,
     ) -> io::Result<Stream> {
         let take_in = self.internal.borrow().clone();
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let take_in = take_in.ok_or_else(refused)?;
         let (near, far) = UnixStream::pair()?;
+        if let Some(bytes) = options.buffer {
+            // The kernel bounds what is under way by what its sender may have outstanding.
+            for end in [&near, &far] {
+                set_socket_send_buffer_size(end, bytes as usize)?;
+            }
+        }
         let (near, far) = (Stream::from_fd(OwnedFd::from(near))?, Stream::from_fd(far.into())?);
-        let told = host.info.internal.as_deref().copied().unwrap_or_default();
+        let told = host.info.internal.as_deref().filter(|_| options.passes_destination);
+        let told = told.copied().unwrap_or_default();
         let passed = Passed {
             destination: told.destination.or(passed.destination),
             source: passed.source,

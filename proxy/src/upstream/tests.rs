@@ -1,15 +1,19 @@
 //! Clusters and hosts that change while they are in use.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_runtime::{self as runtime, Chunk};
 
+use super::internal::Passed;
 use super::testing::{Bench, Server, cluster, host, host_set, host_with, run, until};
 use super::{AcquireOptions, LbContext, PooledConn, ShardCluster, ShardHost, Upstreams};
 use crate::observe::stats::Registry;
 use crate::observe::stats::blocks::ClusterStats;
 use crate::plan::cluster::{EdsHealth, HostState, HostTemplate};
+use crate::plan::istio::InternalFacts;
+use crate::plan::transport::Internal;
 use crate::plan::{Cluster, ClusterId, Host};
 
 fn pick(cluster: &ShardCluster) -> Rc<ShardHost> {
@@ -152,5 +156,41 @@ fn requests_end_on_the_cluster_they_began_with() {
         until("nothing is kept", || gauge(ClusterStats::upstream_cx_active) == 0).await;
         assert_eq!(gauge(ClusterStats::upstream_rq_active), 0);
         assert_eq!(bench.plan.limits.taken(0, super::limits::Resource::Connections), 0);
+    });
+}
+
+#[test]
+fn internal_listeners_are_told_what_the_socket_passes() {
+    run(async {
+        let told = InternalFacts {
+            destination: Some(([10, 0, 0, 1], 80).into()),
+            waypoint: Some(([10, 0, 0, 2], 15008).into()),
+        };
+        let host =
+            host_with(([127, 0, 0, 1], 1).into(), |host| host.internal = Some(Box::new(told)));
+        let bench = Bench::new(vec![host.clone()], |_| {});
+        let seen: Rc<RefCell<Vec<(Passed, usize)>>> = Rc::default();
+        let out = seen.clone();
+        bench.upstreams.set_internal(Rc::new(move |name, stream, passed| {
+            let fd = stream.take_fd().unwrap();
+            let size = rustix::net::sockopt::socket_send_buffer_size(&fd).unwrap();
+            out.borrow_mut().push((passed, size));
+            name == "l"
+        }));
+        let connect = |listener: &str, options| {
+            let connection = Passed { source: Some(([9, 9, 9, 9], 9).into()), ..Passed::default() };
+            bench.upstreams.shard.connect_internal(listener, &host, options, connection)
+        };
+        assert!(connect("l", Internal::default()).is_ok());
+        let options = Internal { passes_destination: true, buffer: Some(64 << 10) };
+        assert!(connect("l", options).is_ok());
+        assert!(connect("other", options).is_err());
+        let seen = seen.borrow();
+        let (first, second) = (seen[0], seen[1]);
+        assert_eq!((first.0.destination, first.0.waypoint), (None, None));
+        assert_eq!(second.0.destination, told.destination);
+        assert_eq!((second.0.waypoint, second.0.source), (told.waypoint, first.0.source));
+        // The kernel counts its own overhead as well.
+        assert_eq!(second.1, 128 << 10);
     });
 }

@@ -162,7 +162,6 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
 }
 
 /// The extension of internal listeners, which are only taken where it is asked for, as in Envoy.
-/// Their buffers are those of the kernel, which bound what is under way as the extension's do.
 fn bootstrap_extensions_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExtensionConfig]) {
     const INTERNAL: &str = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
     for (index, value) in list.iter().enumerate() {
@@ -175,9 +174,9 @@ fn bootstrap_extensions_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExte
         let Some(any) = cx.typed(&at, any) else { continue };
         if type_name(&any.type_url) == INTERNAL {
             let found = cx.unpack::<InternalListener>(&at, &any);
-            // Says how much is on the way between both ends, not what arrives.
-            let Some(InternalListener { buffer_size_kb: _ }) = found else { continue };
+            let Some(InternalListener { buffer_size_kb }) = found else { continue };
             cx.kept.internal_listeners = true;
+            cx.kept.internal_buffer = buffer_size_kb.map(|size| size.saturating_mul(1024));
         } else {
             cx.unsupported_allowed(&at, type_name(&any.type_url), INTERNAL);
         }

@@ -83,6 +83,8 @@ pub(crate) struct Kept {
     pub(crate) in_listener: bool,
     /// The bootstrap asks for internal listeners.
     pub(crate) internal_listeners: bool,
+    /// `buffer_size_kb` of their connections, in bytes.
+    pub(crate) internal_buffer: Option<u32>,
 }
 
 impl Default for Kept {
@@ -102,6 +104,7 @@ impl Default for Kept {
             from: Origin::Ads,
             in_listener: true,
             internal_listeners: false,
+            internal_buffer: None,
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) const CLIENT_KEY: &str = "downstream_peer";
 pub(crate) const SERVER_KEY: &str = "upstream_peer";
 
 /// Where Istio keeps its metadata.
-const ISTIO: &str = "istio";
+pub(crate) const KEY: &str = "istio";
 
 /// Who the node is.
 pub(crate) fn local(node: Option<&core::Node>) -> Local {
@@ -52,7 +52,7 @@ pub(crate) fn local(node: Option<&core::Node>) -> Local {
 
 /// What a cluster's metadata says of it; `None` where it says nothing.
 pub(crate) fn cluster_facts(metadata: Option<&core::Metadata>) -> Option<Box<ClusterFacts>> {
-    let said = metadata?.filter_metadata.get(ISTIO)?;
+    let said = metadata?.filter_metadata.get(KEY)?;
     let flag = |key: &str| {
         let value = said.fields.get(key).and_then(|value| value.kind.as_ref());
         matches!(value, Some(Kind::BoolValue(true)))
@@ -83,7 +83,7 @@ fn first_service(said: &Struct) -> Option<&Struct> {
 
 /// What an endpoint's metadata says of its workload, in Istio's short form.
 pub(crate) fn endpoint_workload(metadata: Option<&core::Metadata>) -> Option<Arc<str>> {
-    string(metadata?.filter_metadata.get(ISTIO)?, "workload").map(Arc::from)
+    string(metadata?.filter_metadata.get(KEY)?, "workload").map(Arc::from)
 }
 
 /// What an endpoint's metadata has for an internal listener.
@@ -104,7 +104,8 @@ pub(crate) fn is_waypoint(key: &MetadataKey) -> bool {
     key == ORIGINAL_DST && matches!(path.as_slice(), [only] if segment(only))
 }
 
-const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
+/// What the listener filter of this name reads of a host's metadata.
+pub(crate) const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 const WAYPOINT: &str = "waypoint";
 
 /// `istio.alpn`

@@ -9,7 +9,7 @@ use super::cx::Cx;
 use super::scalar::type_name;
 use super::{proxy_protocol, transport, upstream_http};
 use crate::plan::metadata::{Map, Value};
-use crate::plan::transport::{SocketIndex, SocketMatch, Sockets, UpstreamSocket};
+use crate::plan::transport::{Internal, SocketIndex, SocketMatch, Sockets, UpstreamSocket};
 
 /// What of a host's metadata is looked at.
 const KEY: &str = "envoy.transport_socket_match";
@@ -27,11 +27,12 @@ pub(super) fn compile(
     let auto = upstream_http::auto_names(cx, at, cluster);
     let socket = |cx: &mut Cx<'_>, at: &At<'_>, socket: Option<&core::TransportSocket>| {
         let at = at.field("transport_socket");
-        let (proxy_protocol, transport) =
+        let (proxy_protocol, (transport, passes_destination)) =
             proxy_protocol::compile(cx, &at, socket, |cx, at, inner| {
                 transport::upstream(cx, at, inner, &scope, &auto)
             });
-        UpstreamSocket { proxy_protocol: proxy_protocol.map(Box::new), transport }
+        let internal = Internal { passes_destination, buffer: cx.kept.internal_buffer };
+        UpstreamSocket { proxy_protocol: proxy_protocol.map(Box::new), transport, internal }
     };
     let default = socket(cx, at, cluster.transport_socket.as_ref());
     let list = &cluster.transport_socket_matches;

@@ -12,7 +12,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::type_name;
-use super::tls;
+use super::{istio, tls};
 use crate::plan::tls::AutoNames;
 use crate::plan::transport::{Downstream, Upstream};
 
@@ -47,7 +47,8 @@ pub(crate) fn downstream(
     }
 }
 
-/// A cluster's transport socket. `scope` is the prefix of its statistics: `cluster.<name>.`;
+/// A cluster's transport socket, and whether an internal listener behind it is told of the
+/// destination that a host's metadata has. `scope` is the prefix of its statistics: `cluster.<name>.`;
 /// `auto` says which names follow requests.
 pub(crate) fn upstream(
     cx: &mut Cx<'_>,
@@ -55,54 +56,69 @@ pub(crate) fn upstream(
     socket: Option<&api::TransportSocket>,
     scope: &str,
     auto: &AutoNames,
-) -> Upstream {
-    let Some(any) = config(cx, at, socket) else { return Upstream::Raw };
+) -> (Upstream, bool) {
+    let Some(any) = config(cx, at, socket) else { return (Upstream::Raw, false) };
     let at = at.field("typed_config");
-    match type_name(&any.type_url) {
+    let transport = match type_name(&any.type_url) {
         RAW => Upstream::Raw,
         UPSTREAM_TLS => {
             let context = cx.unpack::<tls_api::UpstreamTlsContext>(&at, &any);
             let context = context.and_then(|context| tls::client(cx, &at, &context, scope, auto));
             context.map_or(Upstream::Raw, Upstream::Tls)
         }
-        INTERNAL => internal(cx, &at, &any, scope, auto),
+        INTERNAL => return internal(cx, &at, &any, scope, auto),
         other => {
             let allowed = format!("{RAW}, {UPSTREAM_TLS}, {INTERNAL}");
             cx.unsupported_allowed(&at, other, &allowed);
             Upstream::Raw
         }
-    }
+    };
+    (transport, false)
 }
 
 /// `internal_upstream`: what is inside; and metadata that goes along, of which only what the
-/// original_dst filter reads has a reader.
+/// original_dst filter reads of hosts has a reader.
 fn internal(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     any: &prost_types::Any,
     scope: &str,
     auto: &AutoNames,
-) -> Upstream {
+) -> (Upstream, bool) {
     use internal_upstream_transport::MetadataValueSource;
-    const READ: [&str; 2] = ["envoy.filters.listener.original_dst", "istio"];
+    use ringway_xds::api::envoy::r#type::metadata::v3::metadata_kind::Kind;
+    const READ: [&str; 2] = [istio::ORIGINAL_DST, istio::KEY];
     let Some(config) = cx.unpack::<InternalUpstreamTransport>(at, any) else {
-        return Upstream::Raw;
+        return (Upstream::Raw, false);
     };
+    let mut passes = false;
     let InternalUpstreamTransport { passthrough_metadata, transport_socket } = config;
     for (index, source) in passthrough_metadata.iter().enumerate() {
         let MetadataValueSource { kind, name } = source;
         let at = at.field("passthrough_metadata");
         let at = at.index(index);
-        use ringway_xds::api::envoy::r#type::metadata::v3::metadata_kind::Kind;
         let kind = kind.as_ref().and_then(|kind| kind.kind.as_ref());
-        if !matches!(kind, Some(Kind::Host(_) | Kind::Cluster(_))) {
-            cx.unsupported_allowed(&at.field("kind"), "this kind of metadata", "host, cluster");
-        }
-        if !READ.contains(&name.as_str()) {
-            cx.unsupported_allowed(&at.field("name"), name, &READ.join(", "));
+        match (name.as_str(), kind) {
+            (istio::ORIGINAL_DST, Some(Kind::Host(_))) => passes = true,
+            (istio::ORIGINAL_DST, Some(Kind::Cluster(_))) => {
+                cx.unsupported_allowed(&at.field("kind"), "cluster metadata", "host");
+            }
+            // Istio sends it always.
+            (istio::KEY, Some(Kind::Host(_) | Kind::Cluster(_))) => {
+                cx.warn(&at, "nothing reads this metadata behind an internal listener");
+            }
+            (_, Some(Kind::Host(_) | Kind::Cluster(_))) => {
+                cx.unsupported_allowed(&at.field("name"), name, &READ.join(", "));
+            }
+            _ => {
+                cx.unsupported_allowed(&at.field("kind"), "this kind of metadata", "host, cluster");
+            }
         }
     }
-    upstream(cx, &at.field("transport_socket"), transport_socket.as_ref(), scope, auto)
+    let at = at.field("transport_socket");
+    // What is inside leads there only if it is one of these itself.
+    let (transport, inner) = upstream(cx, &at, transport_socket.as_ref(), scope, auto);
+    (transport, passes || inner)
 }
 
 /// The configuration of a socket; nothing where there is none.

@@ -157,8 +157,11 @@ pub(in crate::upstream) async fn connect_transport(
     hints: &ConnectHints<'_>,
 ) -> Result<(Stream, Known), AcquireError> {
     let shard = &shared.shard;
+    let socket = shared.plan.socket(host);
     let raw = match &host.address {
-        Address::Internal { listener, .. } => shard.connect_internal(listener, host, hints.passed),
+        Address::Internal { listener, .. } => {
+            shard.connect_internal(listener, host, socket.internal, hints.passed)
+        }
         _ => connect_host(host, &shared.connect).await,
     };
     let raw = raw.map_err(|error| failure(&error))?;
@@ -169,7 +172,7 @@ pub(in crate::upstream) async fn connect_transport(
     }
     let name = (!host.info.hostname.is_empty()).then_some(&*host.info.hostname);
     let hints = ConnectHints { host_name: hints.host_name.or(name), ..*hints };
-    let plan = &shared.plan.socket(host).transport;
+    let plan = &socket.transport;
     let connected = transport::connect(&shard.gate, &shard.stats, plan, raw, &hints).await;
     let stream = connected.map_err(|error| match error {
         HandshakeError::TimedOut => timed_out(),

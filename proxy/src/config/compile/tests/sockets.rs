@@ -95,3 +95,32 @@ fn protocols_are_negotiated_on_all_sockets_or_none() {
     let error = load(&bootstrap(&format!("{auto}, {ISTIO}"))).unwrap_err().to_string();
     assert!(error.contains("has a non-ALPN transport socket"), "{error}");
 }
+
+#[test]
+fn internal_listeners_are_told_what_passthrough_metadata_lists() {
+    const EXTENSION: &str = "bootstrap_extensions: [{name: i, typed_config: {'@type': \
+        type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener, \
+        buffer_size_kb: 64}}]";
+    let loaded = |list: &str| {
+        let socket = format!(
+            "transport_socket: {{name: i, typed_config: {{'@type': {TYPES}.internal_upstream.v3.\
+             InternalUpstreamTransport, passthrough_metadata: [{list}], transport_socket: RAW}}}}"
+        );
+        load(&format!("{EXTENSION}\n{}", bootstrap(&socket)))
+    };
+    let internal = |loaded: &Loaded| only_cluster(loaded).sockets.default.internal;
+    let silent = loaded("").unwrap();
+    assert_eq!((internal(&silent).passes_destination, silent.warnings.0.len()), (false, 0));
+    assert_eq!(internal(&silent).buffer, Some(64 << 10));
+    let host = "{kind: {host: {}}, name: envoy.filters.listener.original_dst}";
+    let told = loaded(&format!("{host}, {{kind: {{cluster: {{}}}}, name: istio}}")).unwrap();
+    assert!(internal(&told).passes_destination);
+    let [only] = told.warnings.0.as_slice() else { panic!("{}", told.warnings) };
+    assert!(only.path.ends_with("passthrough_metadata[1]"), "{only:?}");
+    for (list, field) in
+        [(host.replace("host", "cluster"), "kind"), (host.replace("envoy", "x"), "name")]
+    {
+        let found = loaded(&list).unwrap_err().to_string();
+        assert!(found.contains(&format!("passthrough_metadata[0].{field}")), "{found}");
+    }
+}
