@@ -9,7 +9,7 @@ use ringway_xds::api::envoy::r#type::v3 as types;
 use super::at::At;
 use super::cx::Cx;
 use super::headers;
-use super::scalar::{duration, string_match};
+use super::scalar::{duration, hex, string_match};
 use super::set::refuse;
 use super::sockets;
 use crate::observe::stats::Http2CodecStats;
@@ -283,10 +283,4 @@ fn payload(cx: &mut Cx<'_>, at: &At<'_>, payload: &api::health_check::Payload) -
             None
         }
     }
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()).collect()
 }

@@ -245,3 +245,10 @@ pub(crate) fn json(value: prost_types::Value) -> serde_json::Value {
         }
     }
 }
+
+/// Bytes as pairs of hexadecimal digits.
+pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()).collect()
+}

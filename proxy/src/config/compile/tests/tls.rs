@@ -191,7 +191,8 @@ fn what_is_refused_says_so() {
     ];
     for (common, context, expected) in cases {
         let found = findings(common, context);
-        assert!(found.iter().any(|text| text.contains(expected)), "{expected}: {found:?}");
+        let told = found.iter().filter(|text| text.contains(expected)).count();
+        assert_eq!(told, 1, "{expected}: {found:?}");
     }
     let error = load(&bootstrap("", "common_tls_context: {}", "sni: a")).unwrap_err();
     assert!(error.to_string().contains("No TLS certificates found for server context"), "{error}");

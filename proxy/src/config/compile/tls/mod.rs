@@ -63,8 +63,7 @@ pub(crate) fn server(
     if common.certificates.is_empty() {
         // Where they come from elsewhere, that has been refused already.
         let elsewhere = common_tls_context.as_ref().is_some_and(|common| {
-            !common.tls_certificate_sds_secret_configs.is_empty()
-                || common.tls_certificate_provider_instance.is_some()
+            common.tls_certificate_provider_instance.is_some()
                 || common.custom_tls_certificate_selector.is_some()
         });
         if elsewhere {

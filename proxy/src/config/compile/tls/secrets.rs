@@ -136,7 +136,6 @@ pub(super) fn inline_validation(
         return Some(slot);
     }
     let recipe: ValidationRecipe = validation::one(cx, at, context)?;
-    validation::check_trust(cx, at, context);
     inline(cx, at, &bytes, SecretRecipe::Validation(recipe))
 }
 

@@ -8,7 +8,7 @@ use super::certificate::{source, watched};
 use super::secrets;
 use crate::config::compile::at::At;
 use crate::config::compile::cx::Cx;
-use crate::config::compile::scalar::{extension, string_match, type_name};
+use crate::config::compile::scalar::{extension, hex, string_match, type_name};
 use crate::config::compile::set::refuse;
 use crate::plan::tls::{SanKind, SanMatch, SecretKind, Source, Validation, ValidationRecipe};
 
@@ -183,28 +183,6 @@ fn spiffe(
     Some(out)
 }
 
-/// What makes no sense without trusted roots.
-pub(super) fn check_trust(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    context: &api::CertificateValidationContext,
-) {
-    if context.trusted_ca.is_some() || context.custom_validator_config.is_some() {
-        return;
-    }
-    if !context.match_typed_subject_alt_names.is_empty()
-        || !context.match_subject_alt_names.is_empty()
-    {
-        let message = "SAN-based verification of peer certificates without trusted CA is insecure \
-                       and not allowed";
-        cx.invalid(at, message);
-    }
-    if context.allow_expired_certificate {
-        let message = "Certificate validity period is always ignored without trusted CA";
-        cx.invalid(&at.field("allow_expired_certificate"), message);
-    }
-}
-
 fn typed_sans(cx: &mut Cx<'_>, at: &At<'_>, list: &[api::SubjectAltNameMatcher]) -> Vec<SanMatch> {
     use api::subject_alt_name_matcher::SanType;
     let mut out = Vec::new();
@@ -248,7 +226,7 @@ fn hashes(cx: &mut Cx<'_>, at: &At<'_>, list: &[String]) -> Vec<[u8; 32]> {
     let mut out = Vec::new();
     for (index, text) in list.iter().enumerate() {
         let digits = text.replace(':', "");
-        match unhex(&digits) {
+        match hex(&digits).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
             Some(hash) => out.push(hash),
             None => {
                 let message = format!("Invalid hex-encoded SHA-256 {text}");
@@ -257,17 +235,6 @@ fn hashes(cx: &mut Cx<'_>, at: &At<'_>, list: &[String]) -> Vec<[u8; 32]> {
         }
     }
     out
-}
-
-fn unhex(digits: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(out)
 }
 
 /// SHA-256 in base64.
@@ -285,6 +252,7 @@ fn spkis(cx: &mut Cx<'_>, at: &At<'_>, list: &[String]) -> Vec<[u8; 32]> {
     out
 }
 
+/// Without padding inside, and with any bits behind the last byte, unlike what is read elsewhere.
 fn unbase64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
     if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
