@@ -118,7 +118,8 @@ fn default_format(cx: &mut Cx<'_>, at: &At<'_>) -> Option<LogFormat> {
     cx.ok(at, LogFormat::default_format())
 }
 
-fn text_format(cx: &mut Cx<'_>, at: &At<'_>, text: &str) -> Option<LogFormat> {
+/// A format that is nothing but text with operators.
+pub(crate) fn text_format(cx: &mut Cx<'_>, at: &At<'_>, text: &str) -> Option<LogFormat> {
     cx.ok(at, Format::parse(text)).map(LogFormat::Text)
 }
 

@@ -97,12 +97,7 @@ fn tunnel(
     refuse!(cx, &at, use_post, headers_to_add, propagate_response_headers, post_path);
     refuse!(cx, &at, propagate_response_trailers, request_id_extension, request_id_header);
     refuse!(cx, &at, request_id_metadata_key, formatters);
-    let source = core::substitution_format_string::Format::TextFormatSource(core::DataSource {
-        specifier: Some(core::data_source::Specifier::InlineString(hostname.clone())),
-        ..core::DataSource::default()
-    });
-    let format = core::SubstitutionFormatString { format: Some(source), ..Default::default() };
-    access_log::body_format(cx, &at.field("hostname"), format).map(|format| format.format)
+    access_log::text_format(cx, &at.field("hostname"), hostname)
 }
 
 fn target(
