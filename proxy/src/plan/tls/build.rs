@@ -16,7 +16,7 @@ use super::context::Found;
 use super::pick::{ClientPick, Identity, ServerPick};
 use super::session::{ClientSessions, NoTickets, SessionTable, Tickets};
 use super::validate::Validator;
-use super::verifier::{ClientVerifier, ServerVerifier};
+use super::verifier::{ClientVerifier, ServerVerifier, Signatures};
 use super::{
     ClientMaterial, ClientRecipe, CommonRecipe, Params, Secret, ServerMaterial, ServerRecipe,
     TicketRecipe,
@@ -100,8 +100,10 @@ pub(super) fn client(recipe: &ClientRecipe, of: Found) -> Result<ClientMaterial,
         validator: common.validator(&of).unwrap_or_default(),
         match_sni: recipe.match_sni,
         rsa_key_usage: recipe.rsa_key_usage,
-        schemes: Arc::clone(&common.params.schemes),
-        algorithms: provider.signature_verification_algorithms,
+        signatures: Signatures {
+            schemes: Arc::clone(&common.params.schemes),
+            algorithms: provider.signature_verification_algorithms,
+        },
     });
     let mut config = ClientConfig::builder_with_details(Arc::clone(provider), Arc::new(Clock))
         .with_protocol_versions(&versions(&common.params))
@@ -159,8 +161,7 @@ fn client_verifier(
         validator,
         required: recipe.require_client_certificate,
         hints,
-        schemes: Arc::clone(&recipe.common.params.schemes),
-        algorithms,
+        signatures: Signatures { schemes: Arc::clone(&recipe.common.params.schemes), algorithms },
     })
 }
 

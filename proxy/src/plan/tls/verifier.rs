@@ -16,6 +16,13 @@ use super::notes::{self, Refusal};
 use super::validate::{Role, Validator};
 use crate::plan::certificate::Certificate;
 
+/// Which signatures of handshakes are taken.
+#[derive(Debug)]
+pub(super) struct Signatures {
+    pub(super) schemes: Arc<[SignatureScheme]>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
 /// Checks clients' certificates.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
@@ -23,8 +30,7 @@ pub(super) struct ClientVerifier {
     pub(super) required: bool,
     /// Names of the roots, sent to clients to choose by.
     pub(super) hints: Vec<DistinguishedName>,
-    pub(super) schemes: Arc<[SignatureScheme]>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) signatures: Signatures,
 }
 
 /// Checks servers' certificates.
@@ -35,8 +41,7 @@ pub(super) struct ServerVerifier {
     pub(super) match_sni: bool,
     /// `enforce_rsa_key_usage`.
     pub(super) rsa_key_usage: bool,
-    pub(super) schemes: Arc<[SignatureScheme]>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) signatures: Signatures,
 }
 
 /// A certificate that is valid and not the one that was asked for.
@@ -64,12 +69,34 @@ fn refuse(refusal: Refusal) -> Error {
     Error::InvalidCertificate(error)
 }
 
-fn note_scheme(scheme: SignatureScheme, allowed: &[SignatureScheme]) -> Result<(), Error> {
-    if !allowed.contains(&scheme) {
-        return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+impl Signatures {
+    fn verify_tls12(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.note(dss.scheme)?;
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
-    notes::with(|notes| notes.peer_scheme = Some(scheme));
-    Ok(())
+
+    fn verify_tls13(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.note(dss.scheme)?;
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn note(&self, scheme: SignatureScheme) -> Result<(), Error> {
+        if !self.schemes.contains(&scheme) {
+            return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        notes::with(|notes| notes.peer_scheme = Some(scheme));
+        Ok(())
+    }
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -87,7 +114,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let role = Role { usage: KeyUsage::client_auth(), algorithms: &self.algorithms };
+        let role = Role { usage: KeyUsage::client_auth(), algorithms: &self.signatures.algorithms };
         self.validator.check_peer(leaf, intermediates, now, &role, None).map_err(refuse)?;
         notes::with(|notes| notes.verified = self.validator.verifies());
         Ok(ClientCertVerified::assertion())
@@ -99,8 +126,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.signatures.verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -109,12 +135,11 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.to_vec()
+        self.signatures.schemes.to_vec()
     }
 }
 
@@ -133,7 +158,7 @@ impl ServerCertVerifier for ServerVerifier {
             _ => None,
         };
         let expected = expected.as_deref().or(sni);
-        let role = Role { usage: KeyUsage::server_auth(), algorithms: &self.algorithms };
+        let role = Role { usage: KeyUsage::server_auth(), algorithms: &self.signatures.algorithms };
         self.validator.check_peer(leaf, intermediates, now, &role, expected).map_err(refuse)?;
         notes::with(|notes| notes.verified = self.validator.verifies());
         if self.rsa_key_usage {
@@ -148,8 +173,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.signatures.verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -158,12 +182,11 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        note_scheme(dss.scheme, &self.schemes)?;
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.to_vec()
+        self.signatures.schemes.to_vec()
     }
 }
 

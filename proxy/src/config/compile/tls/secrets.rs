@@ -14,10 +14,7 @@ use crate::config::compile::source;
 use crate::config::sds::secret_of_file;
 use crate::observe::stats::ShardStats;
 use crate::plan::source::{ConfigSource, Origin};
-use crate::plan::tls::{
-    CertificateRecipe, Secret, SecretKind, SecretRecipe, SecretSlot, SlotKey, Source,
-    ValidationRecipe, Validator,
-};
+use crate::plan::tls::{Secret, SecretKind, SecretRecipe, SecretSlot, SlotKey, Source, Validator};
 
 /// The slot of a secret by name; `None` after an error.
 pub(super) fn slot(
@@ -117,12 +114,9 @@ pub(super) fn inline_certificate(
     at: &At<'_>,
     certificate: &api::TlsCertificate,
 ) -> Option<Arc<SecretSlot>> {
-    let bytes = certificate.encode_to_vec();
-    if let Some(slot) = cx.secrets.inline(SecretKind::Certificate, &bytes) {
-        return Some(slot);
-    }
-    let recipe: CertificateRecipe = certificate::compile(cx, at, certificate)?;
-    inline(cx, at, &bytes, SecretRecipe::Certificate(recipe))
+    inline(cx, at, SecretKind::Certificate, certificate, |cx| {
+        certificate::compile(cx, at, certificate).map(SecretRecipe::Certificate)
+    })
 }
 
 /// What peers are checked by, where that stands in a context.
@@ -131,12 +125,9 @@ pub(super) fn inline_validation(
     at: &At<'_>,
     context: &api::CertificateValidationContext,
 ) -> Option<Arc<SecretSlot>> {
-    let bytes = context.encode_to_vec();
-    if let Some(slot) = cx.secrets.inline(SecretKind::Validation, &bytes) {
-        return Some(slot);
-    }
-    let recipe: ValidationRecipe = validation::one(cx, at, context)?;
-    inline(cx, at, &bytes, SecretRecipe::Validation(recipe))
+    inline(cx, at, SecretKind::Validation, context, |cx| {
+        validation::one(cx, at, context).map(SecretRecipe::Validation)
+    })
 }
 
 /// `session_ticket_keys`.
@@ -145,21 +136,30 @@ pub(super) fn inline_ticket_keys(
     at: &At<'_>,
     keys: &api::TlsSessionTicketKeys,
 ) -> Option<Arc<SecretSlot>> {
-    let bytes = keys.encode_to_vec();
-    let recipe = SecretRecipe::TicketKeys(ticket_keys(cx, at, keys)?);
-    inline(cx, at, &bytes, recipe)
+    inline(cx, at, SecretKind::TicketKeys, keys, |cx| {
+        ticket_keys(cx, at, keys).map(SecretRecipe::TicketKeys)
+    })
 }
 
+/// The slot of what stands in a context.
 fn inline(
     cx: &mut Cx<'_>,
     at: &At<'_>,
-    bytes: &[u8],
-    recipe: SecretRecipe,
+    kind: SecretKind,
+    message: &impl Message,
+    recipe: impl FnOnce(&mut Cx<'_>) -> Option<SecretRecipe>,
 ) -> Option<Arc<SecretSlot>> {
-    let kind = recipe.kind();
+    let bytes = message.encode_to_vec();
+    // Keys of tickets are changed in their files, which every context reads anew.
+    if kind != SecretKind::TicketKeys
+        && let Some(slot) = cx.secrets.inline(kind, &bytes)
+    {
+        return Some(slot);
+    }
+    let recipe = recipe(cx)?;
     let loaded = Secret::load(cx.text(""), recipe, false, &mut *cx.secrets);
     let secret = Arc::new(built(cx, at, loaded)?);
-    Some(cx.secrets.add_inline(kind, bytes, secret))
+    Some(cx.secrets.add_inline(kind, &bytes, secret))
 }
 
 /// A validation context that secrets are laid over.
