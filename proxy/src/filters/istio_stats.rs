@@ -58,7 +58,7 @@ impl HttpFilter for Filter {
         let status = if grpc { grpc_status(s) } else { None };
         let facts = Facts {
             options,
-            downstream: peer(istio::CLIENT_KEY).or_else(|| of_connection?.peer()),
+            downstream: peer(istio::CLIENT_KEY).or_else(|| of_connection?.as_ref()),
             upstream: peer(istio::SERVER_KEY),
             cluster: cluster.map(|cluster| &**cluster.plan()),
             host: info.host.as_ref().map(|host| &**host.plan()),
@@ -92,7 +92,7 @@ impl HttpFilter for Filter {
 fn grpc_status(s: &StreamCx<'_>) -> Option<u64> {
     let trailers = s.work.response_trailers.get(K::GrpcStatus);
     if let Some(given) = trailers.or_else(|| s.work.response.headers.get(K::GrpcStatus)) {
-        return std::str::from_utf8(given).ok()?.parse().ok();
+        return Status::parse(given).map(|status| u64::from(status.0));
     }
     match s.work.info.code {
         0 => None,

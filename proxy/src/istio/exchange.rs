@@ -8,6 +8,7 @@
 //! Istio's proxy says hello only when it has something to send or hears ours; so ours goes first,
 //! and a protocol in which the server speaks first does not wait for its client.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use prost::Message;
@@ -15,7 +16,7 @@ use prost_types::value::Kind;
 use prost_types::{Any, Struct};
 use ringway_runtime::{self as runtime, Chunk};
 
-use super::{Known, Peer, SAID_MAX};
+use super::{Peer, SAID_MAX};
 use crate::observe::stats::ShardStats;
 use crate::plan::istio::{MAGIC, METADATA_KEY, MetadataExchange, Workload};
 use crate::transport::Stream;
@@ -26,12 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Magic number and length.
 const HEADER: usize = 8;
 
-/// Tells the peer of us and hears of it; nobody where ALPN agreed on something else.
-pub(crate) async fn run(stats: &ShardStats, plan: &MetadataExchange, stream: &Stream) -> Known {
+/// Tells the peer of us and hears of it; `None` where it does not say, and where ALPN agreed on
+/// something else.
+pub(crate) async fn run(
+    stats: &ShardStats,
+    plan: &MetadataExchange,
+    stream: &Stream,
+) -> Option<Rc<Peer>> {
     let alpn = stream.tls().and_then(|tls| tls.alpn.as_deref());
     if alpn != Some(&*plan.protocol) {
         stats.inc(plan.stats.alpn_protocol_not_found());
-        return Known::Nobody;
+        return None;
     }
     stats.inc(plan.stats.alpn_protocol_found());
     stats.inc(plan.stats.metadata_added());
@@ -42,7 +48,7 @@ pub(crate) async fn run(stats: &ShardStats, plan: &MetadataExchange, stream: &St
     let (rest, known) = match found {
         Found::NoHello => {
             stats.inc(plan.stats.initial_header_not_found());
-            (0, Known::Nobody)
+            (0, None)
         }
         Found::Hello(end) => {
             let body = bytes.get(HEADER..end).unwrap_or_default();
@@ -50,7 +56,7 @@ pub(crate) async fn run(stats: &ShardStats, plan: &MetadataExchange, stream: &St
             if peer.is_none() {
                 stats.inc(plan.stats.header_not_found());
             }
-            (end, peer.map_or(Known::Nobody, Known::Peer))
+            (end, peer)
         }
     };
     let rest = bytes.get(rest..).unwrap_or_default();

@@ -38,28 +38,6 @@ pub(crate) struct Peer {
     pub(crate) workload: Workload,
 }
 
-/// What is known of who is at the other end of a connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Known {
-    /// Nobody has asked.
-    #[default]
-    Unasked,
-    /// It does not say.
-    Nobody,
-    /// It is this.
-    Peer(Rc<Peer>),
-}
-
-impl Known {
-    /// The peer, if it is known.
-    pub(crate) fn peer(&self) -> Option<&Rc<Peer>> {
-        match self {
-            Self::Peer(peer) => Some(peer),
-            Self::Unasked | Self::Nobody => None,
-        }
-    }
-}
-
 impl Istio {
     /// The peer that says this of itself in a header: a Struct in Base64. `None` if it is none.
     pub(crate) fn of_header(&self, value: &[u8], labels: &[Box<str>]) -> Option<Rc<Peer>> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ringway_runtime::Instant;
 
 use super::{ActiveChain, ActiveListener, Meta};
-use crate::istio::Known;
+use crate::istio::Peer;
 use crate::network;
 use crate::shard::Shard;
 use crate::shard::balance::Share;
@@ -22,8 +22,8 @@ pub(crate) struct Admitted {
     pub opened: Instant,
     /// Its part of the shard's load.
     pub load: Share,
-    /// Who the client is in the mesh, once a filter has asked.
-    pub peer: OnceCell<Known>,
+    /// Who the client is in the mesh, once a filter has asked; `None` if it does not say.
+    pub peer: OnceCell<Option<Rc<Peer>>>,
     /// How many of the chain's network filters, from the first, have let it pass.
     pub passed: Cell<usize>,
     /// The listener's access logs have their lines.

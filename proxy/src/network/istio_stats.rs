@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ringway_runtime::{Instant, now};
 
+use crate::istio::Peer;
 use crate::istio::labels::{Facts, Group};
 use crate::istio::metrics::{Series, Tcp};
-use crate::istio::{Known, Peer};
 use crate::listener::Admitted;
 use crate::observe::format::ResponseFlags;
 use crate::plan::istio::StatsOptions;
@@ -62,7 +62,7 @@ impl Report {
 
     /// There is an upstream connection.
     pub(super) fn connected(&mut self, up: &TcpConn) {
-        self.upstream = up.known().peer().cloned();
+        self.upstream = up.known().cloned();
         self.upstream_tls = up.stream().tls().cloned();
     }
 
@@ -82,7 +82,7 @@ impl Report {
         if first {
             let facts = Facts {
                 options: &self.options,
-                downstream: link.peer.get().and_then(Known::peer),
+                downstream: link.peer.get().and_then(Option::as_ref),
                 upstream: self.upstream.as_ref(),
                 cluster: seen.cluster,
                 host: seen.host,

@@ -140,7 +140,7 @@ impl Plan {
 }
 
 /// Puts something at its place and answers what was there.
-fn set<T>(list: &mut Vec<Option<T>>, at: u32, value: Option<T>) -> Option<T> {
+pub(crate) fn set<T>(list: &mut Vec<Option<T>>, at: u32, value: Option<T>) -> Option<T> {
     let at = at as usize;
     if at >= list.len() {
         list.resize_with(at + 1, || None);

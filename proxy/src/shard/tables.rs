@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use ringway_wire::{Name, RequestHead};
 
+use crate::plan::change::set;
 use crate::plan::http::Routes;
 use crate::plan::route::{
     FoundKey, RouteTable, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
@@ -49,11 +50,11 @@ impl Tables {
     /// Takes a step.
     pub(super) fn install(&self, change: &Change) {
         for (slot, table) in &change.routes {
-            put(&mut self.routes.borrow_mut(), slot.0, table.clone().map(Rc::new));
+            set(&mut self.routes.borrow_mut(), slot.0, table.clone().map(Rc::new));
         }
         for (slot, set) in &change.scopes {
             let set = set.as_deref().map(|set| Rc::new(ShardScopes::new(set)));
-            put(&mut self.scopes.borrow_mut(), slot.0, set);
+            set(&mut self.scopes.borrow_mut(), slot.0, set);
         }
     }
 
@@ -127,15 +128,5 @@ impl std::fmt::Debug for ShardRoutes {
             Self::Rds(_) => "Rds",
             Self::Scoped(..) => "Scoped",
         })
-    }
-}
-
-fn put<T>(list: &mut Vec<Option<T>>, at: u32, value: Option<T>) {
-    let at = at as usize;
-    if at >= list.len() {
-        list.resize_with(at + 1, || None);
-    }
-    if let Some(place) = list.get_mut(at) {
-        *place = value;
     }
 }

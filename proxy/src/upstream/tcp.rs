@@ -20,7 +20,7 @@ use super::internal::Passed;
 use super::limits::Resource;
 use super::outlier::{self, Outcome};
 use super::pool::{AcquireError, connect_transport, timed_out};
-use crate::istio::Known;
+use crate::istio::Peer;
 use crate::transport::{ConnectHints, Stream};
 
 /// TCP proxying is always of the default routing priority.
@@ -95,7 +95,7 @@ impl Attempt {
         Ok(Self { host: host.clone(), shared: shared.clone(), born: runtime::now(), over: false })
     }
 
-    fn succeeded(mut self, stream: Stream, known: Known) -> TcpConn {
+    fn succeeded(mut self, stream: Stream, known: Option<Rc<Peer>>) -> TcpConn {
         self.no_longer_pending();
         self.over = true;
         let (shared, host) = (&self.shared, &self.host);
@@ -196,7 +196,7 @@ pub(crate) struct TcpConn {
     host: Rc<ShardHost>,
     shared: Rc<Shared>,
     born: Instant,
-    known: Known,
+    known: Option<Rc<Peer>>,
     /// It is inside a stream, which is counted by itself.
     tunnelled: bool,
     peer_ended: bool,
@@ -217,7 +217,7 @@ impl TcpConn {
             host: Rc::clone(host),
             shared: Rc::clone(cluster.shared()),
             born: runtime::now(),
-            known: Known::Unasked,
+            known: None,
             tunnelled: true,
             peer_ended: false,
             watch: None,
@@ -231,8 +231,8 @@ impl TcpConn {
     }
 
     /// Who is at the other end, if it said.
-    pub(crate) fn known(&self) -> &Known {
-        &self.known
+    pub(crate) fn known(&self) -> Option<&Rc<Peer>> {
+        self.known.as_ref()
     }
 
     /// Address of our end, by a system call.

@@ -11,7 +11,7 @@ use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive
 
 use super::conn::Conn;
 use super::{AcquireError, Kind, Pool};
-use crate::istio::{Known, exchange};
+use crate::istio::{Peer, exchange};
 use crate::plan::{Address, Cluster, Host};
 use crate::transport::{self, ConnectHints, HandshakeError, Stream};
 use crate::upstream::cluster::Shared;
@@ -155,7 +155,7 @@ pub(in crate::upstream) async fn connect_transport(
     host: &Host,
     header: Option<&[u8]>,
     hints: &ConnectHints<'_>,
-) -> Result<(Stream, Known), AcquireError> {
+) -> Result<(Stream, Option<Rc<Peer>>), AcquireError> {
     let shard = &shared.shard;
     let socket = shared.plan.socket(host);
     let raw = match &host.address {
@@ -180,7 +180,7 @@ pub(in crate::upstream) async fn connect_transport(
     })?;
     let known = match &shared.plan.metadata_exchange {
         Some(plan) => exchange::run(&shard.stats, plan, &stream).await,
-        None => Known::Unasked,
+        None => None,
     };
     Ok((stream, known))
 }
