@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use ringway_wire::{Name, RequestHead};
 
-use crate::plan::change::set;
+use crate::plan::change;
 use crate::plan::http::Routes;
 use crate::plan::route::{
     FoundKey, RouteTable, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
@@ -50,11 +50,11 @@ impl Tables {
     /// Takes a step.
     pub(super) fn install(&self, change: &Change) {
         for (slot, table) in &change.routes {
-            set(&mut self.routes.borrow_mut(), slot.0, table.clone().map(Rc::new));
+            change::set(&mut self.routes.borrow_mut(), slot.0, table.clone().map(Rc::new));
         }
         for (slot, set) in &change.scopes {
             let set = set.as_deref().map(|set| Rc::new(ShardScopes::new(set)));
-            set(&mut self.scopes.borrow_mut(), slot.0, set);
+            change::set(&mut self.scopes.borrow_mut(), slot.0, set);
         }
     }
 

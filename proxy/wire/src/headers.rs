@@ -124,6 +124,10 @@ impl Entry {
     }
 }
 
+/// How many lines may be joined before their memory is given back: a head of a thousand crumbs of
+/// cookies would hold ten times what it says, for as long as its stream lasts.
+const JOINED_MAX: usize = 64;
+
 /// Longest name that can be added, in bytes.
 pub const NAME_BYTES_MAX: usize = u16::MAX as usize;
 
@@ -368,11 +372,34 @@ impl HeaderMap {
         let value = start..self.arena.len();
         self.arena.extend_from_slice(b"\r\n");
         self.entries = entries;
-        self.remove_from(first + 1, name);
+        let joined = self.remove_from(first + 1, name);
         if let Some(entry) = self.entries.get_mut(first) {
             self.byte_size = self.byte_size + value.len() - entry.value_len as usize;
             entry.replace(line, value);
         }
+        if joined > JOINED_MAX {
+            self.compact();
+        }
+    }
+
+    /// Gives back what lines that are gone took. Names as received have their place and keep it.
+    fn compact(&mut self) {
+        if self.entries.iter().any(|entry| entry.flags & CASED != 0) {
+            return;
+        }
+        let mut arena = Vec::with_capacity(self.wire_size());
+        for entry in &mut self.entries {
+            let line = arena.len();
+            arena.extend_from_slice(self.arena.get(entry.name()).unwrap_or_default());
+            arena.extend_from_slice(b": ");
+            let start = arena.len();
+            arena.extend_from_slice(self.arena.get(entry.value()).unwrap_or_default());
+            let value = start..arena.len();
+            arena.extend_from_slice(b"\r\n");
+            entry.replace(line, value);
+        }
+        self.arena = arena;
+        self.entries.shrink_to(JOINED_MAX);
     }
 
     /// Hands out the lines as they go on the wire, neighbours together: few, large pieces.
@@ -533,17 +560,19 @@ impl HeaderMap {
         if !self.may_have(name) {
             return 0;
         }
-        let mut removed = 0;
-        let mut at = start;
-        while let Some(entry) = self.entries.get(at).copied() {
-            if self.is_named(&entry, name) {
-                self.entries.remove(at);
+        let mut entries = std::mem::take(&mut self.entries);
+        let before = entries.len();
+        let mut at = 0;
+        entries.retain(|entry| {
+            let gone = at >= start && self.is_named(entry, name);
+            at += 1;
+            if gone {
                 self.byte_size -= usize::from(entry.name_len) + entry.value_len as usize;
-                removed += 1;
-            } else {
-                at += 1;
             }
-        }
+            !gone
+        });
+        let removed = before - entries.len();
+        self.entries = entries;
         if start == 0
             && let Name::Known(known) = name
         {

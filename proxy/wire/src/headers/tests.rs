@@ -102,3 +102,20 @@ fn clear_keeps_the_buffers() {
     map.trim(16);
     assert_eq!(map.arena.capacity(), 0);
 }
+
+#[test]
+fn what_was_joined_from_many_lines_takes_no_more_memory_than_it_needs() {
+    let mut map = HeaderMap::new();
+    map.append("a", b"1");
+    for _ in 0..1000 {
+        map.append(KnownName::Cookie, b"a=b");
+    }
+    map.append("z", b"2");
+    map.mark_repeated(KnownName::Cookie);
+    map.join_repeated_with(|_| Some(b"; "));
+    let cookie = vec!["a=b"; 1000].join("; ");
+    assert_eq!(wire(&map), format!("a: 1\r\ncookie: {cookie}\r\nz: 2\r\n"));
+    assert_eq!(map.byte_size(), 2 + 6 + cookie.len() + 2);
+    assert_eq!(map.arena.capacity(), map.wire_size());
+    assert!(map.entries.capacity() <= 64);
+}
