@@ -6,7 +6,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use ringway_tests::restart::{Clients, Server, Tail, Worker};
 use ringway_tests::{bins, ports};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Test = fn(&'static str) -> Result<()>;
 
@@ -93,6 +93,24 @@ impl Chain {
 
     fn connect(&self) -> Result<Tail> {
         Tail::connect(self.listener)
+    }
+
+    /// Waits until only the sockets of one process, of two workers, listen.
+    ///
+    /// The kernel takes a ring apart some time after its process was reaped, and what the ring held
+    /// listens until then: connections that come to such a socket are reset.
+    fn wait_until_the_kernel_is_done_with_the_dead(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // Local address, remote address, state 0A: LISTEN.
+        let wanted = format!(":{:04X} 00000000:0000 0A", self.listener);
+        loop {
+            let sockets = std::fs::read_to_string("/proc/net/tcp")?.matches(&wanted).count();
+            if sockets <= 2 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{sockets} sockets still listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -270,6 +288,7 @@ fn killed_parent(backend: &'static str) -> Result<()> {
             ensure!(log.contains("cannot be taken over from"), "{wait} ms:\n{log}");
             continue;
         }
+        chain.wait_until_the_kernel_is_done_with_the_dead()?;
         for _ in 0..8 {
             chain.connect()?.get("/new").with_context(|| format!("{wait} ms"))?;
         }

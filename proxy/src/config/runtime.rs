@@ -13,6 +13,7 @@ use prost_types::{Struct, Value};
 use ringway_xds::api::envoy::r#type::v3::FractionalPercent;
 use ringway_xds::api::envoy::r#type::v3::fractional_percent::DenominatorType;
 use ringway_xds::{Document, Format};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::plan::route::Fraction;
 
@@ -22,6 +23,8 @@ pub struct Runtime {
     values: HashMap<Arc<str>, Entry, RandomState>,
     /// Somebody wanted a value since [`Runtime::forget_asked`].
     asked: Cell<bool>,
+    /// Digest of what was answered since [`Runtime::forget_asked`].
+    answers: Cell<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,19 @@ enum Entry {
     Bool(bool),
     Text(String),
     Fraction(Fraction),
+}
+
+impl Entry {
+    fn digest(&self) -> u64 {
+        match self {
+            Self::Number(number) => number.to_bits(),
+            Self::Bool(value) => 1 + u64::from(*value),
+            Self::Text(text) => xxh64(text.as_bytes(), 0),
+            Self::Fraction(share) => {
+                u64::from(share.numerator) << 32 | u64::from(share.denominator)
+            }
+        }
+    }
 }
 
 impl Runtime {
@@ -60,14 +76,15 @@ impl Runtime {
         self.values.insert(Arc::from(key), entry);
     }
 
-    /// Keys that have a value.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(AsRef::as_ref)
+    /// How many keys have a value.
+    pub fn key_count(&self) -> usize {
+        self.values.len()
     }
 
     /// Nobody has asked for a value yet.
     pub fn forget_asked(&self) {
         self.asked.set(false);
+        self.answers.set(0);
     }
 
     /// Somebody has asked for a value since [`Runtime::forget_asked`].
@@ -75,17 +92,40 @@ impl Runtime {
         self.asked.get()
     }
 
+    /// Answers what `work` makes, with a digest of the values it was told: 0 if it asked for none.
+    ///
+    /// What is compiled from equal bytes is equal only if these are, too.
+    pub fn digest_of<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
+        let before = self.answers.replace(0);
+        let made = work();
+        (made, self.answers.replace(before))
+    }
+
+    /// Digest of what was answered since [`Runtime::forget_asked`], outside of
+    /// [`Runtime::digest_of`].
+    pub fn digest(&self) -> u64 {
+        self.answers.get()
+    }
+
     /// Is there a key with this prefix? The caller asks for it if there is.
     pub fn any_below(&self, prefix: &str) -> bool {
         self.asked.set(true);
-        self.values.keys().any(|key| key.starts_with(prefix))
+        let found = self.values.keys().any(|key| key.starts_with(prefix));
+        self.told(prefix, u64::from(found));
+        found
     }
 
     fn get(&self, key: &str) -> Option<&Entry> {
+        let entry = self.values.get(key);
         if !key.is_empty() {
             self.asked.set(true);
+            self.told(key, entry.map_or(0, Entry::digest));
         }
-        self.values.get(key)
+        entry
+    }
+
+    fn told(&self, key: &str, answer: u64) {
+        self.answers.set(xxh64(key.as_bytes(), self.answers.get().wrapping_add(answer)));
     }
 
     /// `snapshot.getInteger`.

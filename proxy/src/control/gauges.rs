@@ -22,6 +22,7 @@ pub struct Names {
     server: ServerStats,
     listeners: ListenerManagerStats,
     clusters: ClusterManagerStats,
+    runtime: RuntimeStats,
     generation: (BlockHandle, Gauge),
     /// Listed, and never changed by the control thread.
     listed: Listed,
@@ -32,7 +33,6 @@ pub struct Names {
 struct Listed {
     watchdogs: Vec<WatchdogStats>,
     inflated: Vec<ThreadLocalClusterStats>,
-    runtime: RuntimeStats,
     filesystem: FilesystemStats,
     overload: OverloadStats,
     actions: OverloadActionStats,
@@ -54,6 +54,7 @@ impl Names {
             server: ServerStats::new(registry),
             listeners: ListenerManagerStats::new(registry),
             clusters: ClusterManagerStats::new(registry),
+            runtime: RuntimeStats::new(registry),
             generation: registry.gauge("server.hot_restart_generation"),
             listed: Listed {
                 watchdogs: owners.iter().map(|o| WatchdogStats::new(registry, o)).collect(),
@@ -61,7 +62,6 @@ impl Names {
                     .iter()
                     .map(|thread| ThreadLocalClusterStats::new(registry, thread))
                     .collect(),
-                runtime: RuntimeStats::new(registry),
                 filesystem: FilesystemStats::new(registry),
                 overload: OverloadStats::new(registry),
                 actions: OverloadActionStats::new(registry),
@@ -75,7 +75,11 @@ impl Names {
 impl Names {
     /// Those that tell of clusters and listeners.
     pub(super) fn of_configuration(&self) -> StatNames {
-        StatNames { clusters: self.clusters.clone(), listeners: self.listeners.clone() }
+        StatNames {
+            clusters: self.clusters.clone(),
+            listeners: self.listeners.clone(),
+            runtime: self.runtime.clone(),
+        }
     }
 }
 

@@ -265,7 +265,7 @@ pub(crate) fn context<'a>(
         response_trailer_bytes: work.response_trailers.byte_size() as u64,
         downstream: downstream(conn, info),
         upstream: upstream(info),
-        filter_chain_name: Some(&*conn.link.chain.plan.name).filter(|name| !name.is_empty()),
+        filter_chain_name: Some(&*conn.link.version.plan.name).filter(|name| !name.is_empty()),
         route_name: info.route_name.as_deref().filter(|name| !name.is_empty()),
         stream_id: head
             .headers

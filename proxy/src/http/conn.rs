@@ -170,6 +170,14 @@ impl Conn {
         })
     }
 
+    /// Requests from now on are served as the chain is configured now.
+    #[inline]
+    pub(super) fn renew(&mut self) {
+        if let Some(manager) = self.link.chain.renewed(&self.manager) {
+            self.manager = manager;
+        }
+    }
+
     /// What a request on one of its HTTP/2 streams sees of it.
     pub(super) fn stream(&self, down: Downstream) -> Self {
         Self {

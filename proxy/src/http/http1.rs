@@ -148,6 +148,7 @@ async fn leave(conn: &mut Conn) -> Option<After> {
 /// becomes of the connection.
 async fn active(conn: &mut Conn, mut work: Box<Work>) -> (Option<After>, Box<Work>) {
     loop {
+        conn.renew();
         let read = read_head(conn, &mut work).await;
         if let Read::Http2 = read {
             return (Some(After::Http2), work);

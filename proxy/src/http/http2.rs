@@ -115,6 +115,7 @@ fn poll_clock(conn: &mut Conn, session: &Session, idle_since: Instant, cx: &mut 
 }
 
 fn accept(conn: &mut Conn, session: &Session, handle: StreamHandle) {
+    conn.renew();
     conn.served = conn.served.saturating_add(1);
     let max = conn.manager.plan.max_requests_per_connection;
     if max > 0 && conn.served == max {

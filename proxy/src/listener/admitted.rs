@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ringway_runtime::Instant;
 
-use super::{ActiveChain, ActiveListener, Meta};
+use super::{ActiveChain, ActiveListener, ChainVersion, Meta};
 use crate::istio::Peer;
 use crate::network;
 use crate::shard::Shard;
@@ -17,6 +17,8 @@ pub(crate) struct Admitted {
     pub listener: Rc<ActiveListener>,
     /// The chain that serves it.
     pub chain: Rc<ActiveChain>,
+    /// As it was configured when the connection came.
+    pub version: Rc<ChainVersion>,
     pub meta: Rc<Meta>,
     /// When it was accepted.
     pub opened: Instant,
@@ -56,6 +58,7 @@ impl Admitted {
             opened,
             shard,
             listener,
+            version: chain.version(),
             chain,
             meta,
             load,

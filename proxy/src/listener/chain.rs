@@ -8,6 +8,7 @@ use std::task::Waker;
 use ringway_runtime::Instant;
 use slab::Slab;
 
+use crate::http::manager::Manager;
 use crate::network::Server;
 use crate::plan::listener::FilterChain;
 use crate::shard::drain::Drainage;
@@ -15,12 +16,11 @@ use crate::shard::drain::Drainage;
 /// One filter chain on one shard.
 ///
 /// LIFECYCLE: made when the first connection takes it → goes on for as long as listeners of this
-/// name have a chain that is configured alike → drains ([`Drainage`]) → over: what is left is
+/// name have a chain that is configured alike, renewed when values of the runtime change → drains ([`Drainage`]) → over: what is left is
 /// closed.
 pub(crate) struct ActiveChain {
-    pub plan: Arc<FilterChain>,
-    /// What serves its connections.
-    pub server: Server,
+    /// As it is configured now: values of the runtime may change under its connections.
+    version: RefCell<Rc<ChainVersion>>,
     /// Tasks of the connections it serves.
     tasks: RefCell<Slab<Waker>>,
     /// Connections it has taken, those in their handshake included.
@@ -29,14 +29,48 @@ pub(crate) struct ActiveChain {
     drainage: OnceCell<Rc<Drainage>>,
 }
 
+/// A filter chain as it is configured for a while.
+pub(crate) struct ChainVersion {
+    pub plan: Arc<FilterChain>,
+    /// What serves its connections.
+    pub server: Server,
+}
+
+impl ChainVersion {
+    fn new(plan: &Arc<FilterChain>) -> Rc<Self> {
+        Rc::new(Self { server: Server::new(&plan.terminal), plan: Arc::clone(plan) })
+    }
+}
+
 impl ActiveChain {
     fn new(plan: &Arc<FilterChain>) -> Self {
         Self {
-            server: Server::new(&plan.terminal),
-            plan: Arc::clone(plan),
+            version: RefCell::new(ChainVersion::new(plan)),
             tasks: RefCell::default(),
             connections: Cell::new(0),
             drainage: OnceCell::new(),
+        }
+    }
+
+    /// What new connections are served by.
+    pub(crate) fn version(&self) -> Rc<ChainVersion> {
+        Rc::clone(&self.version.borrow())
+    }
+
+    /// The connection manager of requests that come from now on, if it is another than `old`.
+    #[inline]
+    pub(crate) fn renewed(&self, old: &Rc<Manager>) -> Option<Rc<Manager>> {
+        match &self.version.borrow().server {
+            Server::Http(manager) if !Rc::ptr_eq(manager, old) => Some(Rc::clone(manager)),
+            _ => None,
+        }
+    }
+
+    /// Goes on as `plan` says, which is configured alike and may have been told other values of the
+    /// runtime.
+    pub(super) fn renew(&self, plan: &Arc<FilterChain>) {
+        if self.version.borrow().plan.answers != plan.answers {
+            self.version.replace(ChainVersion::new(plan));
         }
     }
 

@@ -15,7 +15,7 @@ impl Admitted {
         if logs.is_empty() || self.logged.replace(true) {
             return;
         }
-        let name = &*self.chain.plan.name;
+        let name = &*self.version.plan.name;
         let mut cx = LogContext {
             filter_chain_name: Some(name).filter(|name| !name.is_empty()),
             ..context(&self.meta, self.opened)

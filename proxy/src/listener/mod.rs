@@ -29,8 +29,8 @@ use crate::shard::drain::Drainage;
 
 use acceptor::Acceptor;
 pub(crate) use admitted::Admitted;
-pub(crate) use chain::ActiveChain;
 use chain::Chains;
+pub(crate) use chain::{ActiveChain, ChainVersion};
 pub(crate) use meta::Meta;
 
 /// How long a socket that is to be closed is still accepted on: what has come by then is in its
@@ -113,7 +113,10 @@ impl ActiveListener {
             let hash = old.plan.chains.get(at).map(|plan| plan.hash);
             let same = self.plan.chains.iter().position(|plan| Some(plan.hash) == hash);
             match same {
-                Some(at) => self.chains.keep(at, Rc::clone(chain)),
+                Some(at) => {
+                    self.plan.chains.get(at).into_iter().for_each(|plan| chain.renew(plan));
+                    self.chains.keep(at, Rc::clone(chain));
+                }
                 None => gone.push(Rc::clone(chain)),
             }
         }
@@ -146,7 +149,7 @@ impl ActiveListener {
     #[cfg(test)]
     pub(crate) fn manager(&self, chain: usize) -> Rc<crate::http::manager::Manager> {
         let (chain, _) = self.chains.get(&self.plan.chains, chain).expect("a chain there");
-        match &chain.server {
+        match &chain.version().server {
             crate::network::Server::Http(manager) => Rc::clone(manager),
             other => panic!("no connection manager: {other:?}"),
         }

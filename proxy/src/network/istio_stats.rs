@@ -46,7 +46,7 @@ pub(super) struct Seen<'a> {
 impl Report {
     /// Where the connection's chain asks for reports.
     pub(super) fn of(link: &Admitted) -> Option<Box<Self>> {
-        let options = link.chain.plan.network.iter().find_map(|filter| match filter {
+        let options = link.version.plan.network.iter().find_map(|filter| match filter {
             NetworkFilter::IstioStats(options) => Some(options),
             _ => None,
         })?;

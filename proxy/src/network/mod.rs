@@ -27,7 +27,7 @@ use crate::transport::{self, HandshakeError, Stream};
 /// Runs the filters of the connection's chain over it and lets the last one serve it.
 pub(crate) fn begin(link: Admitted, socket: Socket) {
     let passes = |filter: &NetworkFilter| matches!(filter, NetworkFilter::IstioStats(_));
-    let plan = &link.chain.plan;
+    let plan = &link.version.plan;
     if plan.network.iter().all(passes) && matches!(plan.transport, Downstream::Raw) {
         serve(link, socket.into());
     } else {
@@ -37,7 +37,7 @@ pub(crate) fn begin(link: Admitted, socket: Socket) {
 
 /// The connection is gone: what filters hold for it is given back.
 pub(crate) fn left(link: &Admitted) {
-    for filter in link.chain.plan.network.iter().take(link.passed.get()) {
+    for filter in link.version.plan.network.iter().take(link.passed.get()) {
         match filter {
             NetworkFilter::ConnectionLimit(plan) => connection_limit::left(&link.shard.stats, plan),
             NetworkFilter::SniCluster
@@ -49,8 +49,8 @@ pub(crate) fn left(link: &Admitted) {
 
 /// As in Envoy, filters see a new connection before its TLS handshake.
 async fn establish(link: Admitted, socket: Socket) {
-    let chain = Rc::clone(&link.chain);
-    for filter in &chain.plan.network {
+    let version = Rc::clone(&link.version);
+    for filter in &version.plan.network {
         match filter {
             NetworkFilter::ConnectionLimit(plan) => {
                 if !connection_limit::pass(&link.shard.stats, plan) {
@@ -64,10 +64,10 @@ async fn establish(link: Admitted, socket: Socket) {
         }
         link.passed.set(link.passed.get() + 1);
     }
-    let (plan, timeout) = (&chain.plan.transport, chain.plan.transport_connect_timeout);
+    let (plan, timeout) = (&version.plan.transport, version.plan.transport_connect_timeout);
     match transport::accept(&link.shard, plan, socket, timeout).await {
         Ok(stream) => {
-            for filter in &chain.plan.network {
+            for filter in &version.plan.network {
                 if let NetworkFilter::MetadataExchange(plan) = filter {
                     let known = exchange::run(&link.shard.stats, plan, &stream).await;
                     let _ = link.peer.set(known);
@@ -87,8 +87,8 @@ async fn establish(link: Admitted, socket: Socket) {
 }
 
 fn serve(link: Admitted, stream: Stream) {
-    let chain = Rc::clone(&link.chain);
-    chain.server.serve(link, stream);
+    let version = Rc::clone(&link.version);
+    version.server.serve(link, stream);
 }
 
 /// A terminal filter on one shard: what serves the connections of a chain.

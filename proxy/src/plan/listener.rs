@@ -128,6 +128,8 @@ pub struct FilterChain {
     pub terminal: Terminal,
     /// Content hash of the message: chains of one listener with the same are the same.
     pub hash: u64,
+    /// Digest of the values of the runtime it was compiled with.
+    pub answers: u64,
 }
 
 /// A network filter that looks at a connection before the terminal filter gets it.

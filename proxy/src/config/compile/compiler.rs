@@ -276,6 +276,11 @@ impl Compiler {
         Ok(Taken { value: changed, warnings: taken.warnings, reads_runtime: false })
     }
 
+    /// How many layers the runtime has, and how many keys have a value.
+    pub fn runtime_size(&self) -> (usize, usize) {
+        (self.layers.len(), self.runtime.key_count())
+    }
+
     /// Adds or replaces a layer; true if that changed it.
     pub(super) fn put_layer(&mut self, name: &str, values: prost_types::Struct) -> bool {
         match self.layers.iter_mut().find(|layer| layer.name == name) {

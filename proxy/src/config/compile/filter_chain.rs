@@ -98,10 +98,13 @@ pub(super) fn compile(
     } = chain;
     let scope = format!("listener.{stat_prefix}.");
     let socket_at = at.field("transport_socket");
-    let transport = transport::downstream(cx, &socket_at, transport_socket.as_ref(), &scope);
+    let runtime = cx.runtime;
+    let ((transport, (network, terminal)), answers) = runtime.digest_of(|| {
+        let transport = transport::downstream(cx, &socket_at, transport_socket.as_ref(), &scope);
+        (transport, network_filters(cx, &at.field("filters"), filters, stat_prefix))
+    });
     let timeout_at = at.field("transport_socket_connect_timeout");
     let timeout = duration(cx, &timeout_at, *transport_socket_connect_timeout, Duration::ZERO);
-    let (network, terminal) = network_filters(cx, &at.field("filters"), filters, stat_prefix);
     Some(FilterChain {
         name: cx.text(name),
         transport,
@@ -109,6 +112,7 @@ pub(super) fn compile(
         network,
         terminal: terminal?,
         hash: xxh64(&chain.encode_to_vec(), 0),
+        answers,
     })
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn compile(
     let filters_timeout = filters_timeout_of(cx, at, *listener_filters_timeout);
     let logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
+    let answers = cx.runtime.digest();
     let (encoded, needs) = (listener.encode_to_vec(), std::mem::take(&mut cx.needs));
     let listener = Listener {
         name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
@@ -91,7 +92,7 @@ pub(crate) fn compile(
         access_logs: logs,
         needs,
         hash: xxh64(&encoded, 0),
-        frame_hash: frame_hash(&encoded),
+        frame_hash: frame_hash(&encoded, answers),
     };
     let serves = (internal || !listener.addresses.is_empty()) && !listener.chains.is_empty();
     serves.then(|| Arc::new(listener))
@@ -181,11 +182,11 @@ fn workers(cx: &mut Cx<'_>, stat_prefix: &str) -> Vec<WorkerListenerStats> {
     (0..cx.shards).map(|n| WorkerListenerStats::new(cx.registry, stat_prefix, &name(n))).collect()
 }
 
-/// Of all but the chains, from the encoded listener.
-fn frame_hash(listener: &[u8]) -> u64 {
+/// Of all but the chains, from the encoded listener and the values of the runtime it was told.
+fn frame_hash(listener: &[u8], answers: u64) -> u64 {
     /// Numbers of `filter_chains` and `default_filter_chain`.
     const CHAINS: [u32; 2] = [3, 25];
-    let mut hash = Xxh64::new(0);
+    let mut hash = Xxh64::new(answers);
     let mut rest = listener;
     while !rest.is_empty() {
         let field = rest;

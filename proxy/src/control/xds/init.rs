@@ -81,11 +81,13 @@ impl Xds {
 
     fn begin_runtime(&mut self) {
         self.init.stage = Stage::Runtime;
+        self.count_runtime();
         self.want_layers();
     }
 
     fn begin_secondary(&mut self) {
         self.init.stage = Stage::Secondary;
+        self.count_runtime();
         let secondary = std::mem::take(&mut self.secondary);
         if !secondary.is_empty() {
             log!(Info, Upstream, "cm init: initializing secondary clusters");

@@ -139,8 +139,21 @@ impl Xds {
 
     /// `/runtime_modify` has set the values of the admin layer.
     pub(crate) fn override_runtime(&mut self, layer: &str, values: &BTreeMap<String, String>) {
+        let active = u64::from(!values.is_empty());
+        self.stats.gauge_set(self.names.runtime.admin_overrides_active(), active);
         self.layers.changed |= self.fill_layer(layer, values);
         self.settle();
+    }
+
+    /// There is a new snapshot of all values. Envoy counts with each that there is no override
+    /// directory, which is a thing of disk layers.
+    pub(super) fn count_runtime(&self) {
+        let names = &self.names.runtime;
+        let (layers, keys) = self.compiler.runtime_size();
+        self.stats.inc(names.load_success());
+        self.stats.inc(names.override_dir_not_exists());
+        self.stats.gauge_set(names.num_layers(), layers as u64);
+        self.stats.gauge_set(names.num_keys(), keys as u64);
     }
 
     /// For `/runtime`, by the names of the layers.

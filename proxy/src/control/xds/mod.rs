@@ -69,7 +69,7 @@ use self::work::{Whole, Work};
 use super::message::{EjectReason, ListenSocket};
 use super::restart::Inherited;
 use crate::config::compile::{Compiler, Dynamic};
-use crate::observe::stats::{ClusterManagerStats, ListenerManagerStats, ShardStats};
+use crate::observe::stats::{ClusterManagerStats, ListenerManagerStats, RuntimeStats, ShardStats};
 use crate::plan::cluster::Discovery;
 use crate::plan::{Change, Cluster, ClusterId, Host, Listener, Plan};
 use crate::upstream::control::ClusterControl;
@@ -88,6 +88,7 @@ pub use self::raw::{DumpSnapshot, Dumped, DumpedKind, Raw, Refused, ResourceStat
 pub(crate) struct StatNames {
     pub(crate) clusters: ClusterManagerStats,
     pub(crate) listeners: ListenerManagerStats,
+    pub(crate) runtime: RuntimeStats,
 }
 
 /// What the configuration begins with.

@@ -15,6 +15,7 @@ impl Xds {
     /// Values of the runtime have changed.
     pub(super) fn recompile(&mut self) {
         self.layers.changed = false;
+        self.count_runtime();
         let clusters = self.clusters.by_name.values();
         let clusters = clusters.filter_map(|e| e.warming.as_ref().or(e.active.as_ref()));
         let clusters = clusters.filter(|version| version.reads_runtime);

@@ -24,7 +24,7 @@ pub(super) fn write(session: &Session, kind: AccessLogType) {
         bytes_sent: record.sent,
         downstream: downstream(session),
         upstream: upstream(record, set_up, &attempts),
-        filter_chain_name: Some(&*link.chain.plan.name).filter(|name| !name.is_empty()),
+        filter_chain_name: Some(&*link.version.plan.name).filter(|name| !name.is_empty()),
         stream_id: std::str::from_utf8(id.as_bytes()).ok(),
         log_type: kind,
         random: u128::from(ringway_runtime::rand_u64()) << 64

@@ -23,7 +23,9 @@ use crate::control::bind::Bound;
 use crate::control::message::ListenSocket;
 use crate::http::down::Frame;
 use crate::http2::StreamHandle;
-use crate::observe::stats::{ClusterManagerStats, ListenerManagerStats, Registry, ShardStats};
+use crate::observe::stats::{
+    ClusterManagerStats, ListenerManagerStats, Registry, RuntimeStats, ShardStats,
+};
 use crate::plan::http2::Http2Options;
 use crate::plan::{Change, ClusterId, Plan};
 use crate::upstream::testing::{Server, http2_server};
@@ -105,6 +107,7 @@ impl Bench {
         let names = StatNames {
             clusters: ClusterManagerStats::new(&mut registry),
             listeners: ListenerManagerStats::new(&mut registry),
+            runtime: RuntimeStats::new(&mut registry),
         };
         let text = bootstrap(server.address.port(), protocol) + more;
         let loaded = load_text(&text, "test.yaml", Format::Yaml, 1, &mut registry);

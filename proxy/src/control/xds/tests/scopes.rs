@@ -51,7 +51,7 @@ async fn live(bench: &mut Bench) {
 fn scopes(bench: &Bench) -> Vec<String> {
     let plan = bench.out.plan.borrow();
     let set = plan.scopes.iter().flatten().next().expect("a set");
-    let text = |part: &Box<[u8]>| String::from_utf8_lossy(part).into_owned();
+    let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
     let each = set.scopes.iter();
     let mut all: Vec<String> =
         each.map(|(key, scope)| format!("{} {}", text(&key[0]), scope.name)).collect();
