@@ -248,7 +248,7 @@ fn options_that_do_not_fit_a_later_listener_do_not_hold_it_up() {
         bench.put(Kind::Extension, "f", cors);
         put_listener_with(&bench, "m", "15s", &filter("cors.v3.Cors"));
         bench.until("m", |_, out| out.plan.borrow().listeners.len() == 2).await;
-        put_listener_with(&bench, "n", "15s", &filter("grpc_web.v3.GrpcWeb"));
-        bench.until("n", |_, out| out.plan.borrow().listeners.len() == 3).await;
+        put_listener_with(&bench, "k", "15s", &filter("grpc_web.v3.GrpcWeb"));
+        bench.until("k", |_, out| out.plan.borrow().listeners.len() == 3).await;
     });
 }
