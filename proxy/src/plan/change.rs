@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Plan;
-use super::cluster::{Cluster, ClusterId, HostSet};
+use super::cluster::{Cluster, ClusterId};
 use super::extension::ExtensionSlot;
+use super::host_set::HostSet;
 use super::listener::Listener;
 use super::names::{RouteName, RouteSlot, ScopeName, ScopeSlot};
 use super::route::{RouteTable, ScopeSet};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::change::Needs;
-use super::host_page::HostPages;
+use super::host_page::{DropPages, HostPages};
+use super::host_set::{HostSet, Locality};
 use super::http2::Http2Options;
 use super::istio::{ClusterFacts, InternalFacts, MetadataExchange};
 use super::names::ClusterName;
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Load balancing policy.
     pub lb: Lb,
+    /// `locality_weighted_lb_config`: a locality is chosen by its weight first, then a host in it.
+    pub locality_weighted: bool,
     /// `common_lb_config`.
     pub panic_threshold_percent: f64,
     /// `transport_socket`, `transport_socket_matches`.
@@ -78,6 +81,8 @@ pub struct Cluster {
     pub ignore_health_on_removal: bool,
     /// `max_requests_per_connection`; 0 is no limit.
     pub max_requests_per_connection: u32,
+    /// Requests that were not sent, for load reports.
+    pub dropped: DropPages,
     /// Initial hosts: complete for STATIC, empty for DNS until the first answer.
     pub hosts: Arc<HostSet>,
     /// What has to be there before it is used, besides its hosts.
@@ -435,7 +440,7 @@ pub struct HostTemplate {
     /// `priority` of its locality.
     pub priority: u32,
     /// `locality` as region, zone, sub_zone.
-    pub locality: Arc<(String, String, String)>,
+    pub locality: Arc<Locality>,
     /// `health_check_config.port_value`.
     pub health_port: Option<u16>,
     /// `health_check_config.hostname`.
@@ -642,15 +647,4 @@ impl HostState {
     pub fn is_healthy(&self) -> bool {
         self.flags() & Self::UNHEALTHY == 0
     }
-}
-
-/// The hosts of a cluster at one moment. A change makes a new set that shares the hosts that stay.
-#[derive(Debug, Default)]
-pub struct HostSet {
-    /// Grows with every change of the cluster's hosts.
-    pub version: u64,
-    /// All hosts, in the order of the configuration, all priorities.
-    pub hosts: Vec<Arc<Host>>,
-    /// `overprovisioning_factor`, default 140.
-    pub overprovisioning_percent: u32,
 }

@@ -1,21 +1,53 @@
-//! Per-host statistics: one page per shard that has used the host, written by that shard alone.
+//! Statistics of a host, or a cluster, outside the registry: one page per shard that has used it,
+//! written by that shard alone.
 //!
-//! A host costs nothing here until a shard sends it traffic. Readers (the `/clusters` page, the
+//! It costs nothing here until a shard has something to count. Readers (the `/clusters` page, the
 //! outlier detector) sum over the pages; a sum is not a snapshot, but every term is exact.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The pages of a host. They are only ever added, so readers need no lock.
+/// The pages of one thing. They are only ever added, so readers need no lock.
 #[derive(Debug, Default)]
-pub struct HostPages {
-    first: OnceLock<Arc<HostPage>>,
+pub struct Pages<C> {
+    first: OnceLock<Arc<Page<C>>>,
 }
 
-/// One shard's counts of a host, with Envoy's names.
+/// One shard's counts.
 #[derive(Debug, Default)]
-pub struct HostPage {
+pub struct Page<C> {
     shard: u32,
+    counts: C,
+    next: OnceLock<Arc<Self>>,
+}
+
+impl<C> std::ops::Deref for Page<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.counts
+    }
+}
+
+/// The pages of a host.
+pub type HostPages = Pages<HostCounts>;
+/// One shard's counts of a host.
+pub type HostPage = Page<HostCounts>;
+/// The pages of a cluster.
+pub type DropPages = Pages<DropCounts>;
+
+/// Requests of a cluster that were not sent.
+#[derive(Debug, Default)]
+pub struct DropCounts {
+    /// `upstream_rq_drop_overload`: by `drop_overloads`.
+    pub overload: Cell64,
+    /// `upstream_rq_dropped`: by a circuit breaker.
+    pub overflow: Cell64,
+}
+
+/// What is counted of a host, with Envoy's names.
+#[derive(Debug, Default)]
+pub struct HostCounts {
     /// `cx_total`
     pub cx_total: Cell64,
     /// `cx_active`
@@ -42,7 +74,6 @@ pub struct HostPage {
     pub local_total: Cell64,
     /// Those of them that were no failure.
     pub local_success: Cell64,
-    next: OnceLock<Arc<Self>>,
 }
 
 /// The sums over all pages of a host.
@@ -72,12 +103,12 @@ pub struct HostTotals {
     pub local: (u64, u64),
 }
 
-impl HostPages {
+impl<C: Default> Pages<C> {
     /// The page of a shard, made on first use. Only that shard may write it.
-    pub fn of_shard(&self, shard: u32) -> Arc<HostPage> {
+    pub fn of_shard(&self, shard: u32) -> Arc<Page<C>> {
         let mut place = &self.first;
         loop {
-            let page = place.get_or_init(|| Arc::new(HostPage { shard, ..HostPage::default() }));
+            let page = place.get_or_init(|| Arc::new(Page { shard, ..Page::default() }));
             if page.shard == shard {
                 return page.clone();
             }
@@ -85,11 +116,26 @@ impl HostPages {
         }
     }
 
+    fn iter(&self) -> impl Iterator<Item = &C> {
+        let first = self.first.get();
+        std::iter::successors(first, |page| page.next.get()).map(|page| &page.counts)
+    }
+}
+
+impl Pages<DropCounts> {
+    /// Requests dropped by `drop_overloads`, and by circuit breakers, on all shards.
+    pub fn totals(&self) -> (u64, u64) {
+        self.iter().fold((0, 0), |(overload, overflow), page| {
+            (overload + page.overload.get(), overflow + page.overflow.get())
+        })
+    }
+}
+
+impl Pages<HostCounts> {
     /// The sums over all shards.
     pub fn totals(&self) -> HostTotals {
         let mut sum = HostTotals::default();
-        let mut next = self.first.get();
-        while let Some(page) = next {
+        for page in self.iter() {
             sum.cx_total += page.cx_total.get();
             sum.cx_active += page.cx_active.get();
             sum.cx_connect_fail += page.cx_connect_fail.get();
@@ -103,7 +149,6 @@ impl HostPages {
             sum.external.1 += page.external_success.get();
             sum.local.0 += page.local_total.get();
             sum.local.1 += page.local_success.get();
-            next = page.next.get();
         }
         sum
     }

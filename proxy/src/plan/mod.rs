@@ -10,6 +10,7 @@ pub mod change;
 pub mod cluster;
 pub mod extension;
 pub mod host_page;
+pub mod host_set;
 pub mod http;
 pub mod http2;
 pub mod istio;
@@ -33,7 +34,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use change::{Change, ListenerChange, Needs};
-pub use cluster::{Cluster, ClusterId, Host, HostSet};
+pub use cluster::{Cluster, ClusterId, Host};
+pub use host_set::HostSet;
 pub use listener::Listener;
 pub use names::{ClusterName, RouteName, RouteSlot, ScopeName, ScopeSlot};
 pub use source::ConfigSource;

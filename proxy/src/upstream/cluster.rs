@@ -10,7 +10,7 @@ use ringway_runtime as runtime;
 use super::ShardCx;
 use super::health::HealthChecker;
 use super::host::ShardHost;
-use super::lb::{LbContext, LoadBalancer, Picked};
+use super::lb::{LbContext, LoadBalancer, Picked, Rules};
 use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
 use super::original_dst::OnDemand;
 use super::outlier::{Outcome, report};
@@ -31,6 +31,17 @@ pub struct ShardCluster {
     health: RefCell<Option<HealthChecker>>,
     /// Hosts of an ORIGINAL_DST cluster.
     on_demand: OnDemand,
+    /// Share of requests that are to be refused (`drop_overloads`); 0 as a rule.
+    drop_ratio: Cell<f32>,
+}
+
+/// A request that `drop_overloads` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// As some are.
+    Some,
+    /// As every request is.
+    All,
 }
 
 /// Hosts by their identity.
@@ -88,6 +99,7 @@ impl ShardCluster {
             lb: RefCell::new(lb),
             health: RefCell::new(HealthChecker::for_cluster(&shared)),
             on_demand: OnDemand::default(),
+            drop_ratio: Cell::new(0.0),
             shared,
         });
         cluster.set_hosts(set);
@@ -124,6 +136,30 @@ impl ShardCluster {
             stats.inc(self.shared.plan.stats.upstream_cx_none_healthy());
         }
         picked.host
+    }
+
+    /// Whether this request is to be refused here, because the management server says that the
+    /// upstream has too much to do (`drop_overloads`). One that is counts.
+    #[inline]
+    pub fn drops(&self) -> Option<Dropped> {
+        let ratio = self.drop_ratio.get();
+        if ratio == 0.0 { None } else { self.drops_at(ratio) }
+    }
+
+    #[cold]
+    fn drops_at(&self, ratio: f32) -> Option<Dropped> {
+        let dropped = match ratio >= 1.0 {
+            true => Dropped::All,
+            false if runtime::rand_f64() < f64::from(ratio) => Dropped::Some,
+            false => return None,
+        };
+        self.shared.plan.dropped.of_shard(self.shared.shard.index).overload.inc();
+        Some(dropped)
+    }
+
+    /// A circuit breaker has ended a request, for load reports.
+    pub fn count_overflow(&self) {
+        self.shared.plan.dropped.of_shard(self.shared.shard.index).overflow.inc();
     }
 
     /// Gets a connection to `host`: an idle one, one that is set up for this, or one that another
@@ -199,6 +235,7 @@ impl ShardCluster {
             None => Rc::new(ShardHost::new(host.clone(), self.shared.clone())),
         };
         hosts.list = set.hosts.iter().map(take).collect();
+        self.drop_ratio.set(set.drop.as_ref().map_or(0.0, |drop| drop.ratio));
         hosts.set = set;
         self.rebuild(&hosts);
         let mut gone: Vec<_> = known.into_values().collect();
@@ -275,12 +312,13 @@ impl ShardCluster {
         if self.shared.plan.lb == Lb::ClusterProvided {
             return;
         }
-        let factor = match hosts.set.overprovisioning_percent {
-            0 => 140,
-            percent => percent,
+        let plan = &self.shared.plan;
+        let rules = Rules {
+            factor: hosts.set.overprovisioning_percent,
+            panic_threshold: plan.panic_threshold_percent,
+            localities: hosts.set.localities.as_deref().filter(|_| plan.locality_weighted),
         };
-        let threshold = self.shared.plan.panic_threshold_percent;
-        self.lb.borrow_mut().rebuild(&hosts.list, factor, threshold);
+        self.lb.borrow_mut().rebuild(&hosts.list, rules);
     }
 }
 

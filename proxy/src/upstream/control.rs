@@ -317,6 +317,8 @@ impl Managed {
             version: before.version + 1,
             hosts,
             overprovisioning_percent: before.overprovisioning_percent,
+            localities: before.localities.clone(),
+            drop: before.drop.clone(),
         });
         self.tell(set);
     }

@@ -42,7 +42,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use cluster::{RetryPermit, ShardCluster};
+pub use cluster::{Dropped, RetryPermit, ShardCluster};
 pub use host::ShardHost;
 pub use lb::LbContext;
 pub use limits::{Overflow, Priority};

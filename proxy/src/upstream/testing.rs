@@ -55,7 +55,7 @@ pub(crate) fn host_with(address: SocketAddr, change: impl FnOnce(&mut HostTempla
 
 /// A set of hosts.
 pub(crate) fn host_set(hosts: Vec<Arc<Host>>) -> Arc<HostSet> {
-    Arc::new(HostSet { version: 1, hosts, overprovisioning_percent: 140 })
+    Arc::new(HostSet { version: 1, hosts, ..HostSet::default() })
 }
 
 /// Envoy's defaults.
@@ -86,6 +86,8 @@ pub(crate) fn cluster(
         stats: ClusterStats::new(registry, "c"),
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
+        locality_weighted: false,
+        dropped: Default::default(),
         panic_threshold_percent: 50.0,
         sockets: Default::default(),
         connect_timeout: Duration::from_secs(5),

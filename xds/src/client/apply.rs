@@ -7,7 +7,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::kind::Kind;
 use super::response::{self, Head, Item, Raw};
-use super::table::{PENDING, REJECTED};
+use super::table::{PENDING, REJECTED, WATCHED};
 use super::update::{
     Limits, Malformed, Pending, Problem, Protocol, Receipt, Resource, ResourceError, Update,
 };
@@ -91,6 +91,7 @@ impl<'a> Comparison<'a> {
             changed: Vec::new(),
             removed: Vec::new(),
             restored: Vec::new(),
+            renewed: Vec::new(),
             unresolved: Vec::new(),
             errors: Vec::new(),
             unchanged: 0,
@@ -152,6 +153,9 @@ impl<'a> Comparison<'a> {
         if entry.is(REJECTED) {
             entry.set(REJECTED, false);
             self.update.restored.push(Arc::clone(&entry.name));
+        }
+        if entry.is(WATCHED) {
+            self.update.renewed.push(Arc::clone(&entry.name));
         }
         if !raw.aliases.is_empty() {
             let name = Arc::clone(&entry.name);

@@ -59,7 +59,7 @@ use crate::types::{self, WILDCARD};
 
 use kind::{Kind, Reply};
 use response::Head;
-use table::{PENDING, REJECTED};
+use table::{PENDING, REJECTED, WATCHED};
 pub use update::{
     Answer, Expired, Limits, Malformed, Options, Protocol, Receipt, Refused, Resource,
     ResourceError, TypeStatus, Update, Verdict,
@@ -141,6 +141,16 @@ impl Mux {
     pub fn unsubscribe_all(&mut self, type_url: &str) {
         if let Some(kind) = self.kind_mut(type_url) {
             kind.unsubscribe_all();
+        }
+    }
+
+    /// Whether a resource is named in [`Update::renewed`] whenever it comes as it was accepted:
+    /// for those to whom it matters that it came. Over when the resource is forgotten.
+    pub fn watch(&mut self, type_url: &str, name: &str, on: bool) {
+        let Some(kind) = self.kind_mut(type_url) else { return };
+        let slot = kind.table.find(name);
+        if let Some(entry) = slot.and_then(|slot| kind.table.get_mut(slot)) {
+            entry.set(WATCHED, on);
         }
     }
 
@@ -352,6 +362,7 @@ fn unsubscribed(head: &Head<'_>, stream: u64) -> Update {
         changed: Vec::new(),
         removed: Vec::new(),
         restored: Vec::new(),
+        renewed: Vec::new(),
         unresolved: Vec::new(),
         errors: Vec::new(),
         unchanged: 0,

@@ -20,6 +20,8 @@ pub(super) const PENDING: u8 = 1 << 3;
 pub(super) const EXPIRES: u8 = 1 << 4;
 /// It was given up and is wanted again, and the server was told of neither.
 pub(super) const AGAIN: u8 = 1 << 5;
+/// It is told of even when it comes as it was accepted.
+pub(super) const WATCHED: u8 = 1 << 6;
 
 /// One resource.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Entry {
     /// Forgets what was received, not who wants it.
     pub(super) fn forget(&mut self) {
         (self.version, self.hash) = (None, 0);
-        self.flags &= !(REJECTED | PENDING | EXPIRES);
+        self.flags &= !(REJECTED | PENDING | EXPIRES | WATCHED);
     }
 
     /// Whether anything of it was ever handed out.

@@ -75,6 +75,9 @@ pub struct Update {
     /// Resources last rejected, of which the accepted content has come back: nothing is to be done
     /// but to forget the error.
     pub restored: Vec<Arc<str>>,
+    /// Resources that came as they were accepted, of those that are
+    /// [watched](super::Mux::watch).
+    pub renewed: Vec<Arc<str>>,
     /// Names and aliases asked for that the server has nothing for (VHDS).
     pub unresolved: Vec<Arc<str>>,
     /// Resources the server cannot give, and why (`resource_errors`).

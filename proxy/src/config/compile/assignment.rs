@@ -1,6 +1,7 @@
 //! `ClusterLoadAssignment` as it comes by EDS: the next set of a cluster's hosts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -17,6 +18,8 @@ use crate::plan::{Address, Cluster, Host, HostSet};
 pub struct Assignment {
     /// The hosts. The very set there was, if nothing has changed.
     pub hosts: Arc<HostSet>,
+    /// `endpoint_stale_after`: the hosts are gone if nothing is said of them for so long.
+    pub stale_after: Option<Duration>,
 }
 
 /// Sets up to this long are searched from end to end.
@@ -46,17 +49,24 @@ pub(crate) fn compile(
     let checked = !cluster.health_checks.is_empty();
     let hosts = merged(endpoints.hosts, old, checked);
     let percent = endpoints.overprovisioning_percent;
+    let localities = endpoints::weights(endpoints.localities);
     let same = old.version > 0
         && percent == old.overprovisioning_percent
+        && localities == old.localities
+        && endpoints.drop == old.drop
         && hosts.len() == old.hosts.len()
         && hosts.iter().zip(&old.hosts).all(|(new, old)| Arc::ptr_eq(new, old));
     let hosts = match same {
         true => Arc::clone(old),
-        false => {
-            Arc::new(HostSet { version: old.version + 1, hosts, overprovisioning_percent: percent })
-        }
+        false => Arc::new(HostSet {
+            version: old.version + 1,
+            hosts,
+            overprovisioning_percent: percent,
+            localities,
+            drop: endpoints.drop,
+        }),
     };
-    Some(Assignment { hosts })
+    Some(Assignment { hosts, stale_after: endpoints.stale_after })
 }
 
 /// The hosts found, those that were there before in their old place. Of those with one address

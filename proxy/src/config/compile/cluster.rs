@@ -19,7 +19,8 @@ use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
 use crate::plan::cluster::{Discovery, Thresholds};
-use crate::plan::{Cluster, ClusterName, Needs, SocketOption};
+use crate::plan::host_page::DropPages;
+use crate::plan::{Cluster, ClusterName, HostSet, Needs, SocketOption};
 use crate::upstream::limits::Limits;
 
 /// Compiles a cluster; `None` after an error that leaves nothing to connect to.
@@ -54,16 +55,18 @@ pub(crate) fn compile(
     let health_checks = health::compile(cx, &at.field("health_checks"), health_checks, of);
     let outlier = outlier_detection.as_ref();
     let outlier = outlier.map(|o| outlier::compile(cx, &at.field("outlier_detection"), o));
-    let provided = matches!(discovery, Some((Discovery::OriginalDst(_), _)));
-    let lb = lb::compile(cx, at, cluster, provided);
-    let (discovery, hosts) = discovery?;
+    let lb = lb::compile(cx, at, cluster, is_original_dst(discovery.as_ref()));
+    let ((discovery, hosts), (lb, by_locality)) = discovery.zip(lb)?;
+    let (health_stats, outlier_stats) =
+        check_stats(cx, &stat_name, !health_checks.is_empty(), outlier.is_some());
     Some(Arc::new(Cluster {
         id: lease.id,
         name: Arc::clone(&lease.name),
         lease,
         stats: ClusterStats::new(cx.registry, &stat_name),
         discovery,
-        lb: lb?,
+        lb,
+        locality_weighted: by_locality,
         panic_threshold_percent: lb::common(cx, at, common_lb_config.as_ref()),
         sockets,
         connect_timeout: connect_timeout_of(cx, at, *connect_timeout),
@@ -71,12 +74,9 @@ pub(crate) fn compile(
         limits: Arc::new(Limits::new(&circuit_breakers)),
         remaining,
         circuit_breakers,
-        health_stats: (!health_checks.is_empty())
-            .then(|| HealthCheckStats::new(cx.registry, &stat_name)),
+        health_stats,
         health_checks,
-        outlier_stats: outlier
-            .is_some()
-            .then(|| OutlierDetectionStats::new(cx.registry, &stat_name)),
+        outlier_stats,
         outlier,
         stat_name,
         max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
@@ -87,11 +87,28 @@ pub(crate) fn compile(
         close_on_health_failure: *close_connections_on_host_health_failure,
         ignore_health_on_removal: *ignore_health_on_host_removal,
         needs: (!cx.needs.is_empty()).then(|| Box::new(std::mem::take(&mut cx.needs))),
+        dropped: DropPages::default(),
         hosts: Arc::new(hosts),
         istio: istio::cluster_facts(cluster.metadata.as_ref()),
         metadata_exchange: istio::cluster_filters(cx, &at.field("filters"), &cluster.filters),
         hash: xxh64(&cluster.encode_to_vec(), 0),
     }))
+}
+
+/// Such a cluster chooses by itself.
+fn is_original_dst(discovery: Option<&(Discovery, HostSet)>) -> bool {
+    matches!(discovery, Some((Discovery::OriginalDst(_), _)))
+}
+
+/// Statistics of what looks after hosts, where it does.
+fn check_stats(
+    cx: &mut Cx<'_>,
+    stat_name: &str,
+    checked: bool,
+    detects: bool,
+) -> (Option<HealthCheckStats>, Option<OutlierDetectionStats>) {
+    let health = checked.then(|| HealthCheckStats::new(cx.registry, stat_name));
+    (health, detects.then(|| OutlierDetectionStats::new(cx.registry, stat_name)))
 }
 
 /// `eds_cluster_config` belongs to EDS clusters.

@@ -14,6 +14,7 @@ use super::tls::SecretStore;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
 use crate::plan::extension::ExtensionSlot;
+use crate::plan::host_set::Locality;
 use crate::plan::istio::Local;
 use crate::plan::listener::Direction;
 use crate::plan::names::Names;
@@ -72,7 +73,7 @@ pub(crate) struct Kept {
     /// Resolvers of clusters that name none; empty means the system's.
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
     /// The locality of the last endpoints: the next ones are often there, too.
-    pub(crate) locality: Arc<(String, String, String)>,
+    pub(crate) locality: Arc<Locality>,
     /// Who the node is, for Istio's filters.
     pub(crate) local: Arc<Local>,
     /// Text that is empty.

@@ -156,7 +156,7 @@ fn eds(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Option<(Discover
     let source = source::compile(cx, &at.field("eds_config"), eds_config.as_ref())?;
     let name = if service_name.is_empty() { &cluster.name } else { service_name };
     let discovery = Discovery::Eds(Eds { source, name: Arc::from(name.as_str()) });
-    Some((discovery, HostSet { version: 0, hosts: Vec::new(), overprovisioning_percent: 140 }))
+    Some((discovery, HostSet::default()))
 }
 
 /// An ORIGINAL_DST cluster with the options of its `lb_config`.
@@ -210,7 +210,7 @@ fn original_dst_with(
         port: upstream_port_override.and_then(|port| u16::try_from(port).ok()),
         cleanup: duration(cx, &cleanup_at, cluster.cleanup_interval, Duration::from_secs(5)),
     };
-    let hosts = HostSet { version: 1, hosts: Vec::new(), overprovisioning_percent: 140 };
+    let hosts = HostSet { version: 1, ..HostSet::default() };
     Some((Discovery::OriginalDst(options), hosts))
 }
 

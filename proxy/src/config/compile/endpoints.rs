@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_xds::api::envoy::config::cluster::v3::Cluster;
 use ringway_xds::api::envoy::config::core::v3 as core;
@@ -11,9 +12,12 @@ use super::address::{address, host_address, host_and_port};
 use super::at::At;
 use super::cx::Cx;
 use super::istio;
+use super::scalar::{fractional_percent, optional_duration};
 use super::set::refuse;
 use super::sockets;
 use crate::plan::cluster::{DnsTarget, EdsHealth, HostTemplate};
+use crate::plan::host_set::{DropOverload, Locality, LocalityWeights};
+use crate::plan::route::Fraction;
 use crate::plan::transport::Sockets;
 use crate::plan::{Address, Host, HostSet};
 
@@ -37,6 +41,12 @@ pub(crate) struct Endpoints {
     pub(crate) targets: Vec<DnsTarget>,
     /// `overprovisioning_factor`, default 140.
     pub(crate) overprovisioning_percent: u32,
+    /// `load_balancing_weight` of localities.
+    pub(crate) localities: LocalityWeights,
+    /// `drop_overloads`.
+    pub(crate) drop: Option<Arc<DropOverload>>,
+    /// `endpoint_stale_after`.
+    pub(crate) stale_after: Option<Duration>,
 }
 
 /// A host to be.
@@ -58,8 +68,15 @@ impl Endpoints {
             version: 1,
             hosts: self.hosts.into_iter().map(host).collect(),
             overprovisioning_percent: self.overprovisioning_percent,
+            localities: weights(self.localities),
+            drop: self.drop,
         }
     }
+}
+
+/// The weights of localities, if there are any.
+pub(crate) fn weights(localities: LocalityWeights) -> Option<Arc<LocalityWeights>> {
+    (!localities.is_empty()).then(|| Arc::new(localities))
 }
 
 /// Compiles the cluster's `load_assignment`; `None` after an error.
@@ -108,6 +125,11 @@ pub(crate) fn assignment_of(
         let kinds = Kinds { kind, named: named_endpoints, sockets };
         locality_endpoints(cx, &at, locality, kinds, &mut out);
     }
+    if out.localities.is_too_heavy() {
+        let message =
+            "The sum of weights of all localities at the same priority exceeds 4294967295";
+        cx.invalid(&endpoints_at, message);
+    }
     out
 }
 
@@ -123,8 +145,54 @@ fn policy_of(
         endpoint_stale_after,
         weighted_priority_health,
     } = policy;
-    refuse!(cx, at, drop_overloads, endpoint_stale_after, weighted_priority_health);
+    refuse!(cx, at, weighted_priority_health);
     out.overprovisioning_percent = overprovisioning_factor.unwrap_or(140);
+    // Only EDS can bring an update that does not come; others do not look at it, in Envoy neither.
+    out.stale_after =
+        optional_duration(cx, &at.field("endpoint_stale_after"), *endpoint_stale_after);
+    let at = at.field("drop_overloads");
+    match drop_overloads.as_slice() {
+        [] => {}
+        [one] => out.drop = drop_overload(cx, &at.index(0), one),
+        more => {
+            let message = format!(
+                "Cluster drop_overloads config has {} categories. Envoy only support one.",
+                more.len()
+            );
+            cx.invalid(&at, message);
+        }
+    }
+}
+
+/// A category of requests to drop; the runtime may have it dropped less often.
+fn drop_overload(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::cluster_load_assignment::policy::DropOverload,
+) -> Option<Arc<DropOverload>> {
+    const LIMIT: &str = "load_balancing_policy.drop_overload_limit";
+    let api::cluster_load_assignment::policy::DropOverload { category, drop_percentage } = config;
+    let at = at.field("drop_percentage");
+    let Fraction { numerator, denominator } =
+        fractional_percent(cx, &at, &drop_percentage.unwrap_or_default());
+    if numerator > denominator {
+        let ratio = f64::from(numerator) / f64::from(denominator);
+        let message = format!(
+            "Cluster drop_overloads config is invalid. drop_ratio={ratio}(Numerator {numerator} / \
+             Denominator {denominator}). The valid range is 0~1."
+        );
+        cx.invalid(&at, message);
+        return None;
+    }
+    let limit = cx.runtime.integer(LIMIT, 100);
+    if limit > 100 {
+        let message =
+            format!("{LIMIT} runtime key config {limit} is invalid. The valid range is 0~100");
+        cx.invalid(&at, message);
+        return None;
+    }
+    let ratio = (numerator as f32 / denominator as f32).min(limit as f32 / 100.0);
+    (ratio > 0.0).then(|| Arc::new(DropOverload { category: cx.text(category), ratio }))
 }
 
 /// What the endpoints are.
@@ -150,15 +218,19 @@ fn locality_endpoints(
         // for.
         metadata,
         lb_endpoints,
-        // Read by locality-weighted load balancing, which is refused.
-        load_balancing_weight: _,
+        load_balancing_weight,
         priority,
         // Envoy does not implement it.
         proximity: _,
         lb_config,
     } = locality;
     refuse!(cx, at, lb_config);
+    let named = locality.is_some();
     let locality = locality_of(cx, locality.as_ref());
+    // What has no locality cannot weigh anything, as in Envoy.
+    if let Some(weight) = load_balancing_weight.filter(|_| named) {
+        out.localities.set(*priority, Arc::clone(&locality), weight);
+    }
     let mut sum = 0_u64;
     for (index, endpoint) in lb_endpoints.iter().enumerate() {
         let at = at.field("lb_endpoints");
@@ -199,9 +271,6 @@ fn locality_of(cx: &mut Cx<'_>, locality: Option<&core::Locality>) -> Arc<Locali
     }
     Arc::clone(last)
 }
-
-/// Region, zone, sub-zone.
-pub(crate) type Locality = (String, String, String);
 
 fn lb_endpoint(
     cx: &mut Cx<'_>,

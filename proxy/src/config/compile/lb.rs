@@ -16,20 +16,30 @@ const LEAST_REQUEST: &str =
 const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
 const SUPPORTED: &str = "ROUND_ROBIN, LEAST_REQUEST, RANDOM";
 
-/// The policy of a cluster; `None` after an error. `provided`: the cluster chooses by itself.
+/// The policy of a cluster, and whether localities are chosen by weight first; `None` after an
+/// error. `provided`: the cluster chooses by itself.
 pub(crate) fn compile(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     cluster: &api::Cluster,
     provided: bool,
-) -> Option<Lb> {
-    use api::cluster::LbPolicy;
+) -> Option<(Lb, bool)> {
+    let by_weight = |lb| (lb, is_locality_weighted(cluster));
     if provided {
-        return by_cluster(cx, at, cluster);
+        return by_cluster(cx, at, cluster).map(by_weight);
     }
-    if let Some(policy) = &cluster.load_balancing_policy {
-        return typed(cx, &at.field("load_balancing_policy"), policy);
+    match &cluster.load_balancing_policy {
+        Some(policy) => {
+            check_common(cx, &at.field("common_lb_config"), cluster);
+            typed(cx, &at.field("load_balancing_policy"), policy)
+        }
+        None => named(cx, at, cluster).map(by_weight),
     }
+}
+
+/// `lb_policy`, with its configuration.
+fn named(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) -> Option<Lb> {
+    use api::cluster::LbPolicy;
     match LbPolicy::try_from(cluster.lb_policy).ok()? {
         LbPolicy::RoundRobin => {
             if let Some(api::cluster::LbConfig::RoundRobinLbConfig(config)) = &cluster.lb_config {
@@ -106,7 +116,7 @@ fn least_request(cx: &Cx<'_>, choices: Option<u32>, bias: Option<&core::RuntimeD
 }
 
 /// The first policy of the list, for all that Envoy knows are known here by name.
-fn typed(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::LoadBalancingPolicy) -> Option<Lb> {
+fn typed(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::LoadBalancingPolicy) -> Option<(Lb, bool)> {
     let api::LoadBalancingPolicy { policies } = policy;
     let policies_at = at.field("policies");
     let Some(api::load_balancing_policy::Policy { typed_extension_config }) = policies.first()
@@ -129,15 +139,13 @@ fn typed(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::LoadBalancingPolicy) -> Opt
             let policies::round_robin::v3::RoundRobin { slow_start_config, locality_lb_config } =
                 config;
             refuse!(cx, &at, slow_start_config);
-            locality(cx, &at, locality_lb_config.as_ref());
-            Some(Lb::RoundRobin)
+            Some((Lb::RoundRobin, is_weighted(locality_lb_config.as_ref())))
         }
         LEAST_REQUEST => typed_least_request(cx, &at, any),
         RANDOM => {
             let config = cx.unpack::<policies::random::v3::Random>(&at, any)?;
             let policies::random::v3::Random { locality_lb_config } = config;
-            locality(cx, &at, locality_lb_config.as_ref());
-            Some(Lb::Random)
+            Some((Lb::Random, is_weighted(locality_lb_config.as_ref())))
         }
         other => {
             cx.unsupported_allowed(&at, other, SUPPORTED);
@@ -146,7 +154,7 @@ fn typed(cx: &mut Cx<'_>, at: &At<'_>, policy: &api::LoadBalancingPolicy) -> Opt
     }
 }
 
-fn typed_least_request(cx: &mut Cx<'_>, at: &At<'_>, any: &prost_types::Any) -> Option<Lb> {
+fn typed_least_request(cx: &mut Cx<'_>, at: &At<'_>, any: &prost_types::Any) -> Option<(Lb, bool)> {
     let config = cx.unpack::<policies::least_request::v3::LeastRequest>(at, any)?;
     let policies::least_request::v3::LeastRequest {
         choice_count,
@@ -158,19 +166,41 @@ fn typed_least_request(cx: &mut Cx<'_>, at: &At<'_>, any: &prost_types::Any) -> 
     } = config;
     let enable_full_scan = enable_full_scan.unwrap_or_default();
     refuse!(cx, at, slow_start_config, enable_full_scan, selection_method);
-    locality(cx, at, locality_lb_config.as_ref());
-    Some(least_request(cx, choice_count, active_request_bias.as_ref()))
+    let lb = least_request(cx, choice_count, active_request_bias.as_ref());
+    Some((lb, is_weighted(locality_lb_config.as_ref())))
 }
 
 /// Zone-aware routing needs `local_cluster_name`, which is refused: its settings change nothing.
-fn locality(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&policies::common::v3::LocalityLbConfig>) {
+fn is_weighted(config: Option<&policies::common::v3::LocalityLbConfig>) -> bool {
     use policies::common::v3::locality_lb_config::LocalityConfigSpecifier as Specifier;
     match config.and_then(|config| config.locality_config_specifier.as_ref()) {
-        None | Some(Specifier::ZoneAwareLbConfig(_)) => {}
-        Some(Specifier::LocalityWeightedLbConfig(_)) => {
-            let at = at.field("locality_lb_config");
-            cx.unsupported(&at.field("locality_weighted_lb_config"));
-        }
+        None | Some(Specifier::ZoneAwareLbConfig(_)) => false,
+        // It has no field.
+        Some(Specifier::LocalityWeightedLbConfig(_)) => true,
+    }
+}
+
+/// The same in `common_lb_config`.
+fn is_locality_weighted(cluster: &api::Cluster) -> bool {
+    use api::cluster::common_lb_config::LocalityConfigSpecifier as Specifier;
+    let config = cluster.common_lb_config.as_ref();
+    match config.and_then(|config| config.locality_config_specifier.as_ref()) {
+        None | Some(Specifier::ZoneAwareLbConfig(_)) => false,
+        Some(Specifier::LocalityWeightedLbConfig(_)) => true,
+    }
+}
+
+/// A policy has such settings itself.
+fn check_common(cx: &mut Cx<'_>, at: &At<'_>, cluster: &api::Cluster) {
+    let config = cluster.common_lb_config.as_ref();
+    let has_any = |config: &api::cluster::CommonLbConfig| {
+        config.locality_config_specifier.is_some() || config.consistent_hashing_lb_config.is_some()
+    };
+    if config.is_some_and(has_any) {
+        let message = "cluster: load_balancing_policy cannot be combined with partial fields \
+                       (zone_aware_lb_config, locality_weighted_lb_config, \
+                       consistent_hashing_lb_config) of common_lb_config";
+        cx.invalid(at, message);
     }
 }
 
@@ -180,7 +210,6 @@ pub(crate) fn common(
     at: &At<'_>,
     config: Option<&api::cluster::CommonLbConfig>,
 ) -> f64 {
-    use api::cluster::common_lb_config::LocalityConfigSpecifier;
     const DEFAULT: f64 = 50.0;
     let key = "upstream.healthy_panic_threshold";
     let Some(config) = config else { return cx.runtime.double(key, DEFAULT) };
@@ -195,16 +224,10 @@ pub(crate) fn common(
         consistent_hashing_lb_config: _,
         // Read by the policy of stateful sessions, which is refused.
         override_host_status: _,
-        locality_config_specifier,
+        // Read by `is_locality_weighted`.
+        locality_config_specifier: _,
     } = config;
     refuse!(cx, &at, ignore_new_hosts_until_first_hc, close_connections_on_host_set_change);
-    match locality_config_specifier {
-        // See `locality`.
-        None | Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {}
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
-            cx.unsupported(&at.field("locality_weighted_lb_config"));
-        }
-    }
     let threshold = healthy_panic_threshold.as_ref().map_or(DEFAULT, |percent| percent.value);
     cx.runtime.double(key, threshold)
 }

@@ -2,7 +2,8 @@
 
 use super::write_address;
 use crate::control::json::Json;
-use crate::plan::cluster::{Cluster, EdsHealth, Host, HostSet, HostState};
+use crate::plan::HostSet;
+use crate::plan::cluster::{Cluster, EdsHealth, Host, HostState};
 
 /// The assignment as JSON at depth 0: a group per locality and priority, in the order in which
 /// they first appear.
@@ -22,17 +23,23 @@ pub(super) fn assignment(cluster: &Cluster, set: &HostSet) -> String {
     if !groups.is_empty() {
         json.key("endpoints").array();
         for (first, hosts) in &groups {
-            group(first, hosts, &mut json);
+            group(set, first, hosts, &mut json);
         }
         json.end_array();
     }
     json.key("policy").object();
+    if let Some(drop) = &set.drop {
+        json.key("drop_overloads").array().object().key("category").string(&drop.category);
+        json.key("drop_percentage").object();
+        json.key("numerator").value((drop.ratio * 1_000_000.0) as u32);
+        json.key("denominator").string("MILLION").end_object().end_object().end_array();
+    }
     json.key("overprovisioning_factor").value(set.overprovisioning_percent);
     json.end_object().end_object();
     json.finish()
 }
 
-fn group(first: &Host, hosts: &[&Host], json: &mut Json) {
+fn group(set: &HostSet, first: &Host, hosts: &[&Host], json: &mut Json) {
     json.object().key("locality").object();
     let (region, zone, sub_zone) = &*first.info.locality;
     for (name, value) in [("region", region), ("zone", zone), ("sub_zone", sub_zone)] {
@@ -45,7 +52,9 @@ fn group(first: &Host, hosts: &[&Host], json: &mut Json) {
         endpoint(host, json);
     }
     json.end_array();
-    json.key("load_balancing_weight").value(0);
+    let localities = set.localities.as_deref();
+    let weight = localities.map_or(0, |l| l.of(first.info.priority, &first.info.locality));
+    json.key("load_balancing_weight").value(weight);
     if first.info.priority != 0 {
         json.key("priority").value(first.info.priority);
     }

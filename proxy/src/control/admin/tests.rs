@@ -55,6 +55,8 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         stats: ClusterStats::new(registry, name),
         discovery: Discovery::Static,
         lb: Lb::RoundRobin,
+        locality_weighted: false,
+        dropped: Default::default(),
         panic_threshold_percent: 50.0,
         sockets: Default::default(),
         connect_timeout: Duration::from_secs(5),
@@ -84,7 +86,12 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
         close_on_health_failure: false,
         ignore_health_on_removal: false,
         max_requests_per_connection: 0,
-        hosts: Arc::new(HostSet { version: 1, hosts, overprovisioning_percent: 140 }),
+        hosts: Arc::new(HostSet {
+            version: 1,
+            hosts,
+            overprovisioning_percent: 140,
+            ..HostSet::default()
+        }),
         needs: None,
         istio: None,
         metadata_exchange: None,
@@ -265,7 +272,12 @@ fn clusters_as_json_leaves_out_what_is_zero() {
 fn other_hosts_show_at_once_and_an_old_set_does_not_come_back() {
     let (admin, _) = admin();
     let hosts = vec![host(1, "", EdsHealth::Healthy)];
-    let set = |version| HostSet { version, hosts: hosts.clone(), overprovisioning_percent: 140 };
+    let set = |version| HostSet {
+        version,
+        hosts: hosts.clone(),
+        overprovisioning_percent: 140,
+        ..HostSet::default()
+    };
     admin.set_hosts(ClusterId(0), Arc::new(set(2)));
     assert!(ask(&admin, "GET", "/clusters").1.contains("up::127.0.0.1:1::cx_total::0"));
     admin.set_hosts(ClusterId(0), Arc::new(set(0)));

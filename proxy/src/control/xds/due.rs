@@ -29,6 +29,8 @@ pub(super) enum Due {
     FirstScopes(ScopeSlot),
     /// Options of a filter have not come.
     Extension(FeedId, Arc<str>),
+    /// Endpoints of which nothing was heard (`endpoint_stale_after`).
+    Stale(FeedId, Arc<str>),
     /// A layer of the runtime has not come.
     Layer(Arc<str>),
     /// The first response of a kind of which all resources are asked for has not come.

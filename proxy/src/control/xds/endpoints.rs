@@ -6,33 +6,52 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost::Message;
-use ringway_runtime::precise_now;
+use ringway_runtime::{Instant, now, precise_now};
 use ringway_xds::api::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use ringway_xds::client::Resource;
 use smallvec::SmallVec;
 
 use super::Xds;
 use super::counts::Slots;
+use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use super::raw::{Dumped, Raw, ResourceState};
+use crate::config::compile::Assignment;
 use crate::control::log::log;
-use crate::observe::stats::{EdsStats, ShardStats};
-use crate::plan::Cluster;
+use crate::observe::stats::blocks::ClusterStats;
+use crate::observe::stats::{Counter, EdsStats, ShardStats};
 use crate::plan::cluster::Discovery;
+use crate::plan::{Cluster, HostSet};
 
 /// Assignments by feed and name.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
-    by_name: HashMap<(FeedId, Arc<str>), Assignment, RandomState>,
+    by_name: HashMap<(FeedId, Arc<str>), Record, RandomState>,
 }
 
 /// One assignment, and whose hosts it says.
 #[derive(Debug, Default)]
-struct Assignment {
+struct Record {
     raw: Option<Arc<Raw>>,
     /// Names of the clusters, once for each of their versions.
     users: SmallVec<[Arc<str>; 1]>,
+    /// When it is over unless it comes again (`endpoint_stale_after`).
+    stale_at: Option<Instant>,
+    /// [`Due::Stale`] will come.
+    armed: bool,
+    /// That time has come: nobody has these endpoints any more.
+    stale: bool,
+}
+
+impl Record {
+    /// Names of the clusters, each once.
+    fn users(&self) -> SmallVec<[Arc<str>; 1]> {
+        let mut users = self.users.clone();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
 }
 
 impl Xds {
@@ -87,6 +106,7 @@ impl Xds {
     /// What is known of a cluster's endpoints already counts at once.
     pub(super) fn assign_stored(&mut self, feed: FeedId, name: &Arc<str>, cluster: &Arc<Cluster>) {
         let stored = self.endpoints.by_name.get(&(feed, name.clone()));
+        let stored = stored.filter(|stored| !stored.stale);
         let Some(raw) = stored.and_then(|stored| stored.raw.clone()) else { return };
         let Ok(decoded) = ClusterLoadAssignment::decode(&*raw.body) else { return };
         if let Err(text) = self.assign(cluster, &decoded) {
@@ -104,9 +124,7 @@ impl Xds {
         let Some(assignment) = self.endpoints.by_name.get(&key) else {
             return Ok(());
         };
-        let mut users = assignment.users.clone();
-        users.sort_unstable();
-        users.dedup();
+        let users = assignment.users();
         let began = precise_now();
         let result = self.assign_to_all(&users, resource);
         let took = precise_now() - began;
@@ -118,25 +136,110 @@ impl Xds {
         for user in &users {
             self.count_assignment(user, &resource.version, took, result.is_ok());
         }
-        result
+        self.expect_renewal(key, &users, result?);
+        Ok(())
     }
 
-    fn assign_to_all(&mut self, users: &[Arc<str>], resource: &Resource) -> Result<(), String> {
-        let decoded = self.decode_endpoints(resource)?;
+    /// What was assigned is assigned for so long, if that is limited.
+    fn expect_renewal(
+        &mut self,
+        key: (FeedId, Arc<str>),
+        users: &[Arc<str>],
+        stale_after: Option<Duration>,
+    ) {
+        let Some(assignment) = self.endpoints.by_name.get_mut(&key) else { return };
+        let was_limited = assignment.stale_at.is_some() || assignment.stale;
+        assignment.stale = false;
+        assignment.stale_at = stale_after.map(|after| now() + after);
+        let Some(after) = stale_after else {
+            if was_limited {
+                self.feeds.watch(key.0, Kind::Endpoints, &key.1, false);
+            }
+            return;
+        };
+        if !std::mem::replace(&mut assignment.armed, true) {
+            self.due.after(after, Due::Stale(key.0, key.1.clone()));
+        }
+        self.feeds.watch(key.0, Kind::Endpoints, &key.1, true);
+        self.count_staleness(users, ClusterStats::assignment_timeout_received);
+    }
+
+    /// An assignment has come as it was, which matters to its time.
+    pub(super) fn renew_endpoints(&mut self, feed: FeedId, name: &Arc<str>) {
+        let assignment = self.endpoints.by_name.get(&(feed, name.clone()));
+        let Some(raw) = assignment.and_then(|assignment| assignment.raw.clone()) else { return };
+        let resource = Resource {
+            name: name.clone(),
+            version: raw.version.clone(),
+            hash: raw.hash,
+            body: raw.body.clone(),
+            ttl: None,
+            aliases: Box::default(),
+        };
+        if let Err(text) = self.apply_endpoints(feed, &resource) {
+            log!(Warning, Upstream, "{name}: what was taken before is no longer: {text}");
+        }
+    }
+
+    /// An assignment may be over.
+    pub(super) fn stale_due(&mut self, feed: FeedId, name: &Arc<str>) {
+        let key = (feed, name.clone());
+        let Some(assignment) = self.endpoints.by_name.get_mut(&key) else { return };
+        assignment.armed = false;
+        let Some(at) = assignment.stale_at else { return };
+        if at > now() {
+            // It was renewed.
+            assignment.armed = true;
+            self.due.after(at - now(), Due::Stale(feed, name.clone()));
+            return;
+        }
+        assignment.stale_at = None;
+        assignment.stale = true;
+        let users = assignment.users();
+        log!(Warning, Upstream, "the endpoints '{name}' are too old and go: no update came");
+        for cluster in self.versions_with(&users, name) {
+            let old = self.control.known_hosts(&cluster);
+            let none = HostSet { version: old.version + 1, ..HostSet::default() };
+            self.control.set_hosts(&cluster, Arc::new(none));
+        }
+        self.count_staleness(&users, ClusterStats::assignment_stale);
+    }
+
+    fn count_staleness(&self, users: &[Arc<str>], counter: impl Fn(&ClusterStats) -> Counter) {
         for user in users {
             let Some(entry) = self.clusters.by_name.get(user) else { continue };
-            let versions = [&entry.active, &entry.warming];
-            let clusters: SmallVec<[Arc<Cluster>; 2]> =
-                versions.into_iter().flatten().map(|version| version.cluster.clone()).collect();
-            for cluster in clusters {
-                let of_this = |eds: &crate::plan::cluster::Eds| eds.name == resource.name;
-                if matches!(&cluster.discovery, Discovery::Eds(eds) if of_this(eds)) {
-                    self.assign(&cluster, &decoded)?;
-                }
+            if let Some(version) = entry.active.as_ref().or(entry.warming.as_ref()) {
+                self.stats.inc(counter(&version.cluster.stats));
+            }
+        }
+    }
+
+    /// The versions of these clusters whose hosts an assignment says.
+    fn versions_with(&self, users: &[Arc<str>], name: &str) -> SmallVec<[Arc<Cluster>; 2]> {
+        let entries = users.iter().filter_map(|user| self.clusters.by_name.get(user));
+        let versions = entries.flat_map(|entry| [&entry.active, &entry.warming]).flatten();
+        let named = |cluster: &Cluster| match &cluster.discovery {
+            Discovery::Eds(eds) => *eds.name == *name,
+            _ => false,
+        };
+        versions.map(|version| version.cluster.clone()).filter(|cluster| named(cluster)).collect()
+    }
+
+    /// Answers for how long it is assigned, if that is limited.
+    fn assign_to_all(
+        &mut self,
+        users: &[Arc<str>],
+        resource: &Resource,
+    ) -> Result<Option<Duration>, String> {
+        let decoded = self.decode_endpoints(resource)?;
+        let mut stale_after = None;
+        for user in users {
+            for cluster in self.versions_with(std::slice::from_ref(user), &resource.name) {
+                stale_after = self.assign(&cluster, &decoded)?;
             }
             self.activate_if_warm(user);
         }
-        Ok(())
+        Ok(stale_after)
     }
 
     /// These are the endpoints of a version of a cluster.
@@ -144,9 +247,10 @@ impl Xds {
         &mut self,
         cluster: &Arc<Cluster>,
         assignment: &ClusterLoadAssignment,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Duration>, String> {
         let old = self.control.known_hosts(cluster);
-        let hosts = self.compile_endpoints(cluster, assignment, &old)?.hosts;
+        let Assignment { hosts, stale_after } =
+            self.compile_endpoints(cluster, assignment, &old)?;
         if Arc::ptr_eq(&hosts, &old) {
             self.stats.inc(cluster.stats.update_no_rebuild());
         }
@@ -154,7 +258,7 @@ impl Xds {
             self.stats.inc(cluster.stats.update_empty());
         }
         self.control.set_hosts(cluster, hosts);
-        Ok(())
+        Ok(stale_after)
     }
 
     /// EDS says that there is no such assignment. What was assigned stays, as in Envoy.
@@ -162,9 +266,7 @@ impl Xds {
         let Some(assignment) = self.endpoints.by_name.get_mut(&(feed, name.clone())) else {
             return;
         };
-        let mut users = assignment.users.clone();
-        users.sort_unstable();
-        users.dedup();
+        let users = assignment.users();
         for user in users {
             let Some(entry) = self.clusters.by_name.get(&user) else { continue };
             if let Some(version) = &entry.warming {

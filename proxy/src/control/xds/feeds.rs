@@ -274,6 +274,12 @@ impl Feeds {
         body.wake();
     }
 
+    /// Whether a response that has a resource as it was is to name it.
+    pub(super) fn watch(&self, feed: FeedId, kind: Kind, name: &str, on: bool) {
+        let Some((_, mux)) = self.asking(feed) else { return };
+        mux.borrow_mut().watch(kind.type_url(), name, on);
+    }
+
     /// Says whether a response was taken; the feed goes on. Answers what the server was told.
     pub(super) fn answer(
         &self,

@@ -31,6 +31,7 @@ use crate::control::log::log;
 use crate::observe::stats::LoadReporterStats;
 use crate::plan::cluster::Discovery;
 use crate::plan::host_page::HostTotals;
+use crate::plan::host_set::Locality;
 use crate::plan::source::GrpcSource;
 use crate::plan::{Address, Cluster, Host, HostSet};
 use crate::upstream::grpc::{Call, Client, Failure};
@@ -275,7 +276,7 @@ fn stats_of(
     before: &Told,
     granular: bool,
 ) -> api::ClusterStats {
-    type Place = (Arc<(String, String, String)>, u32);
+    type Place = (Arc<Locality>, u32);
     let mut places: Vec<(Place, api::UpstreamLocalityStats)> = Vec::new();
     let mut add = |host: &Arc<Host>| {
         let from = before.hosts.get(&identity(host)).map(|(totals, _)| *totals);
@@ -311,7 +312,7 @@ fn stats_of(
 }
 
 fn locality_stats(
-    (region, zone, sub_zone): &(String, String, String),
+    (region, zone, sub_zone): &Locality,
     priority: u32,
 ) -> api::UpstreamLocalityStats {
     let locality =

@@ -293,6 +293,7 @@ impl Xds {
                 Due::First(feed, kind) => self.first_due(feed, kind),
                 Due::FirstScopes(slot) => self.first_scopes_due(slot),
                 Due::Extension(feed, name) => self.default_extension(feed, &name, true),
+                Due::Stale(feed, name) => self.stale_due(feed, &name),
                 Due::Layer(name) => self.layer_due(&name),
                 Due::Sweep => self.sweep(),
                 Due::Names => {

@@ -4,11 +4,13 @@ mod bench;
 mod runtime;
 mod scopes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_xds::client::Protocol;
 
 use self::bench::{Bench, run};
+use super::feeds::FeedId;
 use super::{Kind, ResourceState, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -229,6 +231,35 @@ fn endpoints_that_were_refused_are_not_when_they_are_as_before() {
         put_endpoint(&bench, "a", 1);
         bench.pass(SECOND).await;
         assert!(!refused(&bench));
+    });
+}
+
+#[test]
+fn endpoints_that_are_too_old_go_and_come_back_with_the_next_response() {
+    run(async |mut bench| {
+        live(&mut bench).await;
+        let endpoint = "{endpoint: {address: {socket_address: {address: 10.0.0.1, \
+                        port_value: 7}}}}";
+        let stale = "policy: {endpoint_stale_after: 10s}";
+        let text =
+            format!("{{cluster_name: a, endpoints: [{{lb_endpoints: [{endpoint}]}}], {stale}}}");
+        bench.put(Kind::Endpoints, "a", &text);
+        bench.pass(6 * SECOND).await;
+        let (feed, name) = (FeedId(0), Arc::from("a"));
+        bench.xds.renew_endpoints(feed, &name);
+        bench.pass(6 * SECOND).await;
+        assert_eq!(ports(&bench, "a"), ["10.0.0.1:7"]);
+        put_cluster(&bench, "b");
+        put_endpoint(&bench, "b", 2);
+        bench.pass(6 * SECOND).await;
+        assert!(ports(&bench, "a").is_empty());
+        assert_eq!(ports(&bench, "b"), ["10.0.0.1:2"]);
+        bench.xds.renew_endpoints(feed, &name);
+        bench.pass(SECOND).await;
+        assert_eq!(ports(&bench, "a"), ["10.0.0.1:7"]);
+        put_endpoint(&bench, "a", 8);
+        bench.pass(60 * SECOND).await;
+        assert_eq!(ports(&bench, "a"), ["10.0.0.1:8"]);
     });
 }
 

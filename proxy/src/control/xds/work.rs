@@ -40,6 +40,7 @@ struct Job {
     changed: std::vec::IntoIter<Resource>,
     removed: Vec<Arc<str>>,
     restored: Vec<Arc<str>>,
+    renewed: Vec<Arc<str>>,
     /// Of a stream, which waits for the answer.
     receipt: Option<Receipt>,
     /// Time it has cost.
@@ -105,6 +106,7 @@ impl Xds {
             changed: update.changed.into_iter(),
             removed: update.removed,
             restored: update.restored,
+            renewed: update.renewed,
             receipt: Some(update.receipt),
             used,
             rejected: Vec::new(),
@@ -123,6 +125,7 @@ impl Xds {
             changed: read.changed.into_iter(),
             removed: read.removed,
             restored: Vec::new(),
+            renewed: Vec::new(),
             receipt: None,
             used,
             rejected: Vec::new(),
@@ -158,6 +161,7 @@ impl Xds {
             counts: (0, expired.removed.len(), 0),
             removed: expired.removed,
             restored: Vec::new(),
+            renewed: Vec::new(),
             receipt: None,
             used: Duration::ZERO,
             rejected: Vec::new(),
@@ -271,6 +275,11 @@ impl Xds {
         self.remove(&mut job);
         for name in std::mem::take(&mut job.restored) {
             self.refusals.forget(job.kind, job.feed, &name);
+        }
+        for name in std::mem::take(&mut job.renewed) {
+            if job.kind == Kind::Endpoints {
+                self.renew_endpoints(job.feed, &name);
+            }
         }
         let rejected = job.rejected.len();
         let text = self.answer(&mut job);

@@ -72,7 +72,7 @@ pub(crate) async fn run(
             Ended::Reset { reset, sent } => {
                 match permitted(work, exchange, retry.after_reset(reset, sent)) {
                     Decision::After(pause) => pause,
-                    decision => return Err(give_up(work, retry, reset, decision)),
+                    _ => return Err(give_up(work, exchange, retry, reset)),
                 }
             }
         };
@@ -112,7 +112,10 @@ fn account_retry(conn: &Conn, exchange: &Exchange<'_>) {
     conn.shard.stats.inc(stats.upstream_rq_retry_backoff_exponential());
 }
 
-fn give_up(work: &mut Work, retry: &Retry<'_>, reset: Reset, _: Decision) -> Stop {
+fn give_up(work: &mut Work, exchange: &Exchange<'_>, retry: &Retry<'_>, reset: Reset) -> Stop {
+    if reset == Reset::Overflow {
+        exchange.cluster.count_overflow();
+    }
     let failure = work.info.upstream_failure.clone();
     fail::reset(reset, failure.as_deref(), retry.done() > 0).into()
 }

@@ -6,6 +6,7 @@ use super::retry::Reset;
 use super::timeouts::Expired;
 use crate::http::reply::LocalReply;
 use crate::observe::format::ResponseFlag;
+use crate::upstream::Dropped;
 
 /// Every attempt ended in a reset before a response began.
 pub(crate) fn reset(reset: Reset, failure: Option<&str>, retried: bool) -> LocalReply {
@@ -62,6 +63,26 @@ pub(crate) fn malformed(error: &H1Error) -> LocalReply {
 pub(crate) fn no_host() -> LocalReply {
     LocalReply::new(503, "no healthy upstream", "no_healthy_upstream")
         .flag(ResponseFlag::NoHealthyUpstream)
+}
+
+/// The management server has requests refused (`drop_overloads`).
+pub(crate) fn dropped(dropped: Dropped, suppress_envoy_headers: bool) -> LocalReply {
+    let (body, details, flag, header) = match dropped {
+        Dropped::Some => {
+            ("drop overload", "drop_overload", ResponseFlag::DropOverload, "x-envoy-drop-overload")
+        }
+        Dropped::All => (
+            "unconditional drop overload",
+            "unconditional_drop_overload",
+            ResponseFlag::UnconditionalDropOverload,
+            "x-envoy-unconditional-drop-overload",
+        ),
+    };
+    let mut reply = LocalReply::new(503, body, details).flag(flag);
+    if !suppress_envoy_headers {
+        reply.headers.push((header.into(), b"true".to_vec()));
+    }
+    reply
 }
 
 /// A limit ran out before a response began. `complete`: the request had been read to its end.

@@ -58,6 +58,9 @@ pub(crate) async fn forward(
     let cluster = choose(conn, work, forward)?;
     work.info.cluster = Some(Rc::clone(&cluster));
     strict::check(&work.request, &conn.manager.plan.router.strict_check_headers)?;
+    if let Some(dropped) = cluster.drops() {
+        return Err(fail::dropped(dropped, conn.manager.plan.router.suppress_envoy_headers).into());
+    }
     let timeouts = Timeouts::new(conn, work, forward);
     let mut retry = Retry::new(conn, work, forward);
     let envoy_headers = !conn.manager.plan.router.suppress_envoy_headers;

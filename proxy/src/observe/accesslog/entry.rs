@@ -262,7 +262,7 @@ fn flags(cx: &LogContext<'_>, out: &mut Fields<'_>) {
             }
             ResponseFlag::DownstreamRemoteReset => out.flag(28, true),
             // Newer than the message.
-            ResponseFlag::DropOverLoad | ResponseFlag::UnconditionalDropOverload => {}
+            ResponseFlag::DropOverload | ResponseFlag::UnconditionalDropOverload => {}
             other => out.flag(*other as u32 + 1, true),
         }
     }

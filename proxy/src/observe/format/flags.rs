@@ -83,7 +83,7 @@ flags! {
     /// A name did not resolve.
     DnsResolutionFailed = 26, "DF";
     /// Dropped by the cluster's drop overload.
-    DropOverLoad = 27, "DO";
+    DropOverload = 27, "DO";
     /// The downstream reset the stream.
     DownstreamRemoteReset = 28, "DR";
     /// Dropped unconditionally by the cluster's drop overload.

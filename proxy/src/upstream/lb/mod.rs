@@ -3,6 +3,7 @@
 //! Tables are built when hosts or their health change and only read (and advanced) by a pick.
 
 mod edf;
+mod locality;
 mod priority;
 mod source;
 
@@ -14,6 +15,8 @@ use std::rc::Rc;
 
 use super::host::ShardHost;
 use crate::plan::cluster::{HostState, Lb};
+use crate::plan::host_set::LocalityWeights;
+use locality::shares;
 use priority::{Counts, Load};
 use source::Source;
 
@@ -42,6 +45,17 @@ pub(super) struct Picked<H> {
     pub(super) panics: u32,
 }
 
+/// How hosts share the load, besides the policy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// The overprovisioning factor, in percent.
+    pub(super) factor: u32,
+    /// In percent.
+    pub(super) panic_threshold: f64,
+    /// Where localities are chosen by weight.
+    pub(super) localities: Option<&'a LocalityWeights>,
+}
+
 /// The tables of one cluster on one shard.
 #[derive(Debug)]
 pub(super) struct LoadBalancer {
@@ -67,9 +81,9 @@ impl LoadBalancer {
         Self { lb, priorities: Vec::new(), only: None, rng: Rng::new(seed), seed }
     }
 
-    /// Builds the tables for these hosts and their health at this moment. `factor` is the
-    /// overprovisioning factor in percent, `panic_threshold` is in percent.
-    pub(super) fn rebuild(&mut self, hosts: &[Rc<ShardHost>], factor: u32, panic_threshold: f64) {
+    /// Builds the tables for these hosts and their health at this moment.
+    pub(super) fn rebuild(&mut self, hosts: &[Rc<ShardHost>], rules: Rules<'_>) {
+        let Rules { factor, panic_threshold, localities } = rules;
         let levels = hosts.iter().map(|h| h.priority() as usize + 1).max().unwrap_or(1);
         let mut lists = vec![Lists::default(); levels];
         for host in hosts {
@@ -84,12 +98,21 @@ impl LoadBalancer {
         for (lists, load) in lists.into_iter().zip(loads) {
             let before = old.next();
             let before = before.as_ref();
-            let source = |hosts, before| Source::new(hosts, self.lb, before, self.seed);
+            let source = |hosts: Vec<_>, before| {
+                let shares = localities.map(|weights| shares(&lists.all, &hosts, weights, factor));
+                match shares {
+                    Some(shares) if !shares.is_empty() => {
+                        Source::by_locality(hosts, shares, self.lb, before, self.seed)
+                    }
+                    _ => Source::new(hosts, self.lb, before, self.seed),
+                }
+            };
             self.priorities.push(PriorityTable {
                 load,
-                all: source(lists.all, before.map(|t| &t.all)),
                 healthy: source(lists.healthy, before.map(|t| &t.healthy)),
                 degraded: source(lists.degraded, before.map(|t| &t.degraded)),
+                // In panic neither health nor localities count.
+                all: Source::new(lists.all, self.lb, before.map(|t| &t.all), self.seed),
             });
         }
     }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use super::Rng;
 use super::edf::{Edf, Turn};
+use super::locality::{Localities, Share};
 use crate::plan::cluster::{HostShared, Lb};
 use crate::upstream::host::ShardHost;
 
@@ -17,8 +18,18 @@ pub(super) struct Source {
     hosts: Vec<Rc<ShardHost>>,
     /// Round robin over equal weights; goes on where it was when the list changes.
     cursor: Cell<u64>,
-    /// Only where weights differ.
-    edf: Option<RefCell<Edf>>,
+    order: Order,
+}
+
+/// What decides whose turn it is.
+#[derive(Debug)]
+enum Order {
+    /// The policy alone: all weigh the same.
+    Even,
+    /// The weights of hosts.
+    Weighted(RefCell<Edf>),
+    /// The weights of localities first.
+    Localities(Box<Localities>),
 }
 
 impl Source {
@@ -30,21 +41,39 @@ impl Source {
             Lb::RoundRobin | Lb::LeastRequest { .. } => weights_differ(&hosts),
             Lb::Random | Lb::ClusterProvided => false,
         };
-        let edf = weighted.then(|| {
-            RefCell::new(match before.and_then(Self::turns) {
+        let order = match weighted {
+            false => Order::Even,
+            true => Order::Weighted(RefCell::new(match before.and_then(Self::turns) {
                 Some(turns) => Edf::resume(hosts.iter().map(|host| turns.of(host, lb))),
                 None => {
                     let weights: Vec<f64> = hosts.iter().map(|host| weight(host, lb)).collect();
                     let ahead = seed % (2 * weights.len() as u64).max(1);
                     Edf::new(&weights, ahead)
                 }
-            })
-        });
-        Self { hosts, cursor: Cell::new(cursor), edf }
+            })),
+        };
+        Self { hosts, cursor: Cell::new(cursor), order }
+    }
+
+    /// As [`Source::new`], for `hosts` of which each locality has its share.
+    pub(super) fn by_locality(
+        hosts: Vec<Rc<ShardHost>>,
+        shares: Vec<Share>,
+        lb: Lb,
+        before: Option<&Self>,
+        seed: u64,
+    ) -> Self {
+        let before = match before.map(|before| &before.order) {
+            Some(Order::Localities(before)) => Some(&**before),
+            _ => None,
+        };
+        let localities = Localities::new(shares, lb, before, seed);
+        Self { hosts, cursor: Cell::new(seed), order: Order::Localities(Box::new(localities)) }
     }
 
     fn turns(&self) -> Option<Turns> {
-        let edf = self.edf.as_ref()?.borrow();
+        let Order::Weighted(edf) = &self.order else { return None };
+        let edf = edf.borrow();
         let known = edf.turns().filter_map(|(index, turn)| {
             let host = self.hosts.get(index)?;
             Some((host.plan().identity(), (turn, host.weight())))
@@ -59,10 +88,14 @@ impl Source {
     /// Chooses a host; `None` if there is none.
     #[inline]
     pub(super) fn pick(&self, lb: Lb, rng: &Rng) -> Option<&Rc<ShardHost>> {
-        if let Some(edf) = &self.edf {
-            let weight = |i: usize| self.hosts.get(i).map_or(1.0, |host| weight(host, lb));
-            let index = edf.try_borrow_mut().ok()?.pick(weight)?;
-            return self.hosts.get(index);
+        match &self.order {
+            Order::Even => {}
+            Order::Weighted(edf) => {
+                let weight = |i: usize| self.hosts.get(i).map_or(1.0, |host| weight(host, lb));
+                let index = edf.try_borrow_mut().ok()?.pick(weight)?;
+                return self.hosts.get(index);
+            }
+            Order::Localities(localities) => return localities.pick(lb, rng),
         }
         let len = self.hosts.len();
         if len <= 1 {

@@ -20,9 +20,13 @@ fn hosts(weights: &[u32], priority: impl Fn(usize) -> u32) -> Vec<Rc<ShardHost>>
     run(async { Bench::new(hosts.collect(), |_| {}).cluster().hosts_for_tests() })
 }
 
+fn rules(panic_threshold: f64) -> Rules<'static> {
+    Rules { factor: 140, panic_threshold, localities: None }
+}
+
 fn balancer(lb: Lb, hosts: &[Rc<ShardHost>], seed: u64) -> LoadBalancer {
     let mut balancer = LoadBalancer::new(lb, seed);
-    balancer.rebuild(hosts, 140, 50.0);
+    balancer.rebuild(hosts, rules(50.0));
     balancer
 }
 
@@ -55,7 +59,7 @@ fn round_robin_goes_on_after_a_rebuild() {
     let hosts = hosts(&[1; 5], |_| 0);
     let mut balancer = balancer(Lb::RoundRobin, &hosts, 0);
     assert_eq!(picks(&balancer, &hosts, 3), [0, 1, 2]);
-    balancer.rebuild(&hosts, 140, 50.0);
+    balancer.rebuild(&hosts, rules(50.0));
     assert_eq!(picks(&balancer, &hosts, 2), [3, 4]);
 }
 
@@ -124,19 +128,19 @@ fn unhealthy_hosts_get_nothing_until_there_is_panic() {
     let hosts = hosts(&[1; 4], |_| 0);
     let mut balancer = LoadBalancer::new(Lb::RoundRobin, 0);
     hosts[0].plan().state.set(HostState::FAILED_OUTLIER);
-    balancer.rebuild(&hosts, 140, 50.0);
+    balancer.rebuild(&hosts, rules(50.0));
     assert_eq!(balancer.sizes(), (3, 0, 4));
     assert_eq!(counts(&picks(&balancer, &hosts, 300), 4)[0], 0);
     for host in &hosts[1..3] {
         host.plan().state.set(HostState::FAILED_ACTIVE_HC);
     }
-    balancer.rebuild(&hosts, 140, 50.0);
+    balancer.rebuild(&hosts, rules(50.0));
     assert_eq!(counts(&picks(&balancer, &hosts, 400), 4), [100; 4], "panic below 50 %");
     assert_eq!(balancer.pick(&LbContext::default()).panics, 1);
-    balancer.rebuild(&hosts, 140, 0.0);
+    balancer.rebuild(&hosts, rules(0.0));
     assert_eq!(counts(&picks(&balancer, &hosts, 40), 4), [0, 0, 0, 40]);
     hosts[3].plan().state.set(HostState::FAILED_EDS);
-    balancer.rebuild(&hosts, 140, 0.0);
+    balancer.rebuild(&hosts, rules(0.0));
     assert_eq!(balancer.pick(&LbContext::default()).host.map(|_| ()), None);
 }
 
@@ -147,7 +151,7 @@ fn load_spills_to_the_next_priority() {
     for host in &hosts[..2] {
         host.plan().state.set(HostState::FAILED_ACTIVE_HC);
     }
-    balancer.rebuild(&hosts, 140, 50.0);
+    balancer.rebuild(&hosts, rules(50.0));
     let counted = counts(&picks(&balancer, &hosts, 10_000), 8);
     let first: usize = counted[..4].iter().sum();
     assert!((6800..7200).contains(&first), "2 of 4 healthy × 1.4 = 70 %: {counted:?}");
@@ -271,7 +275,7 @@ fn weighted_round_robin_goes_on_after_a_rebuild() {
         let (mut rebuilt, untouched) =
             (balancer(Lb::RoundRobin, &hosts, 0), balancer(Lb::RoundRobin, &hosts, 0));
         assert_eq!(picks(&rebuilt, &hosts, ahead), picks(&untouched, &hosts, ahead));
-        rebuilt.rebuild(&hosts, 140, 50.0);
+        rebuilt.rebuild(&hosts, rules(50.0));
         assert_eq!(picks(&rebuilt, &hosts, 40), picks(&untouched, &hosts, 40), "after {ahead}");
     }
 }
@@ -283,7 +287,112 @@ fn rebuilds_do_not_starve_the_light() {
     let mut light = 0;
     for _ in 0..1010 {
         light += picks(&balancer, &hosts, 1)[0];
-        balancer.rebuild(&hosts, 140, 50.0);
+        balancer.rebuild(&hosts, rules(50.0));
     }
     assert_eq!(light, 10);
+}
+
+/// Hosts in localities of so many hosts each.
+fn in_localities(sizes: &[usize], priority: u32) -> Vec<Rc<ShardHost>> {
+    let places = sizes.iter().enumerate().flat_map(|(place, size)| vec![place; *size]);
+    let hosts = places.enumerate().map(|(i, place)| {
+        let address = SocketAddr::from(([127, 0, (i >> 8) as u8, i as u8], 80));
+        host_with(address, |info| {
+            info.priority = priority;
+            info.locality = named(place);
+        })
+    });
+    run(async { Bench::new(hosts.collect(), |_| {}).cluster().hosts_for_tests() })
+}
+
+fn named(place: usize) -> std::sync::Arc<(String, String, String)> {
+    std::sync::Arc::new((format!("region {place}"), String::new(), String::new()))
+}
+
+fn weights(list: &[(usize, u32)]) -> LocalityWeights {
+    let mut weights = LocalityWeights::default();
+    list.iter().for_each(|(place, weight)| weights.set(0, named(*place), *weight));
+    weights
+}
+
+fn by_locality(localities: &LocalityWeights) -> Rules<'_> {
+    Rules { localities: Some(localities), ..rules(0.0) }
+}
+
+/// How many of these picks go to each locality.
+fn shares_of(balancer: &LoadBalancer, hosts: &[Rc<ShardHost>], n: usize) -> Vec<usize> {
+    let mut counts = vec![0; 8];
+    for host in picks(balancer, hosts, n) {
+        let place = &hosts[host].plan().info.locality;
+        counts[(0..8).find(|at| named(*at) == *place).expect("a place")] += 1;
+    }
+    counts
+}
+
+/// The table in Envoy's documentation: X weighs 1 and Y 2, and so many of 100 in X are healthy.
+#[test]
+fn a_locality_counts_with_its_weight_and_its_health() {
+    let weights = weights(&[(0, 1), (1, 2)]);
+    for lb in [Lb::RoundRobin, LEAST, Lb::Random] {
+        for (healthy, percent) in [(100, 33), (70, 33), (69, 32), (50, 26), (25, 15), (0, 0)] {
+            let hosts = in_localities(&[100, 100], 0);
+            hosts[healthy..100]
+                .iter()
+                .for_each(|host| host.plan().state.set(HostState::FAILED_EDS));
+            let mut balancer = LoadBalancer::new(lb, 7);
+            balancer.rebuild(&hosts, by_locality(&weights));
+            let counts = shares_of(&balancer, &hosts, 10_000);
+            let found = (counts[0] as f64 / 100.0).round() as usize;
+            assert!(found.abs_diff(percent) <= 1, "{lb:?}, {healthy} healthy: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_locality_without_weight_gets_nothing_unless_none_has_any() {
+    let hosts = in_localities(&[1, 3], 0);
+    let mut balancer = LoadBalancer::new(Lb::RoundRobin, 1);
+    balancer.rebuild(&hosts, by_locality(&weights(&[(1, 1)])));
+    assert_eq!(counts(&picks(&balancer, &hosts, 30), 4), [0, 10, 10, 10]);
+    assert_eq!(balancer.sizes(), (4, 0, 4));
+    // The one that has a weight is down: the other is better than nothing.
+    hosts[1..].iter().for_each(|host| host.plan().state.set(HostState::FAILED_EDS));
+    balancer.rebuild(&hosts, by_locality(&weights(&[(1, 1)])));
+    assert_eq!(counts(&picks(&balancer, &hosts, 30), 4), [30, 0, 0, 0]);
+}
+
+#[test]
+fn hosts_that_are_not_counted_do_not_lower_the_share_of_their_locality() {
+    let hosts = in_localities(&[4, 1], 0);
+    for host in &hosts[..3] {
+        host.plan().state.set(HostState::PENDING_ACTIVE_HC | HostState::FAILED_ACTIVE_HC);
+    }
+    let weights = weights(&[(0, 1), (1, 1)]);
+    let mut balancer = LoadBalancer::new(Lb::RoundRobin, 0);
+    balancer.rebuild(&hosts, by_locality(&weights));
+    assert_eq!(shares_of(&balancer, &hosts, 100)[..2], [50, 50]);
+}
+
+#[test]
+fn localities_and_their_hosts_go_on_after_a_rebuild() {
+    let hosts = in_localities(&[3, 3], 0);
+    let weights = weights(&[(0, 3), (1, 1)]);
+    let mut balancer = LoadBalancer::new(Lb::RoundRobin, 0);
+    balancer.rebuild(&hosts, by_locality(&weights));
+    let mut all = Vec::new();
+    for _ in 0..24 {
+        all.extend(picks(&balancer, &hosts, 1));
+        balancer.rebuild(&hosts, by_locality(&weights));
+    }
+    assert_eq!(counts(&all, 6), [6, 6, 6, 2, 2, 2]);
+}
+
+#[test]
+fn in_panic_localities_do_not_count() {
+    let hosts = in_localities(&[2, 2], 0);
+    hosts[..3].iter().for_each(|host| host.plan().state.set(HostState::FAILED_EDS));
+    let weights = weights(&[(0, 1), (1, 1)]);
+    let mut balancer = LoadBalancer::new(Lb::RoundRobin, 0);
+    balancer.rebuild(&hosts, Rules { localities: Some(&weights), ..rules(50.0) });
+    assert_eq!(counts(&picks(&balancer, &hosts, 40), 4), [10; 4]);
 }

@@ -51,7 +51,14 @@ fn the_set_of_all_shards_is_taken_over() {
         let (mine, early) = (cluster.pick(&to(1)).expect("1"), cluster.pick(&to(2)).expect("2"));
         // Another shard was first at port 1, and has been at port 3; of port 2 nobody knows yet.
         let other = host(at(1));
-        let set = |hosts| Arc::new(HostSet { version: 2, hosts, overprovisioning_percent: 140 });
+        let set = |hosts| {
+            Arc::new(HostSet {
+                version: 2,
+                hosts,
+                overprovisioning_percent: 140,
+                ..HostSet::default()
+            })
+        };
         bench.upstreams.set_hosts(bench.plan.id, set(vec![other.clone(), host(at(3))]));
         let now = cluster.pick(&to(1)).expect("1");
         assert!(!Rc::ptr_eq(&mine, &now) && Arc::ptr_eq(now.plan(), &other));

@@ -298,3 +298,17 @@ fn long_errors_are_cut() {
     let Answer::Nack(text) = answer else { panic!("{answer:?}") };
     assert!(text.len() < 4200 && text.ends_with("...(truncated)"));
 }
+
+#[test]
+fn a_watched_resource_is_named_when_it_comes_as_it_was() {
+    let mut mux = mux(Protocol::Sotw);
+    mux.subscribe(CLUSTER, &names(&["a", "b"])).unwrap();
+    mux.connected();
+    let both = |version| response(version, version, vec![cluster("a", ""), cluster("b", "")]);
+    assert!(feed(&mut mux, &both("1")).renewed.is_empty());
+    mux.watch(CLUSTER, "a", true);
+    let update = feed(&mut mux, &both("2"));
+    assert_eq!((update.unchanged, update.renewed), (2, names(&["a"])));
+    mux.watch(CLUSTER, "a", false);
+    assert!(feed(&mut mux, &both("3")).renewed.is_empty());
+}

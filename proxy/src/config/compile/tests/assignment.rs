@@ -111,6 +111,62 @@ fn endpoints_by_name_and_policies() {
 }
 
 #[test]
+fn requests_to_drop_and_how_long_it_holds() {
+    let mut bench = Bench::new();
+    let none = Arc::default();
+    let mut drop = |policy: &str| {
+        let more = format!(", policy: {{{policy}}}");
+        let found = bench.text(&assignment(&[endpoint(1, "")], &more), &none)?;
+        let drop = found.hosts.drop.as_ref().map(|drop| (drop.category.to_string(), drop.ratio));
+        Ok::<_, String>((drop, found.stale_after))
+    };
+    let dropped = drop(
+        "drop_overloads: [{category: lb, drop_percentage: {numerator: 25, denominator: \
+         TEN_THOUSAND}}], endpoint_stale_after: 3s",
+    );
+    let expected = Some(("lb".to_owned(), 0.0025));
+    assert_eq!(dropped, Ok((expected, Some(std::time::Duration::from_secs(3)))));
+    assert_eq!(drop("drop_overloads: [{category: lb}]"), Ok((None, None)));
+    let many = drop("drop_overloads: [{category: a}, {category: b}]").unwrap_err();
+    let text = "Cluster drop_overloads config has 2 categories. Envoy only support one.";
+    assert_eq!(many, format!("policy.drop_overloads: {text}"));
+    let more = drop("drop_overloads: [{category: a, drop_percentage: {numerator: 101}}]");
+    let text = "Cluster drop_overloads config is invalid. drop_ratio=1.01(Numerator 101 / \
+                Denominator 100). The valid range is 0~1.";
+    let at = "policy.drop_overloads[0].drop_percentage";
+    assert_eq!(more.unwrap_err(), format!("{at}: {text}"));
+}
+
+#[test]
+fn weights_of_localities() {
+    let mut bench = Bench::new();
+    let none = Arc::default();
+    let locality = |zone: &str, port, more: &str| {
+        format!("{{locality: {{zone: {zone}}}, lb_endpoints: [{}]{more}}}", endpoint(port, ""))
+    };
+    let mut of = |list: &[String]| {
+        let text = format!("{{cluster_name: c, endpoints: [{}]}}", list.join(", "));
+        bench.text(&text, &none).map(|found| found.hosts)
+    };
+    let weighs = |n: u32| format!(", load_balancing_weight: {n}");
+    let set = of(&[
+        locality("a", 1, &weighs(3)),
+        locality("b", 2, ""),
+        locality("a", 3, &format!("{}, priority: 1", weighs(7))),
+        locality("a", 4, &weighs(4)),
+    ]);
+    let set = set.unwrap();
+    let weights = set.localities.as_ref().expect("two have one");
+    let place = |zone: &str| (String::new(), zone.to_owned(), String::new());
+    let found = [(0, "a"), (1, "a"), (0, "b"), (1, "b")];
+    assert_eq!(found.map(|(level, zone)| weights.of(level, &place(zone))), [4, 7, 0, 0]);
+    assert!(of(&[locality("a", 1, "")]).unwrap().localities.is_none());
+    let error = of(&[locality("a", 1, &weighs(u32::MAX)), locality("b", 2, &weighs(1))]);
+    let text = "The sum of weights of all localities at the same priority exceeds 4294967295";
+    assert_eq!(error.unwrap_err(), format!("endpoints: {text}"));
+}
+
+#[test]
 fn assignments_that_are_none_of_ours() {
     let mut bench = Bench::new();
     let none = Arc::default();

@@ -87,7 +87,7 @@ fn with_request(check: impl FnOnce(&LogContext<'_>)) {
     let mut flags = ResponseFlags::from(ResponseFlag::NoRouteFound);
     flags.insert(ResponseFlag::UnauthorizedExternalService);
     flags.insert(ResponseFlag::DownstreamRemoteReset);
-    flags.insert(ResponseFlag::DropOverLoad);
+    flags.insert(ResponseFlag::DropOverload);
     let cx = LogContext {
         request_headers: Some(&request),
         response_headers: Some(&response),
@@ -204,7 +204,7 @@ fn every_flag_has_its_field() {
         let flags = entry.common_properties.and_then(|common| common.response_flags);
         let set = format!("{:?}", flags.expect("flags")).matches("true").count();
         let newer =
-            matches!(flag, ResponseFlag::DropOverLoad | ResponseFlag::UnconditionalDropOverload);
+            matches!(flag, ResponseFlag::DropOverload | ResponseFlag::UnconditionalDropOverload);
         let details = *flag == ResponseFlag::UnauthorizedExternalService;
         assert_eq!(set, usize::from(!newer && !details), "{flag:?}");
     }
