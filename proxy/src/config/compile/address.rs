@@ -73,6 +73,31 @@ pub(crate) fn ipv4_compat(value: Option<&api::Address>) -> bool {
     }
 }
 
+/// As [`ipv4_compat`], of a listener: only where the socket can take them.
+pub(crate) fn checked_ipv4_compat(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&api::Address>,
+    compiled: Option<&Address>,
+) -> bool {
+    let asked = ipv4_compat(value);
+    if let (true, Some(Address::Ip(address))) = (asked, compiled) {
+        let can = match address.ip() {
+            IpAddr::V6(ip) => ip.is_unspecified() || ip.to_ipv4_mapped().is_some(),
+            IpAddr::V4(_) => false,
+        };
+        if !can {
+            let message = format!(
+                "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: \
+                 {address}"
+            );
+            let at = at.field("socket_address");
+            cx.invalid_allowed(&at.field("ipv4_compat"), message, "false, or address: '::'");
+        }
+    }
+    asked
+}
+
 fn pipe(cx: &mut Cx<'_>, at: &At<'_>, value: &api::Pipe) -> Option<Address> {
     let api::Pipe { path, mode } = value;
     // sun_path takes 108 bytes with the zero at its end.

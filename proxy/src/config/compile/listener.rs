@@ -9,7 +9,7 @@ use ringway_xds::api::envoy::config::core::v3::{SocketOptionsOverride, TrafficDi
 use ringway_xds::api::envoy::config::listener::v3 as api;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use super::address::{self, address, ipv4_compat, keepalive, socket_options};
+use super::address::{self, address, checked_ipv4_compat, keepalive, socket_options};
 use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension};
@@ -269,8 +269,9 @@ fn addresses(
     main: Option<&ringway_xds::api::envoy::config::core::v3::Address>,
     additional: &[api::AdditionalAddress],
 ) -> (Vec<Address>, Vec<bool>, Vec<OwnOptions>) {
-    let mut out: Vec<Address> = address(cx, &at.field("address"), main).into_iter().collect();
-    let mut compat = vec![ipv4_compat(main)];
+    let main_at = at.field("address");
+    let mut out: Vec<Address> = address(cx, &main_at, main).into_iter().collect();
+    let mut compat = vec![checked_ipv4_compat(cx, &main_at, main, out.first())];
     let mut own = vec![OwnOptions::default()];
     for (index, more) in additional.iter().enumerate() {
         let at = at.field("additional_addresses");
@@ -284,11 +285,12 @@ fn addresses(
             }),
             tcp_keepalive: keepalive(tcp_keepalive.as_ref()),
         });
-        compat.push(ipv4_compat(more.as_ref()));
-        let more = address(cx, &at.field("address"), more.as_ref());
+        let (message, at) = (more.as_ref(), at.field("address"));
+        let more = address(cx, &at, message);
+        compat.push(checked_ipv4_compat(cx, &at, message, more.as_ref()));
         let any_port = matches!(more, Some(Address::Ip(ip)) if ip.port() == 0);
         if !any_port && more.as_ref().is_some_and(|more| out.contains(more)) {
-            cx.invalid(&at.field("address"), "the listener has this address already");
+            cx.invalid(&at, "the listener has this address already");
         }
         out.extend(more);
     }
