@@ -35,7 +35,7 @@ pub use net::{
     UdpSocket, UnixAddr, address_of, connect, splice,
 };
 pub use rand::{rand_below, rand_f64, rand_u64};
-pub use shard::{Backend, Config, Level, Runtime, Turn, Usage};
+pub use shard::{Backend, Config, Level, Runtime, Turn, Usage, lower_priority};
 pub use task::{Join, spawn, yield_now};
 pub use time::{
     Elapsed, Instant, Sleep, Timeout, now, precise_now, sleep, sleep_until, timeout, unix_now,

@@ -377,6 +377,13 @@ fn seed(config: &Config) -> u64 {
     }
 }
 
+/// Lets other threads go before the calling one: `nice` from 0 (as others) to 19 (when nothing else
+/// wants the core). Threads that it starts afterwards are as nice.
+pub fn lower_priority(nice: i32) {
+    // It may always be lowered; a system that does not know it serves the thread as others.
+    let _ = rustix::process::setpriority_process(None, nice);
+}
+
 fn pin_to(cpu: usize) -> io::Result<()> {
     if cpu >= rustix::thread::CpuSet::MAX_CPU {
         return Err(io::ErrorKind::InvalidInput.into());

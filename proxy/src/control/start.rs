@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ringway_runtime::file::AppendOptions;
 use ringway_runtime::mesh::{MeshEnd, mesh};
-use ringway_runtime::{Backend, Config, Runtime, signal};
+use ringway_runtime::{Backend, Config, Runtime, lower_priority, signal};
 
 use super::admin::{self, info::Facts, runtime::Layers};
 use super::bind::{self, BindError, Sockets};
@@ -153,6 +153,11 @@ pub fn writers(shards: usize) -> usize {
     shards + 2
 }
 
+/// How far the control and the admin thread stand behind the shards (`nice(2)`) where they share a
+/// core: a new configuration or a page of statistics must not hold up a request. Each still gets
+/// about a quarter of a core that one shard keeps busy.
+const BEHIND_TRAFFIC: i32 = 5;
+
 /// Runs a proxy until it is told to end. The calling thread becomes the control thread.
 ///
 /// # Errors
@@ -186,6 +191,7 @@ pub fn run(mut setup: Setup) -> Result<(), StartError> {
     let has_layers = !setup.dynamic.layers.is_empty() || setup.layers.has_admin();
     let bootstrap = has_layers.then(|| setup.dump.bootstrap.clone());
     threads.push(start_admin(&mut setup, admin_end, admin_socket, bound.into())?);
+    lower_priority(BEHIND_TRAFFIC);
     runtime.block_on(async move {
         let post = control_end.attach().map_err(system("cannot attach the control thread"))?;
         let restart = (inherited, loads, begun);
@@ -292,5 +298,8 @@ fn start_admin(
         parts,
         flush_interval: setup.options.stats_flush_interval,
     };
-    start("admin".to_owned(), move || admin::thread::run(start_with))
+    start("admin".to_owned(), move || {
+        lower_priority(BEHIND_TRAFFIC);
+        admin::thread::run(start_with)
+    })
 }
