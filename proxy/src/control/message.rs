@@ -15,6 +15,7 @@ use ringway_runtime::SockAddr;
 use super::bind::Bound;
 use super::xds::DumpSnapshot;
 use crate::observe::stats::{BlockHandle, Counter, Histogram};
+use crate::plan::demand::{Demand, OnDemandClusters};
 use crate::plan::transport::Tlv;
 use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 
@@ -61,6 +62,8 @@ pub enum Message {
     Adopt(Box<Adopted>),
     /// Where a statistic is counted that the shard asked for with [`Message::NameStat`].
     StatNamed(Box<str>, Named),
+    /// What requests of the shard wait for is there, by a change sent before, or will not come.
+    Supplied(Demand),
     /// Close every connection and return from the shard's main function.
     Shutdown,
 
@@ -78,6 +81,15 @@ pub enum Message {
     HealthVerdict(HealthVerdict),
     /// A shard has met a name to count under. Answered by [`Message::StatNamed`].
     NameStat(NameStat),
+    /// Requests of a shard wait for something. Answered by [`Message::Supplied`].
+    Demand {
+        /// Mesh index of the shard.
+        shard: usize,
+        /// What for.
+        what: Demand,
+        /// Where a cluster comes from.
+        from: Option<Arc<OnDemandClusters>>,
+    },
     /// A shard has made a host of an ORIGINAL_DST cluster.
     HostAdded(ClusterId, Arc<Host>),
     /// After a [`Drain`]: the shard has no downstream connection left. Sent once per drain.

@@ -26,6 +26,7 @@ use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
 use super::xds::{News, Outlet, Stage, Start, Xds};
 use crate::observe::stats::ShardStats;
+use crate::plan::demand::Demand;
 use crate::plan::{Change, ClusterId};
 use crate::shard::Loads;
 
@@ -310,6 +311,7 @@ impl Control {
             }
             Message::NameStat(asked) => self.name_stat(asked),
             Message::ListenerDrained { shard: _, listener } => self.xds.listener_drained(&listener),
+            Message::Demand { shard, what, from } => self.xds.demand(shard, what, from.as_ref()),
             Message::HostAdded(cluster, host) => self.xds.host_added(cluster, host),
             Message::WantDump => {
                 self.post.send(self.admin(), Message::Dump(Arc::new(self.xds.dump())));
@@ -534,6 +536,10 @@ impl Outlet for Exit {
         for shard in 0..self.shards {
             self.post.send(shard, Message::HealthChanged(cluster));
         }
+    }
+
+    fn supplied(&self, shard: usize, what: Demand) {
+        self.post.send(shard, Message::Supplied(what));
     }
 
     fn news(&self, news: News) {

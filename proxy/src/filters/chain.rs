@@ -26,7 +26,7 @@ use crate::http::conn::{Conn, Work, deadline};
 use crate::http::down::{BodyError, Frame};
 use crate::http::reply::LocalReply;
 use crate::http::respond;
-use crate::http::stream::Stop;
+use crate::http::stream::{self, Stop};
 use crate::observe::format::ResponseFlag;
 use stage::{Stage, Way};
 
@@ -137,18 +137,27 @@ pub(crate) fn begin(conn: &Conn, work: &mut Work) -> Result<(), LocalReply> {
     if entries.is_empty() || !work.filters.slots.is_empty() {
         return Ok(());
     }
-    let mut active = std::mem::take(&mut work.filters);
+    let found = find(conn, work, 0);
+    let active = &mut work.filters;
+    active.request.limit = conn.link.listener.plan.buffer_limit as usize;
+    active.response.limit = active.request.limit;
+    found
+}
+
+/// Adds the filters from a place of the manager's list on that run for the stream.
+fn find(conn: &Conn, work: &mut Work, from: usize) -> Result<(), LocalReply> {
     let mut missing = false;
+    let mut slots = std::mem::take(&mut work.filters.slots);
     let held = work.routes.clone();
     let table = held.as_deref().map(|table| &**table);
-    for (at, entry) in entries.iter().enumerate() {
+    for (at, entry) in conn.manager.plan.filters.iter().enumerate().skip(from) {
         if cx::runs(table, work, entry) {
             let found = conn.manager.extensions.found(at, &entry.options);
             let Some(config) = entry.options.config(found.as_ref()) else {
                 missing = true;
                 continue;
             };
-            active.slots.push(Slot {
+            slots.push(Slot {
                 at,
                 wants: config.phases(),
                 state: State::begin(config),
@@ -158,21 +167,38 @@ pub(crate) fn begin(conn: &Conn, work: &mut Work) -> Result<(), LocalReply> {
             });
         }
     }
-    active.request.limit = conn.link.listener.plan.buffer_limit as usize;
-    active.response.limit = active.request.limit;
-    work.filters = active;
+    work.filters.slots = slots;
     match missing {
         true => Err(LocalReply::new(500, "", "").flag(ResponseFlag::NoFilterConfigFound)),
         false => Ok(()),
     }
 }
 
-/// Shows the request to the filters until its head has passed all of them.
-pub(crate) async fn request_headers(conn: &mut Conn, work: &mut Work) -> Result<(), Stop> {
+/// Has the request routed anew, by what configuration there is now. Filters behind the one at
+/// `index` have seen nothing of it yet: they are the ones that run on the new route.
+fn reroute(conn: &Conn, work: &mut Work, index: usize) -> Result<(), Box<LocalReply>> {
+    let manager = Rc::clone(&conn.manager);
+    stream::take_routes(conn, work, &manager);
+    work.forget_route();
+    stream::find_route(conn, work, &manager);
+    let slots = &mut work.filters.slots;
+    slots.truncate(index + 1);
+    let behind = slots.last().map_or(0, |slot| slot.at + 1);
+    find(conn, work, behind).map_err(Box::new)
+}
+
+/// Shows the request to the filters until its head has passed all of them. `undecided`: it may yet
+/// become a tunnel, and so is not at its end.
+pub(crate) async fn request_headers(
+    conn: &mut Conn,
+    work: &mut Work,
+    undecided: bool,
+) -> Result<(), Stop> {
+    let bodiless = !work.has_body && !undecided;
     let flow = &mut work.filters.request;
     flow.head = true;
-    flow.bodiless = !work.has_body;
-    flow.ended = !work.has_body;
+    flow.bodiless = bodiless;
+    flow.ended = bodiless;
     let mut active = ringway_runtime::now();
     let mut armed = None;
     poll_fn(|cx| {
@@ -209,6 +235,10 @@ fn poll_request_headers(
             } else {
                 Poll::Pending
             };
+        }
+        if moved.is_pending() && conn.down.is_http2() && conn.down.poll_gone(cx).is_ready() {
+            // Over HTTP/1 this shows only when the body has been read.
+            return Poll::Ready(Err(Stop::Gone));
         }
         ready!(moved).map_err(Stop::Reply)?;
         match ready!(conn.down.poll_body(cx, &mut work.request_trailers)) {

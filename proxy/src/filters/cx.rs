@@ -4,6 +4,7 @@ use crate::filters::{Entry, OnRoute, Override, Overrides, Phases};
 use crate::http::conn::{Conn, Work};
 use crate::http::manager::Manager;
 use crate::http::stream::{self, Matched};
+use crate::plan::demand::Demand;
 use crate::plan::route::{Action, ClusterChoice, RouteTable};
 
 /// The stream a filter is called for.
@@ -34,6 +35,11 @@ impl<'s> StreamCx<'s> {
     /// The next who asks has the route chosen anew, by the request's head as it is then.
     pub(crate) fn clear_route_cache(&mut self) {
         self.work.forget_route();
+    }
+
+    /// What may bring a route, where there is none.
+    pub(crate) fn missing_routes(&self) -> Option<Demand> {
+        self.manager.routes.missing(&self.conn.shard.tables, &self.work.request)
     }
 
     /// This filter's options on the route, of the most specific level that has some.

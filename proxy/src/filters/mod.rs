@@ -132,6 +132,7 @@ filters! {
     istio_alpn,
     istio_peer_metadata,
     istio_stats,
+    on_demand,
     set_filter_state,
     #[cfg(test)]
     probe,
@@ -259,6 +260,10 @@ impl Overrides {
 pub(crate) enum Step {
     /// It goes on to the next filter. With data, what is in the chain goes on.
     Continue,
+    /// Request headers: configuration has come that may lead the request elsewhere. Its route table
+    /// and its route are chosen anew, then this filter is asked again; those behind it are the ones
+    /// that run on the new route.
+    Again,
     /// Headers: they wait, and what follows is shown to this filter, until it lets something of it
     /// go on. Data: it is kept, and shown again with more behind it.
     Stop,

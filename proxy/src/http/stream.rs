@@ -188,9 +188,9 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
         local_port: conn.meta.local().port(),
         tls: conn.tls.as_deref(),
     };
-    let held = manager.routes.table(&conn.shard.tables, &work.request);
-    work.routes.clone_from(&held);
-    let table = held.as_deref().map(|table| &**table);
+    work.routes = manager.routes.table(&conn.shard.tables, &work.request);
+    let mut held = work.routes.clone();
+    let mut table = held.as_deref().map(|table| &**table);
     let vetted = vet::vet(&mut work.request, plan, table, ends, &conn.shard.local, random_u128)
         .map_err(|refused| unidentified(conn, refused))?;
     work.info.vetted = Some(vetted);
@@ -208,8 +208,16 @@ async fn answer(conn: &mut Conn, work: &mut Work, upgrade: bool) -> Result<(), S
     }
     chain::begin(conn, work)?;
     if !work.filters.is_empty() {
-        chain::request_headers(conn, work).await?;
+        let undecided = upgrade && work.route.is_none();
+        chain::request_headers(conn, work, undecided).await?;
         find_route(conn, work, &manager);
+        // A filter may have waited for the table with the route.
+        held = work.routes.clone();
+        table = held.as_deref().map(|table| &**table);
+        let found = work.route.and_then(|id| table?.route(id));
+        if let Some((_, route)) = found.filter(|_| undecided) {
+            upgrade::decide(conn, work, plan, route)?;
+        }
     }
     conn.shard.stats.inc(plan.stats.router.rq_total());
     let matched = match work.lookup {
@@ -264,6 +272,18 @@ fn drop_nominated(head: &mut RequestHead) {
             head.headers.remove(Name::from(name));
         }
     }
+}
+
+/// Takes the route table there is by now, where it is another than the request began with: what
+/// that keeps from clients outside goes.
+pub(crate) fn take_routes(conn: &Conn, work: &mut Work, manager: &Manager) {
+    let table = manager.routes.table(&conn.shard.tables, &work.request);
+    if let Some(table) = &table
+        && !work.info.vetted.is_some_and(|vetted| vetted.internal)
+    {
+        vet::remove_private(&mut work.request, table);
+    }
+    work.routes = table;
 }
 
 /// Asks the route table, unless its answer is known.

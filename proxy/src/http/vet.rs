@@ -100,9 +100,8 @@ pub(crate) fn vet(
     let edge = !internal && rules.use_remote_address;
     mark_origin(head, internal, edge, client.address, rules);
     if !internal {
-        let private = table.map_or(&[][..], |table| &table.internal_only_headers);
-        for name in private {
-            head.headers.remove(Name::from(&**name));
+        if let Some(table) = table {
+            remove_private(head, table);
         }
     }
     if manager.add_user_agent {
@@ -114,6 +113,13 @@ pub(crate) fn vet(
     set_request_id(head, manager, edge, random);
     xfcc::settle(head, &manager.client_cert, ends.tls);
     Ok(Vetted { client: client.address.or(ends.peer), internal })
+}
+
+/// `internal_only_headers` of a route table, in a request from outside.
+pub(crate) fn remove_private(head: &mut RequestHead, table: &RouteTable) {
+    for name in &table.internal_only_headers {
+        head.headers.remove(Name::from(&**name));
+    }
 }
 
 /// `x-forwarded-proto` and `x-forwarded-port`.

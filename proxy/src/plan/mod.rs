@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod chain_match;
 pub mod change;
 pub mod cluster;
+pub mod demand;
 pub mod extension;
 pub mod host_page;
 pub mod host_set;

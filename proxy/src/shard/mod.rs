@@ -5,6 +5,7 @@
 pub(crate) mod balance;
 mod connections;
 mod date;
+pub(crate) mod demands;
 pub(crate) mod drain;
 mod grpc_logs;
 mod install;
@@ -42,6 +43,7 @@ use balance::Balance;
 pub use balance::Loads;
 use connections::Connections;
 use date::DateCache;
+use demands::Demands;
 pub use drain::DrainOptions;
 use drain::Ramp;
 use late::LateStats;
@@ -89,6 +91,8 @@ pub(crate) struct Shard {
     pub logs: ShardLogs,
     /// Statistics named at run time.
     pub late: LateStats,
+    /// Requests that wait for configuration.
+    pub demands: Rc<Demands>,
     /// What is counted of gRPC calls.
     pub grpc_calls: Calls,
     /// What Istio's filters remember.
@@ -177,6 +181,7 @@ impl Shard {
             Rc::new(outbox::SharedOutbox(Rc::clone(&outbox))),
         );
         let late = LateStats::new(index, Rc::clone(&stats), Rc::clone(&outbox));
+        let demands = Demands::new(index, Rc::clone(&outbox));
         let shard = Rc::new(Self {
             index,
             shards,
@@ -188,6 +193,7 @@ impl Shard {
             outbox,
             peers,
             late,
+            demands,
             grpc_calls: Calls::default(),
             answers: Answers::default(),
             istio: Istio::default(),
@@ -236,6 +242,7 @@ impl Shard {
                 self.take(given);
             }
             Message::StatNamed(name, named) => self.late.named(&name, named),
+            Message::Supplied(what) => self.demands.supplied(&what),
             Message::Lend => {
                 let (thread, sockets) = (self.index, self.lend());
                 self.outbox.send(Message::Lent { thread, sockets });
@@ -257,6 +264,7 @@ impl Shard {
             | Message::HealthVerdict(_)
             | Message::HostAdded(..)
             | Message::NameStat(_)
+            | Message::Demand { .. }
             | Message::Drained { .. }
             | Message::WantDump
             | Message::Dump(_)

@@ -52,9 +52,14 @@ impl MeshOutbox {
         }
     }
 
+    /// Whether what cannot be repeated may be sent now.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.borrow().len() < KEPT_MAX / 4
+    }
+
     /// Waits until what cannot be repeated may be sent.
     pub(super) async fn room(&self) {
-        while self.waiting.borrow().len() >= KEPT_MAX / 4 {
+        while !self.has_room() {
             ringway_runtime::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -9,9 +9,10 @@ use hashbrown::HashMap;
 use ringway_wire::{Name, RequestHead};
 
 use crate::plan::change;
+use crate::plan::demand::Demand;
 use crate::plan::http::Routes;
 use crate::plan::route::{
-    FoundKey, RouteTable, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
+    FoundKey, RouteTable, Scope, ScopeKey, ScopeSet, ScopeTable, ScopedRoutes, Scopes,
 };
 use crate::plan::{Change, RouteSlot};
 
@@ -30,7 +31,8 @@ struct ShardScopes(HashMap<ScopeKey, ShardScope, RandomState>);
 
 enum ShardScope {
     Inline(Table),
-    Rds(RouteSlot),
+    /// `on_demand`: it is fetched when a request asks for it.
+    Rds { slot: RouteSlot, on_demand: bool },
 }
 
 /// Where a connection manager of this shard finds its route tables.
@@ -41,6 +43,13 @@ pub(crate) enum ShardRoutes {
     Rds(RouteSlot),
     /// By the request's scope; the scopes are here, or in [`Tables`].
     Scoped(Arc<ScopedRoutes>, Option<Box<Inlined>>),
+}
+
+/// Where the table of a request is.
+enum Place {
+    Here(Table),
+    /// In a slot; whether it is only fetched when it is asked for.
+    Rds(RouteSlot, bool),
 }
 
 /// Scopes that are part of a listener.
@@ -66,18 +75,21 @@ impl Tables {
 
 impl ShardScopes {
     fn new(set: &ScopeSet) -> Self {
-        let scope = |table: &ScopeTable| match table {
+        let scope = |scope: &Scope| match &scope.table {
             ScopeTable::Inline(table) => ShardScope::Inline(Rc::new(table.clone())),
-            ScopeTable::Rds(name) => ShardScope::Rds(name.slot),
+            ScopeTable::Rds(name) => {
+                ShardScope::Rds { slot: name.slot, on_demand: scope.on_demand }
+            }
         };
-        Self(set.scopes.iter().map(|(key, found)| (key.clone(), scope(&found.table))).collect())
+        Self(set.scopes.iter().map(|(key, found)| (key.clone(), scope(found))).collect())
     }
 
-    fn find(&self, key: &FoundKey<'_>, tables: &Tables) -> Option<Table> {
-        match self.0.get(key)? {
-            ShardScope::Inline(table) => Some(Rc::clone(table)),
-            ShardScope::Rds(slot) => tables.table(*slot),
-        }
+    /// Where the route table of a key is.
+    fn find(&self, key: &FoundKey<'_>) -> Option<Place> {
+        Some(match self.0.get(key)? {
+            ShardScope::Inline(table) => Place::Here(Rc::clone(table)),
+            ShardScope::Rds { slot, on_demand } => Place::Rds(*slot, *on_demand),
+        })
     }
 }
 
@@ -99,9 +111,30 @@ impl ShardRoutes {
 
     /// The table a request begins with; `None` where there is none (yet), or no scope takes it.
     pub(crate) fn table(&self, tables: &Tables, request: &RequestHead) -> Option<Table> {
+        match self.place(tables, request)? {
+            Place::Here(table) => Some(table),
+            Place::Rds(slot, _) => tables.table(slot),
+        }
+    }
+
+    /// What may bring a route to a request that finds none.
+    pub(crate) fn missing(&self, tables: &Tables, request: &RequestHead) -> Option<Demand> {
+        let Place::Rds(slot, on_demand) = self.place(tables, request)? else { return None };
+        match tables.table(slot) {
+            None => on_demand.then_some(Demand::Routes(slot)),
+            Some(table) if table.vhds.is_some() => {
+                let host = std::str::from_utf8(&request.authority).ok()?;
+                let host = host.to_ascii_lowercase();
+                Demand::may_be_asked(&host).then(|| Demand::Host(slot, Arc::from(host)))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn place(&self, tables: &Tables, request: &RequestHead) -> Option<Place> {
         match self {
-            Self::Inline(table) => Some(Rc::clone(table)),
-            Self::Rds(slot) => tables.table(*slot),
+            Self::Inline(table) => Some(Place::Here(Rc::clone(table))),
+            Self::Rds(slot) => Some(Place::Rds(*slot, false)),
             Self::Scoped(scoped, inline) => {
                 // The authority is found by its old name, too, as in Envoy.
                 let key = scoped.key(|name| match name {
@@ -109,10 +142,10 @@ impl ShardRoutes {
                     name => request.headers.get(Name::from(name)),
                 })?;
                 match (inline, &scoped.scopes) {
-                    (Some(inline), _) => inline.0.find(&key, tables),
+                    (Some(inline), _) => inline.0.find(&key),
                     (None, Scopes::Srds(name)) => {
                         let set = tables.scopes.borrow().get(name.slot.0 as usize)?.clone()?;
-                        set.find(&key, tables)
+                        set.find(&key)
                     }
                     (None, Scopes::Inline(_)) => None,
                 }

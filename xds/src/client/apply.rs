@@ -92,6 +92,7 @@ impl<'a> Comparison<'a> {
             removed: Vec::new(),
             restored: Vec::new(),
             renewed: Vec::new(),
+            aliased: Vec::new(),
             unresolved: Vec::new(),
             errors: Vec::new(),
             unchanged: 0,
@@ -159,7 +160,8 @@ impl<'a> Comparison<'a> {
         }
         if !raw.aliases.is_empty() {
             let name = Arc::clone(&entry.name);
-            self.aliases(&name, raw);
+            let aliases = self.aliases(&name, raw).into_vec();
+            self.update.aliased.extend(aliases.into_iter().map(|a| (a, Arc::clone(&name))));
         }
     }
 

@@ -363,6 +363,7 @@ fn unsubscribed(head: &Head<'_>, stream: u64) -> Update {
         removed: Vec::new(),
         restored: Vec::new(),
         renewed: Vec::new(),
+        aliased: Vec::new(),
         unresolved: Vec::new(),
         errors: Vec::new(),
         unchanged: 0,

@@ -78,6 +78,8 @@ pub struct Update {
     /// Resources that came as they were accepted, of those that are
     /// [watched](super::Mux::watch).
     pub renewed: Vec<Arc<str>>,
+    /// Resources that came as they were accepted, by an alias each (VHDS): alias and name.
+    pub aliased: Vec<(Arc<str>, Arc<str>)>,
     /// Names and aliases asked for that the server has nothing for (VHDS).
     pub unresolved: Vec<Arc<str>>,
     /// Resources the server cannot give, and why (`resource_errors`).

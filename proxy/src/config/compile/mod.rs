@@ -37,6 +37,7 @@ mod listener;
 mod listener_filters;
 mod local_reply;
 mod log_filter;
+mod on_demand;
 mod outlier;
 mod per_filter;
 mod proxy_protocol;
@@ -76,6 +77,7 @@ pub(crate) use bootstrap::runtime_key_is_refused;
 pub use bootstrap::{Dynamic, RtdsLayer};
 pub use compiler::{Compiler, Taken, reasons};
 pub use cx::{Invalid, Kind};
+pub(crate) use on_demand::compile as on_demand_clusters;
 pub use tls::SecretStore;
 
 use super::{Admin, Node};

@@ -102,7 +102,10 @@ pub(crate) fn scope(
         route_configuration,
         key,
     } = config;
-    refuse!(cx, at, on_demand);
+    let on_demand = *on_demand;
+    if in_listener {
+        refuse!(cx, at, on_demand);
+    }
     let key = key_of(cx, &at.field("key"), key.as_ref())?;
     let table = match (route_configuration, routes) {
         (Some(_), _) if !route_configuration_name.is_empty() => {
@@ -127,7 +130,7 @@ pub(crate) fn scope(
             return None;
         }
     };
-    Some((key, Scope { name: Arc::from(name.as_str()), table }))
+    Some((key, Scope { name: Arc::from(name.as_str()), table, on_demand }))
 }
 
 fn key_of(

@@ -202,6 +202,7 @@ impl Xds {
             self.clusters.unchecked.insert(cluster.id);
         }
         log!(Debug, Upstream, "cluster {name} is active");
+        self.cluster_came(&cluster.name);
         self.retry_held_routes();
     }
 
@@ -242,6 +243,7 @@ impl Xds {
             return;
         }
         let Some(entry) = self.clusters.by_name.remove(name) else { return };
+        self.end_demanded_cluster(name);
         if let Some((_, text)) = entry.eds.as_deref() {
             self.compiler.registry().remove_text(*text);
         }

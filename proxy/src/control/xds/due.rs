@@ -35,6 +35,8 @@ pub(super) enum Due {
     Layer(Arc<str>),
     /// The first response of a kind of which all resources are asked for has not come.
     First(FeedId, Kind),
+    /// Requests have waited long enough for something of this name; the number is the demand's.
+    Demand(FeedId, Kind, Arc<str>, u64),
     /// Look for names nobody holds any more.
     Sweep,
     /// Show readers which statistics there are.

@@ -9,6 +9,7 @@
 //! | `feeds`, `grpc`, `rest`, `files`, `pace` | where resources come from, and how fast |
 //! | `work` | responses that are being applied |
 //! | `clusters`, `endpoints`, `listeners`, `routes`, `secrets` | what there is, what it waits for |
+//! | `demands` | what requests wait for |
 //! | `load` | reports of load |
 //! | `init` | the order in which a proxy begins |
 //! | `raw`, `refusals` | resources as they came, and what is wrong with them, for `/config_dump` |
@@ -16,6 +17,7 @@
 mod clusters;
 mod compile;
 mod counts;
+mod demands;
 mod due;
 mod endpoints;
 mod extensions;
@@ -53,6 +55,7 @@ use ringway_runtime::Instant;
 
 use self::clusters::Clusters;
 use self::counts::Counts;
+use self::demands::Demands;
 use self::due::{Deadlines, Due};
 use self::endpoints::Endpoints;
 use self::extensions::Extensions;
@@ -136,6 +139,7 @@ pub(crate) struct Xds {
     extensions: Extensions,
     scopes: ScopeSets,
     hosts: VirtualHosts,
+    demands: Demands,
     layers: Layers,
     layer_counts: Option<Counts>,
     /// Encoded, where the runtime may change what its resources come to.
@@ -195,6 +199,7 @@ impl Xds {
             extensions: Extensions::default(),
             scopes: ScopeSets::default(),
             hosts: VirtualHosts::default(),
+            demands: Demands::default(),
             layers: Layers::default(),
             layer_counts: None,
             bootstrap: start.bootstrap,
@@ -273,6 +278,7 @@ impl Xds {
         self.count_lost_extensions(feed);
         self.count_lost_scopes(feed);
         self.count_lost_layers(feed);
+        self.count_lost_demands(feed);
     }
 
     /// When [`Xds::deadlines`] has something to do.
@@ -295,6 +301,9 @@ impl Xds {
                 Due::Extension(feed, name) => self.default_extension(feed, &name, true),
                 Due::Stale(feed, name) => self.stale_due(feed, &name),
                 Due::Layer(name) => self.layer_due(&name),
+                Due::Demand(feed, kind, name, number) => {
+                    self.demand_due(feed, kind, &name, number);
+                }
                 Due::Sweep => self.sweep(),
                 Due::Names => {
                     self.names_are_due = false;

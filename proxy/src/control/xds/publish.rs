@@ -12,6 +12,7 @@ use super::feeds::{FeedId, News, Wanted};
 use super::init::Stage;
 use crate::control::bind::Bound;
 use crate::control::message::{EjectReason, ListenSocket};
+use crate::plan::demand::Demand;
 use crate::plan::{Change, ClusterId, Host, HostSet, ListenerChange};
 use crate::upstream::Outbox;
 use crate::upstream::control::ClusterEvents;
@@ -26,6 +27,8 @@ pub(crate) trait Outlet {
     fn bound(&self, bound: Vec<Bound>);
     /// Health bits of a host of this cluster changed.
     fn health_changed(&self, cluster: ClusterId);
+    /// A shard's requests wait no longer for this; every change sent before has brought it.
+    fn supplied(&self, shard: usize, what: Demand);
     /// To be given to [`Xds::news`], in order.
     fn news(&self, news: News);
 }
@@ -106,6 +109,7 @@ impl Xds {
         }
         self.advance();
         self.flush(false);
+        self.answer_demands();
     }
 
     /// Sends what has changed; answers the version that is out now.

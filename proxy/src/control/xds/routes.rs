@@ -185,6 +185,7 @@ impl Xds {
             self.release_clusters(&before.clusters);
         }
         self.listeners_may_be_warm();
+        self.routes_in_use(slot);
     }
 
     /// A cluster has become active: perhaps it is the one a table waits for.
@@ -231,6 +232,7 @@ impl Xds {
             table.lease.name
         );
         self.listeners_may_be_warm();
+        self.routes_settled(slot);
     }
 
     /// RDS says that there is no such table: whoever waits for it does so no longer. A table that
@@ -241,6 +243,7 @@ impl Xds {
             if let Some(table) = self.tables.by_slot.get_mut(&slot) {
                 table.settled = true;
             }
+            self.routes_settled(slot);
         }
         self.listeners_may_be_warm();
     }
@@ -314,6 +317,11 @@ impl Tables {
         let table = slots.iter().find_map(|slot| self.by_slot.get(slot))?;
         let value = table.held.as_ref().or(table.active.as_ref())?.clone();
         Some((table.raw.clone()?, Made { value, reads_runtime: table.reads_runtime }))
+    }
+
+    /// Whether a table of this slot waits for clusters.
+    pub(super) fn is_held(&self, slot: RouteSlot) -> bool {
+        self.by_slot.get(&slot).is_some_and(|table| table.held.is_some())
     }
 
     /// Whether nobody waits for the first table of a slot (any more).

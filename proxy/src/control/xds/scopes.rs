@@ -21,7 +21,7 @@ use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::observe::stats::{BlockHandle, Gauge};
 use crate::plan::route::{Scope, ScopeKey, ScopeSet, ScopeTable};
-use crate::plan::{ClusterName, RouteName, ScopeName, ScopeSlot};
+use crate::plan::{ClusterName, RouteName, RouteSlot, ScopeName, ScopeSlot};
 
 /// All sets.
 #[derive(Debug, Default)]
@@ -58,15 +58,23 @@ struct Stored {
     scope: Scope,
     /// It has to be compiled again when values of the runtime change.
     reads_runtime: bool,
+    /// Its route table is asked for: from the start, or since a request has wanted it.
+    asks: bool,
 }
 
 impl Stored {
     fn new(raw: Arc<Raw>, made: Made<(ScopeKey, Scope)>) -> Self {
         let Made { value: (key, scope), reads_runtime } = made;
-        Self { raw, key, scope, reads_runtime }
+        let asks = !scope.on_demand;
+        Self { raw, key, scope, reads_runtime, asks }
     }
 
+    /// The route table it asks for.
     fn routes(&self) -> Option<&Arc<RouteName>> {
+        self.named_routes().filter(|_| self.asks)
+    }
+
+    fn named_routes(&self) -> Option<&Arc<RouteName>> {
         match &self.scope.table {
             ScopeTable::Rds(name) => Some(name),
             ScopeTable::Inline(_) => None,
@@ -218,6 +226,11 @@ impl Xds {
 
     fn put_scope(&mut self, slot: ScopeSlot, name: &Arc<str>, stored: Option<Stored>) {
         let Some(entry) = self.scopes.by_slot.get_mut(&slot) else { return };
+        let mut stored = stored;
+        if let (Some(new), Some(old)) = (&mut stored, entry.scopes.get(name)) {
+            // A table that was fetched on demand stays.
+            new.asks |= old.asks && old.named_routes() == new.named_routes();
+        }
         let (prefix, wanted) =
             (entry.stat_prefix.clone(), stored.as_ref().and_then(Stored::routes).cloned());
         entry.changed = true;
@@ -238,6 +251,23 @@ impl Xds {
             }
             self.release_clusters(before.clusters());
         }
+    }
+
+    /// A request wants a route table that scopes have on demand; false if no scope has it.
+    pub(super) fn want_scope_routes(&mut self, wanted: RouteSlot) -> bool {
+        let mut asking = Vec::new();
+        for entry in self.scopes.by_slot.values_mut() {
+            for stored in entry.scopes.values_mut() {
+                let name = stored.named_routes().filter(|name| name.slot == wanted).cloned();
+                if let Some(name) = name
+                    && !std::mem::replace(&mut stored.asks, true)
+                {
+                    asking.push((name, entry.stat_prefix.clone()));
+                }
+            }
+        }
+        asking.iter().for_each(|(name, prefix)| self.want_routes(name, prefix));
+        !asking.is_empty()
     }
 
     /// A response of SRDS has been applied, which took so long; `None` where it was refused.

@@ -1,7 +1,8 @@
 //! Virtual hosts that VHDS adds to route tables of RDS.
 //!
 //! All there are is asked for, as by Envoy; the name of each begins with the name of its route
-//! table and a slash.
+//! table and a slash. What a request lacks is asked for besides, by the name of its table and its
+//! domain; the server may have it under another name, of which this is an alias then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use ringway_xds::api::envoy::config::route::v3::VirtualHost;
 use ringway_xds::client::Resource;
 
 use super::Xds;
+use super::demands::KEPT_MAX;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use super::raw::{Dumped, Raw, ResourceState};
+use super::routes::Table;
 use crate::control::log::log;
 use crate::plan::{ConfigSource, RouteSlot};
 
@@ -30,12 +33,17 @@ pub(super) struct OfFeed {
     answered: bool,
     /// Tables whose virtual hosts are others than they were made with.
     changed: Vec<Arc<str>>,
+    /// Aliases by which requests have asked, and what is subscribed to by now: its name, once it
+    /// is known.
+    asked: HashMap<Arc<str>, Option<Arc<str>>, RandomState>,
+    /// Aliases and names that the response at work has brought.
+    came: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// Where a route table has virtual hosts from.
 #[derive(Debug)]
 pub(super) struct HostSource {
-    feed: FeedId,
+    pub(super) feed: FeedId,
     source: ConfigSource,
     /// An answer has come.
     pub(super) answered: bool,
@@ -49,7 +57,7 @@ impl OfFeed {
 }
 
 /// The table a virtual host belongs to.
-fn table_of(name: &str) -> &str {
+pub(super) fn table_of(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(table, _)| table)
 }
 
@@ -67,7 +75,7 @@ impl Xds {
         // what it has brought stays.
         let has_any = source.is_some_and(|source| self.begin_hosts(slot, &name, source.clone()));
         if let Some(before) = before {
-            self.end_hosts(before.feed);
+            self.end_hosts(before.feed, &name);
         }
         has_any
     }
@@ -95,10 +103,20 @@ impl Xds {
 
     /// A table has no virtual hosts of a feed any more. What the feed has brought goes with its
     /// last table: whoever asks later gets it anew.
-    fn end_hosts(&mut self, feed: FeedId) {
+    fn end_hosts(&mut self, feed: FeedId, name: &str) {
         self.feeds.unsubscribe_all(feed, Kind::VirtualHost);
-        let mut sources = self.tables.by_slot.values().filter_map(|table| table.hosts.as_ref());
-        if !sources.any(|hosts| hosts.feed == feed) {
+        let of_feed = |table: &Table| table.hosts.as_ref().is_some_and(|h| h.feed == feed);
+        let others = || self.tables.by_slot.values().filter(|table| of_feed(table));
+        let (none, named) = (others().next().is_none(), others().any(|t| *t.lease.name == *name));
+        if !named {
+            self.end_demanded_hosts(feed, name);
+            let Some(known) = self.hosts.get_mut(&feed) else { return };
+            let ended = known.asked.extract_if(|alias, _| table_of(alias) == name);
+            for (alias, found) in ended {
+                self.feeds.unsubscribe(feed, Kind::VirtualHost, found.as_ref().unwrap_or(&alias));
+            }
+        }
+        if none {
             self.hosts.remove(&feed);
             self.refusals.forget_all(Kind::VirtualHost, feed);
         }
@@ -122,6 +140,8 @@ impl Xds {
         }
         let host = self.compile_host(&ConfigSource::ads(), resource)?;
         let known = self.hosts.entry(feed).or_default();
+        let names = resource.aliases.iter().chain([&resource.name]);
+        known.came.extend(names.map(|alias| (alias.clone(), resource.name.clone())));
         known.all.insert(resource.name.clone(), (Raw::of(resource), host));
         known.changed.push(table_of(&resource.name).into());
         Ok(())
@@ -133,12 +153,48 @@ impl Xds {
         if known.all.remove(name).is_some() {
             known.changed.push(table_of(name).into());
         }
+        // The next request that lacks it asks anew.
+        let gone = known.asked.extract_if(|_, found| found.as_ref() == Some(name));
+        for _ in gone {
+            self.feeds.unsubscribe(feed, Kind::VirtualHost, name);
+        }
+    }
+
+    /// Asks for a virtual host that a request lacks; false if it is here already, or there are too
+    /// many.
+    pub(super) fn subscribe_host(&mut self, feed: FeedId, alias: &Arc<str>) -> bool {
+        let Some(known) = self.hosts.get_mut(&feed) else { return false };
+        let is_here = known.all.contains_key(alias) || known.asked.contains_key(alias);
+        if is_here || known.asked.len() >= KEPT_MAX {
+            return false;
+        }
+        known.asked.insert(alias.clone(), None);
+        self.feeds.subscribe(feed, Kind::VirtualHost, alias);
+        true
+    }
+
+    /// Asks for it no longer.
+    pub(super) fn unsubscribe_host(&mut self, feed: FeedId, alias: &Arc<str>) {
+        let Some(known) = self.hosts.get_mut(&feed) else { return };
+        if let Some(found) = known.asked.remove(alias) {
+            self.feeds.unsubscribe(feed, Kind::VirtualHost, found.as_ref().unwrap_or(alias));
+        }
     }
 
     /// A response of VHDS has been applied: tables are made again with what it brought.
-    pub(super) fn hosts_applied(&mut self, feed: FeedId) {
+    /// `aliased` are those that came as they were, by another name.
+    pub(super) fn hosts_applied(&mut self, feed: FeedId, aliased: Vec<(Arc<str>, Arc<str>)>) {
         let Some(known) = self.hosts.get_mut(&feed) else { return };
         known.answered = true;
+        let mut came = std::mem::take(&mut known.came);
+        came.extend(aliased);
+        came.retain(|(alias, name)| match known.asked.get_mut(alias) {
+            Some(found) => {
+                *found = Some(name.clone());
+                true
+            }
+            None => false,
+        });
         let changed = std::mem::take(&mut known.changed);
         let mut again = Vec::new();
         for (slot, table) in &mut self.tables.by_slot {
@@ -150,6 +206,7 @@ impl Xds {
             }
         }
         again.into_iter().for_each(|slot| self.make_again(slot, "vhds"));
+        came.iter().for_each(|(alias, _)| self.host_came(feed, alias));
     }
 
     /// Makes a table again, of what it came as and the virtual hosts there are now; `why` is for

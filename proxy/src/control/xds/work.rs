@@ -41,6 +41,10 @@ struct Job {
     removed: Vec<Arc<str>>,
     restored: Vec<Arc<str>>,
     renewed: Vec<Arc<str>>,
+    /// Asked for, and not to be had.
+    missing: Vec<Arc<str>>,
+    /// Came as they were, by another name each.
+    aliased: Vec<(Arc<str>, Arc<str>)>,
     /// Of a stream, which waits for the answer.
     receipt: Option<Receipt>,
     /// Time it has cost.
@@ -99,6 +103,9 @@ impl Xds {
             return;
         };
         let counts = (update.changed.len(), update.removed.len(), update.unchanged);
+        let failed = update.errors.into_iter().map(|error| error.name);
+        let mut missing: Vec<Arc<str>> = update.unresolved.into_iter().chain(failed).collect();
+        missing.extend(update.removed.iter().cloned());
         self.work.queue.push_back(Job {
             feed,
             kind,
@@ -107,6 +114,8 @@ impl Xds {
             removed: update.removed,
             restored: update.restored,
             renewed: update.renewed,
+            missing,
+            aliased: update.aliased,
             receipt: Some(update.receipt),
             used,
             rejected: Vec::new(),
@@ -126,6 +135,8 @@ impl Xds {
             removed: read.removed,
             restored: Vec::new(),
             renewed: Vec::new(),
+            missing: Vec::new(),
+            aliased: Vec::new(),
             receipt: None,
             used,
             rejected: Vec::new(),
@@ -162,6 +173,8 @@ impl Xds {
             removed: expired.removed,
             restored: Vec::new(),
             renewed: Vec::new(),
+            missing: Vec::new(),
+            aliased: Vec::new(),
             receipt: None,
             used: Duration::ZERO,
             rejected: Vec::new(),
@@ -238,8 +251,9 @@ impl Xds {
 
     /// Applies one resource.
     fn apply(&mut self, feed: FeedId, kind: Kind, resource: &Resource) -> Result<(), String> {
-        let source = self.whole.get(&kind).map(|whole| whole.source.clone());
-        match (kind, source) {
+        let whole = self.whole.get(&kind).filter(|whole| whole.feed == feed);
+        let source = whole.map(|whole| &whole.source).or_else(|| self.demands.source(feed));
+        match (kind, source.cloned()) {
             (Kind::Cluster, Some(source)) => self.apply_cluster(&source, resource),
             (Kind::Listener, Some(source)) => self.apply_listener(&source, resource),
             (Kind::Endpoints, _) => self.apply_endpoints(feed, resource),
@@ -302,10 +316,17 @@ impl Xds {
                 let took = text.is_none().then_some(job.used);
                 self.scopes_applied(job.feed, &job.version, took);
             }
-            Kind::VirtualHost => self.hosts_applied(job.feed),
+            Kind::VirtualHost => self.hosts_applied(job.feed, std::mem::take(&mut job.aliased)),
             _ => {}
         }
-        if let Some(whole) = self.whole.get_mut(&job.kind) {
+        let missing = std::mem::take(&mut job.missing);
+        self.demands_missing(job.kind, job.feed, &missing);
+        if job.kind == Kind::Cluster {
+            let took = text.is_none().then_some(job.used);
+            self.count_demands(job.feed, &job.version, took);
+        }
+        let of_feed = |whole: &&mut Whole| whole.feed == job.feed;
+        if let Some(whole) = self.whole.get_mut(&job.kind).filter(of_feed) {
             if text.is_some() {
                 whole.counts.slots().refused(&self.stats);
             } else {

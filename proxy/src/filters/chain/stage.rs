@@ -85,6 +85,21 @@ pub(super) fn walk(
     cx: &mut Context<'_>,
     way: Way,
 ) -> Poll<Result<(), Box<LocalReply>>> {
+    loop {
+        match walk_once(conn, work, cx, way) {
+            Poll::Ready(Ok(Some(again))) => super::reroute(conn, work, again)?,
+            other => return other.map_ok(|_| ()),
+        }
+    }
+}
+
+/// The same, up to a filter that has the request routed anew: its position.
+fn walk_once(
+    conn: &mut Conn,
+    work: &mut Work,
+    cx: &mut Context<'_>,
+    way: Way,
+) -> Poll<Result<Option<usize>, Box<LocalReply>>> {
     let manager = Rc::clone(&conn.manager);
     let mut slots = std::mem::take(&mut work.filters.slots);
     let flow = flow(work, way);
@@ -95,9 +110,10 @@ pub(super) fn walk(
     };
     let held = work.routes.clone();
     let table = held.as_deref().map(|table| &**table);
-    let mut step = Walk { conn, work, manager: &manager, table, way, waits: false };
+    let (waits, again) = (false, false);
+    let mut step = Walk { conn, work, manager: &manager, table, way, waits, again };
     let count = slots.len();
-    let mut outcome = Ok(());
+    let mut outcome = Ok(None);
     for index in 0..count {
         let index = if way == Way::Request { index } else { count - 1 - index };
         let Some(slot) = slots.get_mut(index) else { continue };
@@ -109,6 +125,10 @@ pub(super) fn walk(
                 break;
             }
         }
+        if step.again {
+            outcome = Ok(Some(index));
+            break;
+        }
     }
     let waits = step.waits;
     work.filters.slots = slots;
@@ -117,7 +137,7 @@ pub(super) fn walk(
     flow.out.append(&mut baton.data);
     flow.end_out |= baton.end;
     match outcome {
-        Ok(()) if waits => Poll::Pending,
+        Ok(None) if waits => Poll::Pending,
         outcome => Poll::Ready(outcome),
     }
 }
@@ -138,6 +158,8 @@ struct Walk<'a> {
     way: Way,
     /// A filter waits.
     waits: bool,
+    /// A filter has the request routed anew.
+    again: bool,
 }
 
 impl Walk<'_> {
@@ -156,8 +178,12 @@ impl Walk<'_> {
             match self.call(slot, entry, cx, self.headers(), end) {
                 Poll::Pending => return Ok(next),
                 Poll::Ready(Step::Reply(reply)) => return Err(reply),
+                Poll::Ready(Step::Again) if self.way == Way::Request => {
+                    self.again = true;
+                    return Ok(next);
+                }
                 Poll::Ready(Step::Stop) if !end => self.stage_of(slot).head = Head::Stopped,
-                Poll::Ready(Step::Stop | Step::Continue) => {
+                Poll::Ready(Step::Stop | Step::Continue | Step::Again) => {
                     self.stage_of(slot).head = Head::Passed;
                     next.head = true;
                     if end {
@@ -193,7 +219,7 @@ impl Walk<'_> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Step::Reply(reply)) => return Err(reply),
                 Poll::Ready(Step::Stop) if !last => self.stop(slot)?,
-                Poll::Ready(Step::Stop | Step::Continue) => {
+                Poll::Ready(Step::Stop | Step::Continue | Step::Again) => {
                     self.stage_of(slot).fresh = false;
                     self.stage_of(slot).hand_on(next, last);
                 }
@@ -203,7 +229,7 @@ impl Walk<'_> {
             match self.call(slot, entry, cx, self.trailers(), true) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Step::Reply(reply)) => return Err(reply),
-                Poll::Ready(Step::Stop | Step::Continue) => {
+                Poll::Ready(Step::Stop | Step::Continue | Step::Again) => {
                     self.stage_of(slot).hand_on(next, true);
                 }
             }

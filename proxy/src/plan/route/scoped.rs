@@ -79,6 +79,8 @@ pub struct Scope {
     pub name: Arc<str>,
     /// Its route table.
     pub table: ScopeTable,
+    /// `on_demand`: a route table that comes by RDS is asked for with the first request.
+    pub on_demand: bool,
 }
 
 /// Route table of a scope.
