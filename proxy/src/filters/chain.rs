@@ -123,6 +123,11 @@ impl Active {
         self.slots.iter().any(|slot| slot.request.holds())
     }
 
+    fn request_is_full(&self) -> bool {
+        let held: usize = self.slots.iter().map(|slot| slot.request.len()).sum();
+        held + self.request.data.len() + self.request.out.len() >= self.request.limit
+    }
+
     fn wants(&self, phases: Phases) -> bool {
         self.slots.iter().any(|slot| slot.wants.has(phases))
     }
@@ -236,12 +241,13 @@ fn poll_request_headers(
                 Poll::Pending
             };
         }
-        if moved.is_pending() && conn.down.is_http2() && conn.down.poll_gone(cx).is_ready() {
-            // Over HTTP/1 this shows only when the body has been read.
-            return Poll::Ready(Err(Stop::Gone));
+        // What comes while a filter waits is kept, so that the client is seen to go behind it.
+        if moved.is_pending() && work.filters.request_is_full() {
+            return Poll::Pending;
         }
-        ready!(moved).map_err(Stop::Reply)?;
-        match ready!(conn.down.poll_body(cx, &mut work.request_trailers)) {
+        let body = ready!(conn.down.poll_body(cx, &mut work.request_trailers));
+        let flow = &mut work.filters.request;
+        match body {
             Ok(Frame::Data(chunk)) => flow.data.push(chunk),
             Ok(Frame::End) => flow.ended = true,
             Err(BodyError::Malformed(error)) => {

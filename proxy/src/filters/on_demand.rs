@@ -66,7 +66,7 @@ impl HttpFilter for Filter {
     type Config = Config;
 
     fn phases(_: &Config) -> Phases {
-        Phases::REQUEST_HEADERS
+        Phases::REQUEST_HEADERS | Phases::END
     }
 
     fn begin(_: &Config) -> Self {
@@ -89,6 +89,11 @@ impl HttpFilter for Filter {
         ready!(waiting.poll(cx));
         self.waiting = None;
         Poll::Ready(Step::Again)
+    }
+
+    /// Who is gone waits for nothing: this state is kept until the next stream takes its place.
+    fn end(&mut self, _: &Config, _: &mut StreamCx<'_>) {
+        self.waiting = None;
     }
 }
 

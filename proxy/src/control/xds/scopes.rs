@@ -298,7 +298,9 @@ impl Xds {
         let mut published = false;
         let due = |entry: &Entry| entry.changed && !entry.applying;
         for (slot, entry) in self.scopes.by_slot.iter_mut().filter(|(_, entry)| due(entry)) {
-            let mut tables = entry.scopes.values().filter_map(Stored::routes);
+            // Nobody waits for what is fetched on demand but the request that wants it.
+            let awaited = entry.scopes.values().filter(|stored| !stored.scope.on_demand);
+            let mut tables = awaited.filter_map(Stored::routes);
             if !tables.all(|name| self.tables.is_settled(name.slot)) {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! A configuration follows a management server: what comes up, what changes, and in which order.
 
 mod bench;
+mod demands;
 mod runtime;
 mod scopes;
 

@@ -57,6 +57,11 @@ impl Stage {
         !self.data.is_empty() || matches!(self.head, Head::Here | Head::Stopped)
     }
 
+    /// Bytes that are here.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+    }
+
     fn take(&mut self, baton: Baton) {
         let Baton { head, mut data, end } = baton;
         if head {

@@ -4,6 +4,7 @@
 //! makes more of them.
 
 mod client;
+mod demands;
 mod http2;
 mod listeners;
 mod server;

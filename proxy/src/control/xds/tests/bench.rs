@@ -26,6 +26,7 @@ use crate::http2::StreamHandle;
 use crate::observe::stats::{
     ClusterManagerStats, ListenerManagerStats, Registry, RuntimeStats, ShardStats,
 };
+use crate::plan::demand::Demand;
 use crate::plan::http2::Http2Options;
 use crate::plan::{Change, ClusterId, Plan};
 use crate::upstream::testing::{Server, http2_server};
@@ -42,6 +43,8 @@ pub(super) struct Out {
     news: RefCell<VecDeque<News>>,
     pub(super) plan: RefCell<Plan>,
     pub(super) changes: Cell<usize>,
+    /// What requests wait for no longer, by shard.
+    pub(super) supplied: RefCell<Vec<(usize, Demand)>>,
     /// How many listening sockets went out.
     pub(super) sockets: Cell<usize>,
 }
@@ -64,6 +67,10 @@ impl Outlet for Out {
         self.sockets.set(self.sockets.get() + sockets.len());
     }
 
+    fn supplied(&self, shard: usize, what: Demand) {
+        self.supplied.borrow_mut().push((shard, what));
+    }
+
     fn bound(&self, _: Vec<Bound>) {}
     fn health_changed(&self, _: ClusterId) {}
 
@@ -81,6 +88,11 @@ pub(super) struct Bench {
     gone: Rc<Cell<bool>>,
     _server: Server,
 }
+
+/// Has clusters come only on demand: for [`run_with`].
+pub(super) const NO_CDS: &str = "# no cds";
+
+const CDS: &str = "  cds_config: {ads: {}, resource_api_version: V3}\n";
 
 /// Runs a test on the simulated network, with both forms of the protocol.
 pub(super) fn run<F: Future<Output = ()>>(test: impl Fn(Bench) -> F) {
@@ -110,6 +122,10 @@ impl Bench {
             runtime: RuntimeStats::new(&mut registry),
         };
         let text = bootstrap(server.address.port(), protocol) + more;
+        let text = match more.contains(NO_CDS) {
+            true => text.replace(CDS, ""),
+            false => text,
+        };
         let loaded = load_text(&text, "test.yaml", Format::Yaml, 1, &mut registry);
         let loaded = loaded.unwrap_or_else(|found| panic!("{found}"));
         let mut compiler = loaded.compiler;

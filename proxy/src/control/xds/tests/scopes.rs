@@ -4,6 +4,8 @@ use super::SECOND;
 use super::bench::{Bench, run, run_with};
 use super::runtime::{HOSTS, LAYER, put_share};
 use crate::control::xds::{Kind, Stage};
+use crate::plan::demand::Demand;
+use crate::plan::route::ScopeTable;
 
 /// A listener whose route tables are chosen by a header.
 const LISTENER: &str = r#"
@@ -120,5 +122,40 @@ fn a_scope_with_the_key_of_another_is_refused_and_the_other_stays() {
         put_scope(&bench, "b", "y");
         bench.pass(SECOND).await;
         assert!(refused(&bench).is_empty());
+    });
+}
+
+#[test]
+fn a_table_on_demand_is_fetched_with_the_first_request_and_then_stays() {
+    run(async |mut bench| {
+        let scope = "{name: a, on_demand: true, route_configuration_name: t, \
+                     key: {fragments: [{string_key: x}]}}";
+        bench.put(Kind::Routes, "t", &format!("{{name: t, virtual_hosts: {HOSTS}}}"));
+        bench.put(Kind::Scope, "a", scope);
+        live(&mut bench).await;
+        bench.pass(SECOND).await;
+        let tables = |bench: &Bench| bench.out.plan.borrow().routes.iter().flatten().count();
+        assert_eq!((scopes(&bench), tables(&bench)), (vec!["x a".to_owned()], 0));
+        let slot = {
+            let plan = bench.out.plan.borrow();
+            let set = plan.scopes.iter().flatten().next().expect("a set");
+            match &set.scopes.values().next().expect("a scope").table {
+                ScopeTable::Rds(name) => name.slot,
+                ScopeTable::Inline(_) => panic!("the table comes by RDS"),
+            }
+        };
+        bench.xds.demand(0, Demand::Routes(slot), None);
+        bench.xds.demand(1, Demand::Routes(slot), None);
+        bench.until("answers", |_, out| out.supplied.borrow().len() == 2).await;
+        assert_eq!(tables(&bench), 1);
+        // Another version of the scope has it, too.
+        bench.put(Kind::Scope, "a", &scope.replace("{string_key: x}", "{string_key: z}"));
+        bench.pass(5 * SECOND).await;
+        assert_eq!((scopes(&bench), tables(&bench)), (vec!["z a".to_owned()], 1));
+        bench.remove(Kind::Scope, "a");
+        bench.until("no table", |xds, _| xds.tables.by_slot.is_empty()).await;
+        bench.out.supplied.take();
+        bench.xds.demand(0, Demand::Routes(slot), None);
+        assert_eq!(bench.out.supplied.take(), [(0, Demand::Routes(slot))]);
     });
 }
