@@ -6,6 +6,7 @@
 pub mod bins;
 pub mod certs;
 pub mod corpus;
+pub mod delta;
 pub mod diff;
 pub mod floods;
 pub mod fuzz;
