@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 type Test = fn(&mut Side) -> Result<()>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("a_cluster_is_fetched_once_for_all_who_wait", cluster),
     ("a_cluster_that_is_missing_or_late_is_503", no_cluster),
     ("a_route_decides_where_clusters_come_from", per_route),
     ("a_cluster_that_goes_is_fetched_again", gone),
     ("clusters_named_by_routes_are_fetched", named),
+    ("a_tcp_connection_waits_for_its_cluster", tcp),
     ("a_virtual_host_is_fetched", host),
     ("a_virtual_host_is_known_by_many_names", aliases),
     ("the_route_table_of_a_scope_is_fetched", scope),
@@ -43,9 +44,8 @@ fn main() -> ExitCode {
         for (name, test) in TESTS {
             let run = move || {
                 let mut side = Side::start(kind).map_err(|e| Failed::from(format!("{e:#}")))?;
-                test(&mut side).map_err(|error| {
-                    Failed::from(format!("{error:#}\n{}", side.proxy.log_tail()))
-                })
+                test(&mut side)
+                    .map_err(|error| Failed::from(format!("{error:#}\n{}", side.proxy.log_tail())))
             };
             let trial = Trial::test(format!("{}::{name}", kind.name()), run);
             trials.push(trial.with_ignored_flag(missing.is_some()));
@@ -56,11 +56,13 @@ fn main() -> ExitCode {
 
 /// A proxy with its management server and an upstream.
 struct Side {
+    kind: Kind,
     proxy: Proxy,
     server: Server,
     upstream: Upstream,
-    /// Of the listeners with routes of their own, by RDS with VHDS, and by SRDS.
-    ports: [u16; 3],
+    /// Of the listeners with routes of their own, by RDS with VHDS, and by SRDS; of the TCP proxies to
+    /// a cluster that there is, one that there is not, and one of which nothing is said.
+    ports: [u16; 6],
 }
 
 /// Whom a request is for, and what came of it.
@@ -77,9 +79,10 @@ impl Side {
         let rule = Rule { upstream: 0, path: "/".into(), script: vec![answer] };
         let store = Arc::new(certs::Store::default());
         let upstream = Upstream::start(vec![rule], UpstreamOptions::default(), &store)?;
-        let ports = [(); 3].map(|()| ports::free());
+        let ports = [(); 6].map(|()| ports::free());
         let admin = ports::free();
-        let vhds = "{ name: hosts, vhds: { config_source: { ads: {}, resource_api_version: V3 } } }";
+        let vhds =
+            "{ name: hosts, vhds: { config_source: { ads: {}, resource_api_version: V3 } } }";
         server.put(types::ROUTES, "hosts", "hosts", vhds)?;
         let scope = |name: &str, on_demand: bool| {
             format!(
@@ -95,7 +98,11 @@ impl Side {
             let table = format!("{{ name: {name}, virtual_hosts: [{}] }}", host_of(name, "'*'"));
             server.put(types::ROUTES, name, name, &table)?;
         }
-        let config = proxy::fill(CONFIG, |name| match name {
+        let tcp = [(3, "tcp"), (4, "tcp-none"), (5, "tcp-late")];
+        let tcp = tcp
+            .map(|(index, name)| TCP.replace("INDEX", &index.to_string()).replace("CLUSTER", name));
+        let config = CONFIG.to_owned() + &tcp.concat();
+        let config = proxy::fill(&config, |name| match name {
             "admin" => Some(admin.to_string()),
             "xds" => Some(server.port.to_string()),
             "upstream" => Some(upstream.port.to_string()),
@@ -109,7 +116,7 @@ impl Side {
         let proxy = Proxy::start(kind, dir, &config, admin, &workers)?;
         // What comes without a request: the tables of the listeners.
         _ = server.asked();
-        Ok(Self { proxy, server, upstream, ports })
+        Ok(Self { kind, proxy, server, upstream, ports })
     }
 
     fn put_cluster(&self, name: &str) -> Result<()> {
@@ -131,6 +138,12 @@ impl Side {
         let asked = self.server.asked();
         ensure!(asked == expected, "asked for {asked:?}, not for {expected:?}");
         Ok(())
+    }
+
+    /// Envoy stays subscribed to what there is not (any more), and waits for its server to bring it
+    /// by itself; ringway asks again for every request that wants it.
+    fn asks_again(&self) -> bool {
+        self.kind != Kind::Envoy
     }
 
     /// The access log's lines so far.
@@ -157,10 +170,20 @@ fn ask(port: u16, head: &str, body: &str) -> Result<Answer> {
     };
     write!(stream, "{head}{length}connection: close\r\n\r\n{body}")?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).context("reading an answer")?;
+    let mut byte = [0];
+    while !is_whole(&text) && stream.read(&mut byte).context("reading an answer")? > 0 {
+        text.push(char::from(byte[0]));
+    }
     let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     Ok(Answer { status: status.with_context(|| format!("no status: {text:?}"))?, body })
+}
+
+/// Whether an answer is here by its length: the connection may stay for a while.
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| body.len() >= length)
 }
 
 fn is(answer: &Answer, status: u16) -> Result<()> {
@@ -172,7 +195,9 @@ fn cluster(side: &mut Side) -> Result<()> {
     side.put_cluster("a")?;
     let port = side.ports[0];
     let askers: Vec<_> = (0..8)
-        .map(|_| std::thread::spawn(move || ask(port, "GET / HTTP/1.1\r\nhost: x\r\ncluster: a\r\n", "")))
+        .map(|_| {
+            std::thread::spawn(move || ask(port, "GET / HTTP/1.1\r\nhost: x\r\ncluster: a\r\n", ""))
+        })
         .collect();
     for asker in askers {
         let answer = asker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
@@ -206,12 +231,19 @@ fn no_cluster(side: &mut Side) -> Result<()> {
     let took = began.elapsed();
     ensure!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&took), "{took:?}");
     side.asked(&["Cluster late"])?;
-    // It is asked for again, and there by now.
-    side.put_cluster("none")?;
-    is(&side.get(0, "/", "host: x\r\ncluster: none\r\n")?, 200)?;
-    side.asked(&["Cluster none"])?;
     is(&side.get(0, "/", "host: x\r\n")?, 503)?;
+    is(&side.get(0, "/", "host: x\r\ncluster:\r\n")?, 503)?;
     side.asked(&[])?;
+    if side.asks_again() {
+        side.put_cluster("none")?;
+        is(&side.get(0, "/", "host: x\r\ncluster: none\r\n")?, 200)?;
+        side.asked(&["Cluster none"])?;
+        // Names that mean more than one thing: they end an Envoy.
+        for name in ["*", "xdstp://x/envoy.config.cluster.v3.Cluster/y"] {
+            is(&side.get(0, "/", &format!("host: x\r\ncluster: {name}\r\n"))?, 503)?;
+        }
+        side.asked(&[])?;
+    }
     let log = side.log();
     let expected = ["503 NC cluster_not_found", "503 NC cluster_not_found"];
     ensure!(log.get(..2).is_some_and(|first| first == expected), "{log:?}");
@@ -235,9 +267,11 @@ fn gone(side: &mut Side) -> Result<()> {
     side.server.remove(types::CLUSTER, "a");
     std::thread::sleep(Duration::from_millis(500));
     is(&side.get(0, "/", "host: x\r\ncluster: a\r\n")?, 503)?;
-    side.asked(&["Cluster a"])?;
-    side.put_cluster("a")?;
-    is(&side.get(0, "/", "host: x\r\ncluster: a\r\n")?, 200)?;
+    if side.asks_again() {
+        side.asked(&["Cluster a"])?;
+        side.put_cluster("a")?;
+        is(&side.get(0, "/", "host: x\r\ncluster: a\r\n")?, 200)?;
+    }
     Ok(())
 }
 
@@ -250,6 +284,30 @@ fn named(side: &mut Side) -> Result<()> {
     Ok(())
 }
 
+fn tcp(side: &mut Side) -> Result<()> {
+    side.put_cluster("tcp")?;
+    side.server.be_silent(types::CLUSTER, "tcp-late");
+    let began = Instant::now();
+    is(&side.get(3, "/", "host: x\r\n")?, 200)?;
+    is(&side.get(3, "/", "host: x\r\n")?, 200)?;
+    side.asked(&["Cluster tcp"])?;
+    ensure!(side.get(4, "/", "host: x\r\n").is_err(), "a cluster that is not there answers");
+    side.asked(&["Cluster tcp-none"])?;
+    ensure!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    ensure!(side.get(5, "/", "host: x\r\n").is_err(), "a cluster that is not there answers");
+    ensure!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    let names = ["attempt", "success", "missing", "timeout"];
+    let names = names.map(|name| format!("tcp.tcp.on_demand_cluster_{name}"));
+    let stats = side.proxy.stats(&names);
+    ensure!(stats == [Some(3), Some(1), Some(1), Some(1)], "{stats:?}");
+    let no_route = side.proxy.stat("tcp.tcp.downstream_cx_no_route");
+    ensure!(no_route == Some(2), "{no_route:?}");
+    std::thread::sleep(Duration::from_millis(200));
+    let log = side.proxy.file("tcp.log");
+    ensure!(log == "-\n-\nNC\nNC\n", "{log:?}");
+    Ok(())
+}
+
 fn host(side: &mut Side) -> Result<()> {
     let host = host_of("hosts/a.example", "a.example");
     side.server.put(types::VIRTUAL_HOST, "hosts/a.example", "hosts/a.example", &host)?;
@@ -257,6 +315,11 @@ fn host(side: &mut Side) -> Result<()> {
     side.asked(&["VirtualHost hosts/a.example"])?;
     is(&side.get(1, "/", "host: a.example\r\n")?, 200)?;
     side.asked(&[])?;
+    let host = host_of("hosts/c.example", "c.example");
+    side.server.put(types::VIRTUAL_HOST, "hosts/c.example", "hosts/c.example", &host)?;
+    let post = "POST / HTTP/1.1\r\nhost: c.example\r\n";
+    is(&ask(side.ports[1], post, "some body")?, 200)?;
+    side.asked(&["VirtualHost hosts/c.example"])?;
     is(&side.get(1, "/", "host: b.example\r\n")?, 404)?;
     side.asked(&["VirtualHost hosts/b.example"])?;
     ensure!(side.server.refused().is_empty(), "{:?}", side.server.refused());
@@ -284,8 +347,11 @@ fn scope(side: &mut Side) -> Result<()> {
     is(&side.get(2, "/", "host: x\r\nscope: later\r\n")?, 200)?;
     is(&side.get(2, "/", "host: x\r\nscope: other\r\n")?, 404)?;
     side.asked(&[])?;
-    is(&side.get(2, "/", "host: x\r\nscope: never\r\n")?, 404)?;
-    side.asked(&["RouteConfiguration of-never"])?;
+    if side.asks_again() {
+        // In Envoy the request waits for as long as its stream may be idle.
+        is(&side.get(2, "/", "host: x\r\nscope: never\r\n")?, 404)?;
+        side.asked(&["RouteConfiguration of-never"])?;
+    }
     Ok(())
 }
 
@@ -401,4 +467,25 @@ static_resources:
             rds_config_source: { ads: {}, resource_api_version: V3 }
             scoped_rds: { scoped_rds_config_source: { ads: {}, resource_api_version: V3 } }
           http_filters: *filters
+"#;
+
+const TCP: &str = r#"
+  - name: CLUSTER
+    address: { socket_address: { address: 127.0.0.1, port_value: {{listener_INDEX}} } }
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          cluster: CLUSTER
+          on_demand:
+            odcds_config: { ads: {}, resource_api_version: V3 }
+            timeout: 1s
+          access_log:
+          - name: file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: tcp.log
+              log_format: { text_format_source: { inline_string: "%RESPONSE_FLAGS%\n" } }
 "#;

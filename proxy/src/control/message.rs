@@ -15,7 +15,7 @@ use ringway_runtime::SockAddr;
 use super::bind::Bound;
 use super::xds::DumpSnapshot;
 use crate::observe::stats::{BlockHandle, Counter, Histogram};
-use crate::plan::demand::{Demand, OnDemandClusters};
+use crate::plan::demand::{Demand, OnDemandClusters, Supply};
 use crate::plan::transport::Tlv;
 use crate::plan::{Change, ClusterId, Host, HostSet, Listener};
 
@@ -63,7 +63,7 @@ pub enum Message {
     /// Where a statistic is counted that the shard asked for with [`Message::NameStat`].
     StatNamed(Box<str>, Named),
     /// What requests of the shard wait for is there, by a change sent before, or will not come.
-    Supplied(Demand),
+    Supplied(Demand, Supply),
     /// Close every connection and return from the shard's main function.
     Shutdown,
 

@@ -26,7 +26,7 @@ use super::start::{Options, SIGNALS, Setup};
 use super::state::{Server, State};
 use super::xds::{News, Outlet, Stage, Start, Xds};
 use crate::observe::stats::ShardStats;
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Supply};
 use crate::plan::{Change, ClusterId};
 use crate::shard::Loads;
 
@@ -538,8 +538,8 @@ impl Outlet for Exit {
         }
     }
 
-    fn supplied(&self, shard: usize, what: Demand) {
-        self.post.send(shard, Message::Supplied(what));
+    fn supplied(&self, shard: usize, what: Demand, supply: Supply) {
+        self.post.send(shard, Message::Supplied(what, supply));
     }
 
     fn news(&self, news: News) {

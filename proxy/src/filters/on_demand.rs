@@ -86,7 +86,7 @@ impl HttpFilter for Filter {
         }
         // There is too much that is waited for already: the request takes what there is.
         let Some(waiting) = &self.waiting else { return CONTINUE };
-        ready!(waiting.poll(cx));
+        let _whatever = ready!(waiting.poll(cx));
         self.waiting = None;
         Poll::Ready(Step::Again)
     }

@@ -99,10 +99,8 @@ pub(crate) fn vet(
     let internal = client.may_be_internal && is_internal_client(client.address, &rules.internal);
     let edge = !internal && rules.use_remote_address;
     mark_origin(head, internal, edge, client.address, rules);
-    if !internal {
-        if let Some(table) = table {
-            remove_private(head, table);
-        }
+    if let Some(table) = table.filter(|_| !internal) {
+        remove_private(head, table);
     }
     if manager.add_user_agent {
         name_ourselves(head, local);

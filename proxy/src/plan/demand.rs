@@ -11,13 +11,15 @@ use super::source::ConfigSource;
 pub struct OnDemandClusters {
     /// `source`: a stream of the incremental protocol.
     pub source: ConfigSource,
-    /// `timeout`, default 5 s: how long a request waits for the cluster.
+    /// `timeout`: how long a request waits for the cluster.
     pub timeout: Duration,
 }
 
 impl OnDemandClusters {
-    /// `timeout` where nothing is said.
+    /// `timeout` of an HTTP filter where nothing is said.
     pub const TIMEOUT: Duration = Duration::from_secs(5);
+    /// The same of a TCP proxy.
+    pub const TCP_TIMEOUT: Duration = Duration::from_secs(60);
 }
 
 /// Something a request waits for. Clients choose the names.
@@ -29,6 +31,17 @@ pub enum Demand {
     Host(RouteSlot, Arc<str>),
     /// The route table of a scope with `on_demand`, by RDS.
     Routes(RouteSlot),
+}
+
+/// What has come of a demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supply {
+    /// It is there, as far as anybody can say.
+    Here,
+    /// There is none, or it is not asked for.
+    Missing,
+    /// Nobody has said so in time.
+    TimedOut,
 }
 
 impl Demand {

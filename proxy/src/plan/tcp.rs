@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ClusterId;
+use super::demand::OnDemandClusters;
 use super::names::ClusterName;
 use super::transport::Tlv;
 use crate::observe::accesslog::{AccessLog, LogFormat};
-use crate::observe::stats::TcpStats;
+use crate::observe::stats::{TcpOnDemandStats, TcpStats};
 
 /// `envoy.filters.network.tcp_proxy`.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct TcpProxy {
     pub target: Target,
     /// Every cluster it names: they keep their ids while this lives.
     pub clusters: Vec<Arc<ClusterName>>,
+    /// `on_demand`: where a cluster comes from that is not there.
+    pub on_demand: Option<(Arc<OnDemandClusters>, TcpOnDemandStats)>,
     /// `hash_policy`.
     pub hash: Option<TcpHash>,
     /// `idle_timeout`, default 1 h; zero is none.

@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 
 use super::outbox::MeshOutbox;
 use crate::control::message::Message;
-use crate::plan::demand::{Demand, OnDemandClusters};
+use crate::plan::demand::{Demand, OnDemandClusters, Supply};
 
 /// Requests of a shard that wait at the most, for whatever; others go on without.
 const WAITING_MAX: usize = 16 * 1024;
@@ -36,7 +36,7 @@ pub(crate) struct Demands {
 /// One thing.
 #[derive(Default)]
 struct Asked {
-    done: Cell<bool>,
+    done: Cell<Option<Supply>>,
     /// Who waits, by number; `None`: it was not polled yet.
     wakers: RefCell<HashMap<u64, Option<Waker>, RandomState>>,
     next: Cell<u64>,
@@ -91,9 +91,9 @@ impl Demands {
     }
 
     /// The control thread has done what can be done for this.
-    pub(super) fn supplied(&self, what: &Demand) {
+    pub(super) fn supplied(&self, what: &Demand, supply: Supply) {
         let Some(asked) = self.asked.borrow_mut().remove(what) else { return };
-        asked.done.set(true);
+        asked.done.set(Some(supply));
         for waker in asked.wakers.borrow_mut().values_mut() {
             if let Some(waker) = waker.take() {
                 waker.wake();
@@ -116,9 +116,9 @@ impl Demands {
 
 impl Waiting {
     /// Ready when the request may go on, whatever has come.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.asked.done.get() {
-            return Poll::Ready(());
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Supply> {
+        if let Some(supply) = self.asked.done.get() {
+            return Poll::Ready(supply);
         }
         if let Some(place) = self.asked.wakers.borrow_mut().get_mut(&self.number) {
             match place {
@@ -137,7 +137,7 @@ impl Drop for Waiting {
         let mut wakers = self.asked.wakers.borrow_mut();
         wakers.remove(&self.number);
         // One that is not done and has somebody left is the one in the map.
-        if wakers.is_empty() && !self.asked.done.get() {
+        if wakers.is_empty() && self.asked.done.get().is_none() {
             demands.asked.borrow_mut().remove(&self.what);
         }
     }

@@ -242,7 +242,7 @@ impl Shard {
                 self.take(given);
             }
             Message::StatNamed(name, named) => self.late.named(&name, named),
-            Message::Supplied(what) => self.demands.supplied(&what),
+            Message::Supplied(what, supply) => self.demands.supplied(&what, supply),
             Message::Lend => {
                 let (thread, sockets) = (self.index, self.lend());
                 self.outbox.send(Message::Lent { thread, sockets });

@@ -32,7 +32,10 @@ struct ShardScopes(HashMap<ScopeKey, ShardScope, RandomState>);
 enum ShardScope {
     Inline(Table),
     /// `on_demand`: it is fetched when a request asks for it.
-    Rds { slot: RouteSlot, on_demand: bool },
+    Rds {
+        slot: RouteSlot,
+        on_demand: bool,
+    },
 }
 
 /// Where a connection manager of this shard finds its route tables.

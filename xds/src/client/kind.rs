@@ -162,6 +162,10 @@ impl Kind {
 
     /// An alias turned out to be `name`: whoever wants the one wants the other.
     pub(super) fn resolve_alias(&mut self, alias: &str, name: &Arc<str>) {
+        if self.wildcard > 0 {
+            // The name is covered, and the server goes on by the alias, as with Envoy.
+            return;
+        }
         let Some(from) = self.table.find(alias) else { return };
         let Some(entry) = self.table.get_mut(from).filter(|entry| entry.wanted > 0) else {
             return;

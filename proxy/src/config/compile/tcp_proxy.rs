@@ -12,10 +12,11 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, optional_duration};
 use super::set::refuse;
-use super::{access_log, proxy_protocol};
+use super::{access_log, on_demand, proxy_protocol};
 use crate::observe::accesslog::LogFormat;
-use crate::observe::stats::TcpStats;
+use crate::observe::stats::{TcpOnDemandStats, TcpStats};
 use crate::plan::ClusterId;
+use crate::plan::demand::OnDemandClusters;
 use crate::plan::tcp::{ConnectMode, LogWhen, Target, TcpHash, TcpProxy, TlvMerge};
 
 /// Compiles the filter; `None` after an error that leaves nowhere to send connections.
@@ -35,7 +36,8 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         // Envoy does not act on them.
         downstream_idle_timeout: _, upstream_idle_timeout: _,
     } = &config;
-    refuse!(cx, at, on_demand);
+    let clusters_at = at.field("on_demand");
+    let from = on_demand.as_ref().and_then(|config| clusters_on_demand(cx, &clusters_at, config));
     let before = cx.begin_named();
     let target = target(cx, at, cluster_specifier.as_ref());
     let clusters = cx.take_named(before);
@@ -51,6 +53,7 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         stats: TcpStats::new(cx.registry, stat_prefix),
         target: target?,
         clusters,
+        on_demand: from.map(|from| (from, TcpOnDemandStats::new(cx.registry, stat_prefix))),
         hash: hash(cx, &at.field("hash_policy"), hash_policy),
         idle_timeout: duration(cx, &idle_at, *idle_timeout, Duration::from_secs(3600)),
         max_duration: duration(
@@ -73,6 +76,20 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Arc<Tcp
         access_logs,
         log_when,
     }))
+}
+
+/// `on_demand`; `None` where it says of no source, too.
+fn clusters_on_demand(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    config: &api::tcp_proxy::OnDemand,
+) -> Option<Arc<OnDemandClusters>> {
+    let api::tcp_proxy::OnDemand { odcds_config, resources_locator, timeout } = config;
+    refuse!(cx, at, resources_locator);
+    let default = OnDemandClusters::TCP_TIMEOUT;
+    let timeout = duration(cx, &at.field("timeout"), *timeout, default);
+    let at = at.field("odcds_config");
+    odcds_config.as_ref().and_then(|source| on_demand::from_source(cx, &at, source, timeout))
 }
 
 /// `tunneling_config`: CONNECT over HTTP/2, and nothing but the host is said.

@@ -24,7 +24,7 @@ use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use crate::control::log::log;
-use crate::plan::demand::{Demand, OnDemandClusters};
+use crate::plan::demand::{Demand, OnDemandClusters, Supply};
 use crate::plan::source::Origin;
 use crate::plan::{ConfigSource, RouteSlot};
 
@@ -52,7 +52,7 @@ pub(super) struct Demands {
     /// What is answered when a table of this slot is used.
     held: Vec<(RouteSlot, usize, Demand)>,
     /// Answers, for after the next change.
-    answers: Vec<(usize, Demand)>,
+    answers: Vec<(usize, Demand, Supply)>,
     /// To tell an old timer from the current one.
     count: u64,
 }
@@ -69,6 +69,10 @@ struct Awaited {
 }
 
 impl Awaited {
+    fn answers(self, supply: Supply) -> impl Iterator<Item = (usize, Demand, Supply)> {
+        self.by.into_iter().map(move |(shard, what)| (shard, what, supply))
+    }
+
     fn join(&mut self, shard: usize, what: Demand) {
         if !self.by.iter().any(|(have, same)| *have == shard && *same == what) {
             self.by.push((shard, what));
@@ -106,8 +110,8 @@ impl Xds {
 
     /// Tells the shards, who have taken every change by then.
     pub(super) fn answer_demands(&mut self) {
-        for (shard, what) in std::mem::take(&mut self.demands.answers) {
-            self.outlet.supplied(shard, what);
+        for (shard, what, supply) in std::mem::take(&mut self.demands.answers) {
+            self.outlet.supplied(shard, what, supply);
         }
     }
 
@@ -115,10 +119,10 @@ impl Xds {
     pub(super) fn demand_due(&mut self, feed: FeedId, kind: Kind, name: &Arc<str>, number: u64) {
         let current = |awaited: Option<&Awaited>| awaited.is_some_and(|a| a.number == number);
         if kind == Kind::Cluster && current(self.demands.clusters.get(name)) {
-            self.cluster_missing(name);
+            self.cluster_missing(name, Supply::TimedOut);
         }
         if kind == Kind::VirtualHost && current(self.demands.hosts.get(&(feed, name.clone()))) {
-            self.host_missing(feed, name);
+            self.host_missing(feed, name, Supply::TimedOut);
         }
     }
 
@@ -127,9 +131,9 @@ impl Xds {
         for name in names {
             match kind {
                 Kind::Cluster if self.demands.subscribed.get(name) == Some(&feed) => {
-                    self.cluster_missing(name);
+                    self.cluster_missing(name, Supply::Missing);
                 }
-                Kind::VirtualHost => self.host_missing(feed, name),
+                Kind::VirtualHost => self.host_missing(feed, name, Supply::Missing),
                 _ => {}
             }
         }
@@ -151,7 +155,8 @@ impl Xds {
             _ => false,
         };
         if !asked {
-            self.demands.answers.push((shard, what));
+            let supply = if there { Supply::Here } else { Supply::Missing };
+            self.demands.answers.push((shard, what, supply));
             return;
         }
         let awaited = self.demands.begin(shard, what);
@@ -161,8 +166,8 @@ impl Xds {
     /// Subscribes to a cluster; false if that cannot be.
     fn ask_for_cluster(&mut self, name: &Arc<str>, from: &OnDemandClusters) -> bool {
         const PREFIX: &str = "cluster_manager.odcds.";
-        let full = self.demands.clusters.len() >= AWAITED_MAX
-            || self.demands.subscribed.len() >= KEPT_MAX;
+        let full =
+            self.demands.clusters.len() >= AWAITED_MAX || self.demands.subscribed.len() >= KEPT_MAX;
         if full || !Demand::may_be_asked(name) {
             log!(Debug, Upstream, "odcds: '{name}' is not asked for: too many are, or its name");
             return false;
@@ -209,13 +214,15 @@ impl Xds {
     /// A cluster can be used.
     pub(super) fn cluster_came(&mut self, name: &str) {
         if let Some(awaited) = self.demands.clusters.remove(name) {
-            self.demands.answers.extend(awaited.by);
+            self.demands.answers.extend(awaited.answers(Supply::Here));
         }
     }
 
     /// A cluster has not come. One that is here but not ready goes on warming.
-    fn cluster_missing(&mut self, name: &Arc<str>) {
-        self.cluster_came(name);
+    fn cluster_missing(&mut self, name: &Arc<str>, supply: Supply) {
+        if let Some(awaited) = self.demands.clusters.remove(name) {
+            self.demands.answers.extend(awaited.answers(supply));
+        }
         if self.clusters.by_name.get(name).is_none_or(|entry| entry.leaving) {
             self.end_demanded_cluster(name);
         }
@@ -262,7 +269,7 @@ impl Xds {
         let table = self.tables.by_slot.get(&slot);
         let source = table.and_then(|t| Some((t.hosts.as_ref()?.feed, t.lease.name.clone())));
         let Some((feed, table)) = source else {
-            self.demands.answers.push((shard, what));
+            self.demands.answers.push((shard, what, Supply::Missing));
             return;
         };
         let alias: Arc<str> = format!("{table}/{host}").into();
@@ -288,7 +295,7 @@ impl Xds {
         };
         match slot.filter(|slot| self.tables.is_held(*slot)) {
             Some(slot) => self.demands.held.push((slot, shard, what)),
-            None => self.demands.answers.push((shard, what)),
+            None => self.demands.answers.push((shard, what, Supply::Here)),
         }
     }
 
@@ -300,10 +307,10 @@ impl Xds {
     }
 
     /// There is none of that name: nobody is subscribed to it.
-    fn host_missing(&mut self, feed: FeedId, alias: &Arc<str>) {
+    fn host_missing(&mut self, feed: FeedId, alias: &Arc<str>, supply: Supply) {
         if let Some(awaited) = self.demands.hosts.remove(&(feed, alias.clone())) {
             self.unsubscribe_host(feed, alias);
-            self.demands.answers.extend(awaited.by);
+            self.demands.answers.extend(awaited.answers(supply));
         }
     }
 
@@ -314,7 +321,7 @@ impl Xds {
         let ended: Vec<_> = ended.collect();
         for ((_, alias), awaited) in ended {
             self.feeds.unsubscribe(feed, Kind::VirtualHost, &alias);
-            self.demands.answers.extend(awaited.by);
+            self.demands.answers.extend(awaited.answers(Supply::Missing));
         }
     }
 
@@ -326,7 +333,7 @@ impl Xds {
             }
             self.routes_settled(slot);
         } else {
-            self.demands.answers.push((shard, Demand::Routes(slot)));
+            self.demands.answers.push((shard, Demand::Routes(slot), Supply::Missing));
         }
     }
 
@@ -336,7 +343,8 @@ impl Xds {
             return;
         }
         if let Some(shards) = self.demands.routes.remove(&slot) {
-            let answers = shards.into_iter().map(|shard| (shard, Demand::Routes(slot)));
+            let answers =
+                shards.into_iter().map(|shard| (shard, Demand::Routes(slot), Supply::Here));
             self.demands.answers.extend(answers);
         }
     }
@@ -345,7 +353,7 @@ impl Xds {
     pub(super) fn routes_in_use(&mut self, slot: RouteSlot) {
         self.routes_settled(slot);
         let held = self.demands.held.extract_if(.., |(held, ..)| *held == slot);
-        let answers: Vec<_> = held.map(|(_, shard, what)| (shard, what)).collect();
+        let answers: Vec<_> = held.map(|(_, shard, what)| (shard, what, Supply::Here)).collect();
         self.demands.answers.extend(answers);
     }
 }

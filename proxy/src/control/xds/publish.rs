@@ -12,7 +12,7 @@ use super::feeds::{FeedId, News, Wanted};
 use super::init::Stage;
 use crate::control::bind::Bound;
 use crate::control::message::{EjectReason, ListenSocket};
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Supply};
 use crate::plan::{Change, ClusterId, Host, HostSet, ListenerChange};
 use crate::upstream::Outbox;
 use crate::upstream::control::ClusterEvents;
@@ -28,7 +28,7 @@ pub(crate) trait Outlet {
     /// Health bits of a host of this cluster changed.
     fn health_changed(&self, cluster: ClusterId);
     /// A shard's requests wait no longer for this; every change sent before has brought it.
-    fn supplied(&self, shard: usize, what: Demand);
+    fn supplied(&self, shard: usize, what: Demand, supply: Supply);
     /// To be given to [`Xds::news`], in order.
     fn news(&self, news: News);
 }

@@ -33,8 +33,7 @@ pub(super) struct OfFeed {
     answered: bool,
     /// Tables whose virtual hosts are others than they were made with.
     changed: Vec<Arc<str>>,
-    /// Aliases by which requests have asked, and what is subscribed to by now: its name, once it
-    /// is known.
+    /// Aliases by which requests have asked, which are subscribed to, and what has come by each.
     asked: HashMap<Arc<str>, Option<Arc<str>>, RandomState>,
     /// Aliases and names that the response at work has brought.
     came: Vec<(Arc<str>, Arc<str>)>,
@@ -112,8 +111,8 @@ impl Xds {
             self.end_demanded_hosts(feed, name);
             let Some(known) = self.hosts.get_mut(&feed) else { return };
             let ended = known.asked.extract_if(|alias, _| table_of(alias) == name);
-            for (alias, found) in ended {
-                self.feeds.unsubscribe(feed, Kind::VirtualHost, found.as_ref().unwrap_or(&alias));
+            for (alias, _) in ended {
+                self.feeds.unsubscribe(feed, Kind::VirtualHost, &alias);
             }
         }
         if none {
@@ -155,8 +154,8 @@ impl Xds {
         }
         // The next request that lacks it asks anew.
         let gone = known.asked.extract_if(|_, found| found.as_ref() == Some(name));
-        for _ in gone {
-            self.feeds.unsubscribe(feed, Kind::VirtualHost, name);
+        for (alias, _) in gone {
+            self.feeds.unsubscribe(feed, Kind::VirtualHost, &alias);
         }
     }
 
@@ -176,8 +175,8 @@ impl Xds {
     /// Asks for it no longer.
     pub(super) fn unsubscribe_host(&mut self, feed: FeedId, alias: &Arc<str>) {
         let Some(known) = self.hosts.get_mut(&feed) else { return };
-        if let Some(found) = known.asked.remove(alias) {
-            self.feeds.unsubscribe(feed, Kind::VirtualHost, found.as_ref().unwrap_or(alias));
+        if known.asked.remove(alias).is_some() {
+            self.feeds.unsubscribe(feed, Kind::VirtualHost, alias);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use xxhash_rust::xxh64::xxh64;
 use super::session::{Session, Tried};
 use super::{End, NoUpstream};
 use crate::observe::format::{AccessLogType, ResponseFlag};
+use crate::plan::ClusterId;
+use crate::plan::demand::{Demand, Supply};
 use crate::plan::tcp::{ConnectMode, TcpHash, TlvMerge};
 use crate::plan::transport::Tlv;
 use crate::upstream::internal::Passed;
@@ -28,8 +31,9 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     }
     session.record.set_up().pool.0 = Some(now());
     let mut failed = 0;
+    let picked = fetch_cluster(session, &mut early).await?;
     let up = loop {
-        let (cluster, host) = choose(session)?;
+        let (cluster, host) = choose(session, picked)?;
         let header = cluster.proxy_header(&host, || on_behalf(session));
         let authority = tunnel_to(session);
         let attempt = pin!(async {
@@ -64,6 +68,41 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     connected(session, &up);
     early.send(session, &up);
     Ok(up)
+}
+
+/// Waits for the connection's cluster where it is not there and may come on demand: the one that was
+/// picked among several.
+async fn fetch_cluster(session: &mut Session, early: &mut Early) -> Result<Option<ClusterId>, End> {
+    let proxy = Rc::clone(&session.proxy);
+    let Some((from, counts)) = &proxy.plan.on_demand else { return Ok(None) };
+    let shard = Rc::clone(&session.link.shard);
+    let (picked, there, name) = match session.link.meta.upstream_cluster() {
+        Some(name) => {
+            let there = shard.upstreams.by_name(name.as_bytes()).is_some();
+            (None, there, Arc::from(&*name))
+        }
+        None => {
+            let id = proxy.plan.target.pick(ringway_runtime::rand_u64);
+            let name = proxy.plan.clusters.iter().find(|cluster| cluster.id == id);
+            let Some(name) = name else { return Ok(None) };
+            (Some(id), shard.upstreams.get(id).is_some(), Arc::clone(&name.name))
+        }
+    };
+    if there {
+        return Ok(picked);
+    }
+    shard.stats.inc(counts.on_demand_cluster_attempt());
+    let waiting = shard.demands.ask(Demand::Cluster(name), Some(from));
+    let supply = match waiting {
+        Some(waiting) => wait(session, early, pin!(poll_fn(|cx| waiting.poll(cx)))).await?,
+        None => Supply::Missing,
+    };
+    shard.stats.inc(match supply {
+        Supply::Here => counts.on_demand_cluster_success(),
+        Supply::Missing => counts.on_demand_cluster_missing(),
+        Supply::TimedOut => counts.on_demand_cluster_timeout(),
+    });
+    Ok(picked)
 }
 
 /// Where the CONNECT request goes that the connection is put into, if it is.
@@ -106,12 +145,16 @@ fn back_off((base, max): (Duration, Duration), failed: u32) -> Duration {
 type Choice = (Rc<ShardCluster>, Rc<crate::upstream::ShardHost>);
 
 /// The cluster and host of the next attempt, in the order in which Envoy looks.
-fn choose(session: &mut Session) -> Result<Choice, End> {
+/// `picked` is the cluster that the connection had to wait for.
+fn choose(session: &mut Session, picked: Option<ClusterId>) -> Result<Choice, End> {
     let plan = &session.proxy.plan;
     let shard = &session.link.shard;
     let cluster = match session.link.meta.upstream_cluster() {
         Some(name) => shard.upstreams.by_name(name.as_bytes()),
-        None => shard.upstreams.get(plan.target.pick(ringway_runtime::rand_u64)),
+        None => {
+            let random = ringway_runtime::rand_u64;
+            shard.upstreams.get(picked.unwrap_or_else(|| plan.target.pick(random)))
+        }
     };
     let record = &mut session.record;
     let Some(cluster) = cluster else {

@@ -36,8 +36,8 @@ pub use blocks::{
     ListenerStats, LoadReporterStats, MetadataExchangeStats, OutlierDetectionStats,
     OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats,
     RouteStats, RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats,
-    SubscriptionStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats, TracingStats,
-    WatchdogStats, WorkerListenerStats,
+    SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats,
+    TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,

@@ -9,7 +9,7 @@ use ringway_runtime::{Chunk, ConnectOptions, Join, connect};
 use super::world::{DRAIN, World};
 use super::*;
 use crate::control::message::{DrainStrategy, Message};
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Supply};
 
 const MANAGER: &str = "type.googleapis.com/\
     envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -85,7 +85,7 @@ fn asked(world: &World) -> Vec<Demand> {
 
 fn supply(world: &mut World, what: &Demand) {
     let shard = Rc::clone(&world.shard);
-    world.proxy.enter(|| shard.handle(Message::Supplied(what.clone())));
+    world.proxy.enter(|| shard.handle(Message::Supplied(what.clone(), Supply::Here)));
 }
 
 /// Sends a request, and answers with what comes until `patience` is over or the proxy closes.
@@ -176,7 +176,7 @@ fn a_request_waits_for_its_host_and_then_for_its_cluster() {
     world.run_for(Duration::from_secs(1));
     // As it was written, in lower case.
     let wanted = missing_host(&world, "a");
-    assert_eq!(asked(&world), [wanted.clone()]);
+    assert_eq!(asked(&world), std::slice::from_ref(&wanted));
     world.step().routes(&table(&host("a", ""))).apply();
     supply(&mut world, &wanted);
     world.run_for(Duration::from_secs(1));

@@ -160,10 +160,24 @@ fn heartbeats_renew_if_the_version_is_the_accepted_one() {
 
 #[test]
 fn an_alias_becomes_the_name_it_stands_for() {
-    let mut mux = connected(Protocol::Delta);
-    mux.subscribe_all(VIRTUAL_HOST).unwrap();
-    mux.subscribe(VIRTUAL_HOST, &names(&["r/a.example", "r/none"])).unwrap();
-    asks_delta(&mut mux).unwrap();
+    for all in [false, true] {
+        let mut mux = connected(Protocol::Delta);
+        if all {
+            mux.subscribe_all(VIRTUAL_HOST).unwrap();
+        }
+        mux.subscribe(VIRTUAL_HOST, &names(&["r/a.example", "r/none"])).unwrap();
+        asks_delta(&mut mux).unwrap();
+        an_alias_is_resolved(&mut mux);
+        let request = asks_delta(&mut mux).unwrap();
+        // Who asks for everything has the name already.
+        let (subscribed, unsubscribed): (&[&str], &[&str]) =
+            if all { (&[], &[]) } else { (&["r/vhost"], &["r/a.example"]) };
+        assert_eq!(request.resource_names_subscribe, subscribed);
+        assert_eq!(request.resource_names_unsubscribe, unsubscribed);
+    }
+}
+
+fn an_alias_is_resolved(mux: &mut Mux) {
     let body = packed(VIRTUAL_HOST, &Cluster { name: "vhost".into(), ..Cluster::default() });
     let found = Resource {
         aliases: vec!["r/a.example".into(), "r/b.example".into()],
@@ -174,13 +188,10 @@ fn an_alias_becomes_the_name_it_stands_for() {
         type_url: VIRTUAL_HOST.into(),
         ..delta("1", vec![found, none], &[])
     };
-    let update = feed(&mut mux, &message);
+    let update = feed(mux, &message);
     assert_eq!(changed(&update), ["r/vhost"]);
     assert_eq!(update.changed[0].aliases.len(), 2);
     assert_eq!(update.unresolved, names(&["r/none"]));
-    let request = asks_delta(&mut mux).unwrap();
-    assert_eq!(request.resource_names_subscribe, ["r/vhost"]);
-    assert_eq!(request.resource_names_unsubscribe, ["r/a.example"]);
 }
 
 #[test]

@@ -447,8 +447,41 @@ fn scopes_by_srds() {
     );
     assert!(compiler.scoped_route(&message(&both), &name).is_err());
     let demand = ScopedRouteConfiguration { on_demand: true, ..config };
-    let found = compiler.scoped_route(&demand, &name).unwrap_err();
-    assert_eq!(reasons(&found), "on_demand: on_demand is not supported yet");
+    let (_, scope) = compiler.scoped_route(&demand, &name).unwrap().value;
+    assert!(scope.on_demand);
+    // A listener waits for the tables of the scopes it has in itself.
+    let inline = format!(
+        "scoped_routes: {{name: set, {BUILDER}, rds_config_source: {{ads: {{}}}}, \
+         scoped_route_configurations_list: {{scoped_route_configurations: [{{name: a, on_demand: \
+         true, route_configuration_name: r, key: {{fragments: [{{string_key: x}}]}}}}]}}}}"
+    );
+    let found = routed(&mut compiler, &inline).unwrap_err();
+    assert!(found.contains("on_demand is not supported yet"), "{found}");
+}
+
+#[test]
+fn clusters_on_demand_come_by_the_incremental_protocol() {
+    let mut compiler = compiler();
+    let mut compile = |odcds: &str| {
+        const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
+        let fields = format!(
+            "http_filters:
+- {{name: d, typed_config: {{'@type': {FILTERS}.on_demand.v3.OnDemand, odcds: {odcds}}}}}
+- {{name: r, typed_config: {{'@type': {FILTERS}.router.v3.Router}}}}
+route_config: {{name: r}}"
+        );
+        listener(&mut compiler, &fields).map(drop)
+    };
+    assert_eq!(compile("{source: {ads: {}}}"), Ok(()));
+    for (odcds, why) in [
+        ("{}", "odcds.source: a source is required"),
+        ("{source: {path: /dev/null}}", "by the incremental protocol only"),
+        ("{source: {ads: {}}, resources_locator: 'xdstp://a/b'}", "resources_locator is not"),
+        ("{source: {ads: {}}, timeout: -1s}", "timeout"),
+    ] {
+        let found = compile(odcds).unwrap_err();
+        assert!(found.contains(why), "{odcds}: {found}");
+    }
 }
 
 const BUFFER: &str = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer";

@@ -26,7 +26,7 @@ use crate::http2::StreamHandle;
 use crate::observe::stats::{
     ClusterManagerStats, ListenerManagerStats, Registry, RuntimeStats, ShardStats,
 };
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Supply};
 use crate::plan::http2::Http2Options;
 use crate::plan::{Change, ClusterId, Plan};
 use crate::upstream::testing::{Server, http2_server};
@@ -67,7 +67,7 @@ impl Outlet for Out {
         self.sockets.set(self.sockets.get() + sockets.len());
     }
 
-    fn supplied(&self, shard: usize, what: Demand) {
+    fn supplied(&self, shard: usize, what: Demand, _: Supply) {
         self.supplied.borrow_mut().push((shard, what));
     }
 

@@ -29,7 +29,7 @@ pub use process::{
     WatchdogStats,
 };
 pub use route::RouteStats;
-pub use tcp::TcpStats;
+pub use tcp::{TcpOnDemandStats, TcpStats};
 pub use tls::{SslFactoryStats, SslStats};
 pub use xds::{ControlPlaneStats, EdsStats, LoadReporterStats, ReloadStats, SubscriptionStats};
 

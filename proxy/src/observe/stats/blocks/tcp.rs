@@ -27,3 +27,16 @@ stat_block! {
     }
     histograms {}
 }
+
+stat_block! {
+    /// The same, of one whose clusters come on demand.
+    TcpOnDemandStats in tcp_on_demand_block, prefix(prefix) = "tcp.{prefix}.";
+    counters {
+        on_demand_cluster_attempt,
+        on_demand_cluster_missing,
+        on_demand_cluster_success,
+        on_demand_cluster_timeout,
+    }
+    gauges {}
+    histograms {}
+}
