@@ -91,6 +91,10 @@ fn supply(world: &mut World, what: &Demand) {
 /// Sends a request, and answers with what comes until `patience` is over or the proxy closes.
 fn ask(world: &mut World, head: &str, body: &str, patience: Duration) -> Join<String> {
     let text = format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    ask_with(world, text, patience)
+}
+
+fn ask_with(world: &mut World, text: String, patience: Duration) -> Join<String> {
     world.client(async move {
         let to = address(PROXY);
         let stream = connect(&to, &ConnectOptions::default()).await.expect("a connection");
@@ -209,6 +213,28 @@ fn filters_behind_are_those_of_the_route_that_came() {
     let answer = finished(&mut world, request);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-was: here"), "{answer}");
     at_rest(world);
+}
+
+#[test]
+fn whether_a_request_may_be_upgraded_is_the_new_route_s_to_say() {
+    for (more, status) in [("", "403"), (", upgrade_configs: [{ upgrade_type: websocket }]", "200")]
+    {
+        let mut world = world("", "");
+        world.step().cluster(&cluster(UPSTREAMS[0])).apply();
+        let head = "GET /0/5 HTTP/1.1\r\nhost: a\r\nx-cluster: c\r\nx-number: 1\r\n\
+                    connection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        let request = ask_with(&mut world, head.to_owned(), LONG);
+        world.run_for(Duration::from_secs(1));
+        let wanted = missing_host(&world, "a");
+        assert_eq!(asked(&world), std::slice::from_ref(&wanted));
+        let host = host("a", "").replace("x-cluster }", &format!("x-cluster{more} }}"));
+        world.step().routes(&table(&host)).apply();
+        supply(&mut world, &wanted);
+        // The upstream knows of no upgrade, and answers as it always does.
+        let answer = finished(&mut world, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        at_rest(world);
+    }
 }
 
 #[test]
