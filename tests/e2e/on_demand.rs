@@ -60,8 +60,8 @@ struct Side {
     proxy: Proxy,
     server: Server,
     upstream: Upstream,
-    /// Of the listeners with routes of their own, by RDS with VHDS, and by SRDS; of the TCP proxies to
-    /// a cluster that there is, one that there is not, and one of which nothing is said.
+    /// Of the listeners with routes of their own, by RDS with VHDS, and by SRDS; of the TCP proxies
+    /// to a cluster that there is, one that there is not, and one of which nothing is said.
     ports: [u16; 6],
 }
 

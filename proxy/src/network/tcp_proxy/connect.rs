@@ -70,8 +70,8 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
     Ok(up)
 }
 
-/// Waits for the connection's cluster where it is not there and may come on demand: the one that was
-/// picked among several.
+/// Waits for the connection's cluster where it is not there and may come on demand: the one that
+/// was picked among several.
 async fn fetch_cluster(session: &mut Session, early: &mut Early) -> Result<Option<ClusterId>, End> {
     let proxy = Rc::clone(&session.proxy);
     let Some((from, counts)) = &proxy.plan.on_demand else { return Ok(None) };
