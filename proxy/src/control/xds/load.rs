@@ -67,6 +67,8 @@ pub(super) struct Reporter {
 /// A cluster as it was last told of.
 struct Told {
     at: Instant,
+    /// [`DropPages::totals`](crate::plan::host_page::DropPages).
+    dropped: (u64, u64),
     hosts: HashMap<usize, (HostTotals, Arc<Host>), RandomState>,
 }
 
@@ -111,8 +113,9 @@ impl Reporter {
                 log!(Warning, Upstream, "load reporter stream closed: {text}");
                 problem = text;
             }
-            // What was asked for was asked on that stream.
+            // What was asked for was asked on that stream, and a report is for who asked.
             self.asked.take();
+            self.ready.take();
             self.told.borrow_mut().clear();
             sleep(backoff.wait(rand_f64())).await;
             self.cx.stats.inc(self.stats.retries());
@@ -212,18 +215,18 @@ impl Reporter {
     /// What has happened on a cluster since it was last told of; `None` where it was not yet.
     fn count(&self, cluster: &Cluster, hosts: &HostSet) -> Option<api::ClusterStats> {
         let mut told = self.told.borrow_mut();
-        let before = told.insert(cluster.name.clone(), Told::now(hosts))?;
+        let before = told.insert(cluster.name.clone(), Told::now(cluster, hosts))?;
         let granular = self.asked.borrow().granular;
         Some(stats_of(cluster, hosts, &before, granular))
     }
 }
 
 impl Told {
-    fn now(hosts: &HostSet) -> Self {
+    fn now(cluster: &Cluster, hosts: &HostSet) -> Self {
         let each = hosts.hosts.iter();
         let hosts =
             each.map(|host| (identity(host), (host.pages.totals(), host.clone()))).collect();
-        Self { at: now(), hosts }
+        Self { at: now(), dropped: cluster.dropped.totals(), hosts }
     }
 }
 
@@ -242,6 +245,8 @@ impl Xds {
     pub(super) fn report_load(&mut self, begin: bool) {
         let Some(reporter) = &self.reporter else { return };
         let mut cluster_stats = Vec::new();
+        let there = &self.plan.cluster_ids;
+        reporter.told.borrow_mut().retain(|name, _| there.contains_key(name));
         for cluster in self.plan.clusters.iter().flatten() {
             if !reporter.wants(&cluster.name) {
                 reporter.told.borrow_mut().remove(&cluster.name);
@@ -302,13 +307,27 @@ fn stats_of(
         Discovery::Eds(eds) if eds.name != cluster.name => eds.name.to_string(),
         _ => String::new(),
     };
+    let (overload, overflow) = dropped_since(before.dropped, cluster.dropped.totals());
+    let category = hosts.drop.as_ref().map_or("", |drop| &drop.category);
+    let dropped = api::cluster_stats::DroppedRequests {
+        category: category.to_owned(),
+        dropped_count: overload,
+    };
     api::ClusterStats {
+        total_dropped_requests: overflow,
+        dropped_requests: (overload > 0).then_some(dropped).into_iter().collect(),
         cluster_name: cluster.name.to_string(),
         cluster_service_name: service,
         upstream_locality_stats: places.into_iter().map(|(_, stats)| stats).collect(),
         load_report_interval: prost_types::Duration::try_from(before.at.elapsed()).ok(),
         ..Default::default()
     }
+}
+
+/// What was dropped between two looks: a version of the cluster that is new counts from zero.
+fn dropped_since(before: (u64, u64), now: (u64, u64)) -> (u64, u64) {
+    let since = |before: u64, now: u64| if now < before { now } else { now - before };
+    (since(before.0, now.0), since(before.1, now.1))
 }
 
 fn locality_stats(

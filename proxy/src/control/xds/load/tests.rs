@@ -32,3 +32,9 @@ fn a_place_is_told_once_with_the_sum_of_its_hosts() {
     assert_eq!(stats.locality.map(|l| l.sub_zone), Some("s".to_owned()));
     assert!(stats.upstream_endpoint_stats.is_empty());
 }
+
+#[test]
+fn what_was_dropped_counts_from_the_last_report_or_from_zero() {
+    assert_eq!(dropped_since((3, 1), (5, 1)), (2, 0));
+    assert_eq!(dropped_since((3, 7), (2, 0)), (2, 0));
+}
