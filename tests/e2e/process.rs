@@ -1,6 +1,8 @@
 //! ringway as a process: how it starts, refuses to start, drains, and what it does that Envoy does
 //! not. What Envoy does the same way is checked on Envoy too (profile `all`).
 
+mod files;
+
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use ringway_tests::diff::case::File;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 type Test = fn(Kind) -> Result<()>;
 
 /// Name, test, and whether Envoy passes it as well.
-const TESTS: [(&str, Test, bool); 11] = [
+const TESTS: [(&str, Test, bool); 13] = [
     ("a_missing_file_is_named", missing_file, true),
     ("a_port_in_use_is_named", port_in_use, true),
     ("a_bad_configuration_listens_nowhere", bad_configuration, true),
@@ -29,6 +31,8 @@ const TESTS: [(&str, Test, bool); 11] = [
     ("a_dead_reused_connection_is_no_error", reused_connection, false),
     ("a_slow_reader_holds_bounded_memory", slow_reader, true),
     ("garbage_on_many_connections", garbage, true),
+    ("files_are_counted", files::counted, true),
+    ("endpoints_go_stale", files::stale, true),
     ("idle_connections_hold_no_buffers", idle_memory, false),
 ];
 

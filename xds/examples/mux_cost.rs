@@ -147,6 +147,7 @@ fn options(protocol: Protocol) -> Options {
         node: node.encode_to_vec().into(),
         node_on_first_only: true,
         context_params: Vec::new(),
+        watch_all: false,
         limits: Limits::default(),
     }
 }

@@ -9,7 +9,8 @@ use super::kind::Kind;
 use super::response::{self, Head, Item, Raw};
 use super::table::{PENDING, REJECTED, WATCHED};
 use super::update::{
-    Limits, Malformed, Pending, Problem, Protocol, Receipt, Resource, ResourceError, Update,
+    Limits, Malformed, Options, Pending, Problem, Protocol, Receipt, Resource, ResourceError,
+    Update,
 };
 use crate::names;
 
@@ -20,11 +21,12 @@ const NO_MESSAGE: &str = "its bytes are no message of the protocol";
 pub(super) fn compare(
     kind: &mut Kind,
     head: &Head<'_>,
-    (protocol, limits, stream): (Protocol, &Limits, u64),
+    (options, stream): (&Options, u64),
     bytes: &[u8],
     now: Duration,
 ) -> Result<Update, Malformed> {
-    let mut comparison = Comparison::new(kind, head, limits, protocol, stream, now);
+    let &Options { protocol, ref limits, .. } = options;
+    let mut comparison = Comparison::new(kind, head, options, stream, now);
     if head.items > limits.resources {
         let text = format!("{} resources; at most {} are taken", head.items, limits.resources);
         comparison.problem(None, text);
@@ -52,6 +54,7 @@ struct Comparison<'a> {
     kind: &'a mut Kind,
     limits: &'a Limits,
     protocol: Protocol,
+    watch_all: bool,
     now: Duration,
     generation: u16,
     update: Update,
@@ -63,8 +66,7 @@ impl<'a> Comparison<'a> {
     fn new(
         kind: &'a mut Kind,
         head: &Head<'_>,
-        limits: &'a Limits,
-        protocol: Protocol,
+        options: &'a Options,
         stream: u64,
         now: Duration,
     ) -> Self {
@@ -100,7 +102,8 @@ impl<'a> Comparison<'a> {
             receipt,
         };
         let generation = kind.table.next_generation();
-        Self { kind, limits, protocol, now, generation, update, shared: version }
+        let &Options { protocol, watch_all, ref limits, .. } = options;
+        Self { kind, limits, protocol, watch_all, now, generation, update, shared: version }
     }
 
     fn problem(&mut self, name: Option<&Arc<str>>, text: String) {
@@ -155,8 +158,9 @@ impl<'a> Comparison<'a> {
             entry.set(REJECTED, false);
             self.update.restored.push(Arc::clone(&entry.name));
         }
-        if entry.is(WATCHED) {
-            self.update.renewed.push(Arc::clone(&entry.name));
+        if self.watch_all || entry.is(WATCHED) {
+            let version = entry.version.clone().unwrap_or_default();
+            self.update.renewed.push((Arc::clone(&entry.name), version));
         }
         if !raw.aliases.is_empty() {
             let name = Arc::clone(&entry.name);

@@ -15,6 +15,7 @@
 //!     node: [].into(),
 //!     node_on_first_only: true,
 //!     context_params: Vec::new(),
+//!     watch_all: false,
 //!     limits: Limits::default(),
 //! });
 //! mux.subscribe_all(types::CLUSTER).unwrap();
@@ -207,7 +208,7 @@ impl Mux {
         }
         let stream = self.stream;
         match self.kinds.iter_mut().find(|kind| *kind.url == *head.type_url) {
-            Some(kind) => apply::compare(kind, &head, (protocol, &limits, stream), bytes, now),
+            Some(kind) => apply::compare(kind, &head, (&self.options, stream), bytes, now),
             None => Ok(unsubscribed(&head, stream)),
         }
     }

@@ -26,6 +26,8 @@ pub struct Options {
     /// Context parameters that every `xdstp://` name is given where it has no such key itself
     /// (`node_context_params` of the bootstrap, with their values).
     pub context_params: Vec<(String, String)>,
+    /// Whether every resource counts as [watched](super::Mux::watch).
+    pub watch_all: bool,
     /// What a server may make us keep.
     pub limits: Limits,
 }
@@ -76,8 +78,8 @@ pub struct Update {
     /// but to forget the error.
     pub restored: Vec<Arc<str>>,
     /// Resources that came as they were accepted, of those that are
-    /// [watched](super::Mux::watch).
-    pub renewed: Vec<Arc<str>>,
+    /// [watched](super::Mux::watch): name and version.
+    pub renewed: Vec<(Arc<str>, Arc<str>)>,
     /// Resources that came as they were accepted, by an alias each (VHDS): alias and name.
     pub aliased: Vec<(Arc<str>, Arc<str>)>,
     /// Names and aliases asked for that the server has nothing for (VHDS).

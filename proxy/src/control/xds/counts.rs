@@ -24,6 +24,9 @@ pub(super) struct Slots {
     duration: Histogram,
 }
 
+/// Counts one outcome.
+pub(super) type Count = fn(Slots, &ShardStats);
+
 impl Slots {
     /// Those of a cluster's endpoints.
     pub(super) fn of_cluster(cluster: &ClusterStats, eds: &EdsStats) -> Self {

@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Xds;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -195,7 +195,7 @@ impl Xds {
             self.demands.subscribed.insert(name.clone(), feed);
             self.feeds.subscribe(feed, Kind::Cluster, name);
             if let Some(counts) = &self.demands.counts {
-                counts.slots().began(&self.stats);
+                self.begin_count(feed, counts.slots());
             }
         }
         let number = self.demands.count + 1;
@@ -256,11 +256,11 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_demands(&self, feed: FeedId) {
+    pub(super) fn count_lost_demands(&self, feed: FeedId, count: Count) {
         if let Some(counts) = &self.demands.counts
             && self.demands.sources.contains_key(&feed)
         {
-            counts.slots().failed(&self.stats);
+            count(counts.slots(), &self.stats);
         }
     }
 

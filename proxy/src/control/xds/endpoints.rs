@@ -12,7 +12,7 @@ use ringway_xds::client::Resource;
 use smallvec::SmallVec;
 
 use super::Xds;
-use super::counts::Slots;
+use super::counts::{Count, Slots};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -79,7 +79,7 @@ impl Xds {
         assignment.users.push(cluster.name.clone());
         self.feeds.subscribe(feed, Kind::Endpoints, &eds.name);
         if let Some(slots) = slots(cluster, entry.eds.as_deref().map(|(stats, _)| stats)) {
-            slots.began(&self.stats);
+            self.begin_count(feed, slots);
         }
         Some(feed)
     }
@@ -165,12 +165,12 @@ impl Xds {
     }
 
     /// An assignment has come as it was, which matters to its time.
-    pub(super) fn renew_endpoints(&mut self, feed: FeedId, name: &Arc<str>) {
+    pub(super) fn renew_endpoints(&mut self, feed: FeedId, name: &Arc<str>, version: &Arc<str>) {
         let assignment = self.endpoints.by_name.get(&(feed, name.clone()));
         let Some(raw) = assignment.and_then(|assignment| assignment.raw.clone()) else { return };
         let resource = Resource {
             name: name.clone(),
-            version: raw.version.clone(),
+            version: version.clone(),
             hash: raw.hash,
             body: raw.body.clone(),
             ttl: None,
@@ -304,17 +304,16 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_endpoints(&self, feed: FeedId) {
+    pub(super) fn count_lost_endpoints(&self, feed: FeedId, count: Count) {
         for (_, assignment) in self.endpoints.by_name.iter().filter(|((of, _), _)| *of == feed) {
             for user in &assignment.users {
-                self.count_endpoints(user, |slots, stats| slots.failed(stats));
+                self.count_endpoints(user, count);
             }
         }
     }
 
-    /// A file of endpoints cannot be read: who waits for it does so no longer.
+    /// A file of endpoints cannot be taken: who waits for it does so no longer.
     pub(super) fn endpoints_fail(&mut self, feed: FeedId) {
-        self.count_lost_endpoints(feed);
         let names =
             self.endpoints.by_name.iter().filter(|((of, _), a)| *of == feed && a.raw.is_none());
         let names: Vec<Arc<str>> = names.map(|((_, name), _)| name.clone()).collect();

@@ -9,7 +9,7 @@ use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -71,7 +71,7 @@ impl Xds {
         let registry = self.compiler.registry();
         let counts = Counts::new(registry, &prefix, true);
         let fail = registry.counter(&format!("{prefix}config_fail"));
-        counts.slots().began(&self.stats);
+        self.begin_count(key.0, counts.slots());
         let entry = Entry { raw: None, users: Vec::new(), counts, fail };
         self.extensions.by_name.insert(key.clone(), entry);
         self.feeds.subscribe(key.0, Kind::Extension, &key.1);
@@ -166,9 +166,9 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_extensions(&self, feed: FeedId) {
+    pub(super) fn count_lost_extensions(&self, feed: FeedId, count: Count) {
         let of_feed = self.extensions.by_name.iter().filter(|((of, _), _)| *of == feed);
-        of_feed.for_each(|(_, entry)| entry.counts.slots().failed(&self.stats));
+        of_feed.for_each(|(_, entry)| count(entry.counts.slots(), &self.stats));
     }
 
     /// For `/config_dump`.

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use ringway_runtime::{Join, spawn};
 use ringway_xds::client::{Answer, Expired, Mux, Options, Protocol, Receipt, Update, Verdict};
 
-use super::files::{FileFeed, FileRead};
+use super::files::{FileFeed, Unread};
 use super::grpc::Stream;
 use super::kind::Kind;
 use super::load::Reporter;
@@ -37,17 +37,8 @@ pub(crate) enum News {
         /// What reading it has cost.
         used: Duration,
     },
-    /// A file was read, or why it could not be.
-    File {
-        /// Who.
-        feed: FeedId,
-        /// Of which kind its resources are.
-        kind: Kind,
-        /// What it has that is new.
-        read: Result<FileRead, String>,
-        /// What reading it has cost.
-        used: Duration,
-    },
+    /// A file is no response of this kind.
+    Unread(FeedId, Kind, Unread),
     /// Resources whose time to live is over.
     Expired(FeedId, Vec<Expired>),
     /// Clusters have other hosts, or are ready.
@@ -126,12 +117,12 @@ enum Body {
 }
 
 impl Body {
-    /// What it is subscribed to; a file has what it has.
-    fn mux(&self) -> Option<&RefCell<Mux>> {
+    /// What it is subscribed to.
+    fn mux(&self) -> &RefCell<Mux> {
         match self {
-            Self::Stream(stream) => Some(&stream.mux),
-            Self::Poll(polled) => Some(&polled.mux),
-            Self::File(_) => None,
+            Self::Stream(stream) => &stream.mux,
+            Self::Poll(polled) => &polled.mux,
+            Self::File(file) => &file.mux,
         }
     }
 
@@ -140,7 +131,7 @@ impl Body {
         match self {
             Self::Stream(stream) => stream.wake(),
             Self::Poll(polled) => polled.wake(),
-            Self::File(_) => {}
+            Self::File(file) => file.wake(),
         }
     }
 }
@@ -179,10 +170,11 @@ impl Feeds {
             }
             (Origin::Path { path, watched_directory }, _) => {
                 let directory = watched_directory.as_deref();
-                Body::File(FileFeed::new(id, &self.cx, wanted.kind, path, directory))
+                let mux = self.mux(Protocol::Sotw, false, true);
+                Body::File(FileFeed::new(id, &self.cx, wanted.kind, (path, directory), mux))
             }
             (Origin::Rest(source), _) => {
-                let mux = self.mux(Protocol::Sotw, false);
+                let mux = self.mux(Protocol::Sotw, false, false);
                 Body::Poll(Polled::new(id, &self.cx, source, wanted.kind, mux)?)
             }
         };
@@ -207,7 +199,7 @@ impl Feeds {
     ) -> Body {
         let delta = source.delta || kind == Some(Kind::VirtualHost);
         let protocol = if delta { Protocol::Delta } else { Protocol::Sotw };
-        let mux = self.mux(protocol, source.node_on_first_only);
+        let mux = self.mux(protocol, source.node_on_first_only, false);
         let path = match (kind, delta) {
             (Some(kind), delta) => kind.path(delta),
             (None, false) => format!("/{ADS}/StreamAggregatedResources"),
@@ -218,12 +210,13 @@ impl Feeds {
         Body::Stream(Stream::new(id, &self.cx, source, path, mux, stats))
     }
 
-    fn mux(&self, protocol: Protocol, node_on_first_only: bool) -> Mux {
+    fn mux(&self, protocol: Protocol, node_on_first_only: bool, watch_all: bool) -> Mux {
         Mux::new(Options {
             protocol,
             node: self.identity.node.clone(),
             node_on_first_only,
             context_params: self.identity.context_params.clone(),
+            watch_all,
             limits: Default::default(),
         })
     }
@@ -239,9 +232,6 @@ impl Feeds {
 
     /// Asks for a resource. Every call needs one of [`Feeds::unsubscribe`].
     pub(super) fn subscribe(&self, feed: FeedId, kind: Kind, name: &Arc<str>) {
-        if let Some(Body::File(file)) = self.body(feed) {
-            file.want(name);
-        }
         let Some((body, mux)) = self.asking(feed) else { return };
         let asked = mux.borrow_mut().subscribe(kind.type_url(), std::slice::from_ref(name));
         if let Err(refused) = asked {
@@ -293,7 +283,7 @@ impl Feeds {
         match body {
             Body::Stream(stream) => stream.done(used),
             Body::Poll(polled) => polled.done(),
-            Body::File(_) => {}
+            Body::File(file) => file.done(),
         }
         Some(answer)
     }
@@ -301,31 +291,29 @@ impl Feeds {
     /// A feed that is asked for resources, and what it is asked for.
     fn asking(&self, feed: FeedId) -> Option<(&Body, &RefCell<Mux>)> {
         let body = self.body(feed)?;
-        Some((body, body.mux()?))
+        Some((body, body.mux()))
     }
 
-    /// Resources of a file that were refused are handed over again when the file is read again.
-    pub(super) fn refused_of_file<'n>(&self, feed: FeedId, names: impl Iterator<Item = &'n str>) {
-        if let Some(Body::File(file)) = self.body(feed) {
-            file.forget(names);
-        }
+    /// Whether it is a file, which nobody asks.
+    pub(super) fn is_file(&self, feed: FeedId) -> bool {
+        matches!(self.body(feed), Some(Body::File(_)))
     }
 
     /// Nobody asks for resources of this kind until [`Feeds::resume`]: many subscriptions become
     /// one request.
     pub(super) fn pause(&self, kind: Kind) {
-        for mux in self.all.iter().filter_map(|feed| feed.body.mux()) {
+        for mux in self.all.iter().map(|feed| feed.body.mux()) {
             mux.borrow_mut().pause(kind.type_url());
         }
     }
 
     pub(super) fn resume(&self, kind: Kind) {
         for body in self.all.iter().map(|feed| &feed.body) {
-            let Some(mux) = body.mux() else { continue };
-            mux.borrow_mut().resume(kind.type_url());
+            body.mux().borrow_mut().resume(kind.type_url());
             match body {
                 Body::Poll(polled) => polled.resume(),
-                other => other.wake(),
+                Body::Stream(stream) => stream.wake(),
+                Body::File(_) => {}
             }
         }
     }

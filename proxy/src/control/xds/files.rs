@@ -3,24 +3,24 @@
 //!
 //! As in Envoy a file is replaced by renaming, or by moving a link above it; one that is written in
 //! place is not read again, so nobody sees a part of it.
+//!
+//! LIFECYCLE: reading → told of (the control loop works on it) or unreadable → looking whether
+//! there is another file, or something is wanted that was not when this one was read → reading.
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::{FixedState, RandomState};
-use hashbrown::{HashMap, HashSet};
 use prost::Message;
 use ringway_runtime::{precise_now, sleep};
-use ringway_xds::api::envoy::service::discovery::v3::{self as api, DiscoveryResponse};
-use ringway_xds::client::Resource;
+use ringway_xds::api::envoy::service::discovery::v3::DiscoveryResponse;
+use ringway_xds::client::{Mux, Update};
 use ringway_xds::{Diagnostic, Document, Format};
-use xxhash_rust::xxh64::xxh64;
 
 use super::feeds::{FeedCx, FeedId, News};
+use super::grpc::clock;
 use super::kind::Kind;
 use crate::config::files::read_file;
 
@@ -30,17 +30,13 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Share of the thread's time that looking may take: one in so many.
 const SHARE: u32 = 200;
 
-/// What a file has that it did not have before.
-#[derive(Debug)]
-pub(crate) struct FileRead {
-    /// `version_info`.
-    pub(super) version: Arc<str>,
-    /// Resources that are new or other than before.
-    pub(super) changed: Vec<Resource>,
-    /// Names that are not there any more, of a kind whose file names all there are.
-    pub(super) removed: Vec<Arc<str>>,
-    /// How many are as they were.
-    pub(super) unchanged: usize,
+/// Why nothing was read, for a person.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// There is no file, or it is no response.
+    Failed(String),
+    /// It is a response of something else.
+    Rejected(String),
 }
 
 /// A file that is looked after.
@@ -50,10 +46,11 @@ pub(super) struct FileFeed {
     kind: Kind,
     path: PathBuf,
     directory: Option<PathBuf>,
-    /// Hashes of what was read, by name.
-    known: RefCell<HashMap<Arc<str>, u64, RandomState>>,
-    /// Something is wanted that was read when nobody wanted it.
+    pub(super) mux: RefCell<Mux>,
+    /// What is wanted has changed since it was read.
     again: Cell<bool>,
+    /// What was read is being worked on.
+    busy: Cell<bool>,
 }
 
 /// Which file stands under a name.
@@ -69,8 +66,8 @@ impl FileFeed {
         id: FeedId,
         cx: &Rc<FeedCx>,
         kind: Kind,
-        path: &Path,
-        directory: Option<&Path>,
+        (path, directory): (&Path, Option<&Path>),
+        mux: Mux,
     ) -> Rc<Self> {
         Rc::new(Self {
             id,
@@ -78,24 +75,20 @@ impl FileFeed {
             kind,
             path: path.to_owned(),
             directory: directory.map(Path::to_owned),
-            known: RefCell::default(),
+            mux: RefCell::new(mux),
             again: Cell::new(false),
+            busy: Cell::new(false),
         })
     }
 
-    /// What was taken of these is forgotten: they are handed over again with the next read.
-    pub(super) fn forget<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        let mut known = self.known.borrow_mut();
-        for name in names {
-            known.remove(name);
-        }
+    /// What is wanted has changed.
+    pub(super) fn wake(&self) {
+        self.again.set(true);
     }
 
-    /// A resource is wanted that may have been read before.
-    pub(super) fn want(&self, name: &str) {
-        if self.known.borrow_mut().remove(name).is_some() {
-            self.again.set(true);
-        }
+    /// What was read is done with.
+    pub(super) fn done(&self) {
+        self.busy.set(false);
     }
 
     /// Reads the file now, and whenever it is replaced; never returns.
@@ -105,7 +98,7 @@ impl FileFeed {
         loop {
             let began = precise_now();
             let found = self.stamp();
-            if found != stamp || self.again.take() {
+            if !self.busy.get() && (found != stamp || self.again.get()) {
                 stamp = found;
                 self.read();
             }
@@ -124,99 +117,61 @@ impl FileFeed {
     }
 
     fn read(&self) {
+        self.again.set(false);
         let began = precise_now();
-        let read = parse(&self.path, self.kind).map(|all| self.compare(all));
-        let used = precise_now() - began;
-        self.cx.tell(News::File { feed: self.id, kind: self.kind, read, used });
-    }
-
-    fn compare(&self, all: Parsed) -> FileRead {
-        let mut known = self.known.borrow_mut();
-        let total = all.resources.len();
-        let mut changed = Vec::new();
-        let mut here: HashSet<Arc<str>, FixedState> = HashSet::default();
-        for resource in all.resources {
-            here.insert(resource.name.clone());
-            if known.insert(resource.name.clone(), resource.hash) != Some(resource.hash) {
-                changed.push(resource);
+        match response(&self.path, self.kind).and_then(|bytes| self.compare(&bytes)) {
+            Ok(update) => {
+                self.busy.set(true);
+                let (update, used) = (Box::new(update), precise_now() - began);
+                self.cx.tell(News::Update { feed: self.id, update, used });
             }
+            Err(why) => self.cx.tell(News::Unread(self.id, self.kind, why)),
         }
-        let gone = |name: &Arc<str>| self.kind.is_whole() && !here.contains(name);
-        let removed: Vec<Arc<str>> = known.keys().filter(|name| gone(name)).cloned().collect();
-        for name in &removed {
-            known.remove(name);
-        }
-        FileRead { version: all.version, unchanged: total - changed.len(), changed, removed }
+    }
+
+    /// A file is as the first response of a stream, to whatever is wanted by now.
+    fn compare(&self, response: &[u8]) -> Result<Update, Unread> {
+        let mut mux = self.mux.borrow_mut();
+        mux.connected();
+        mux.received(response, clock()).map_err(|malformed| Unread::Failed(malformed.to_string()))
     }
 }
 
-/// What a file says.
-#[derive(Debug)]
-struct Parsed {
-    version: Arc<str>,
-    resources: Vec<Resource>,
-}
-
-/// Reads a file.
-///
-/// # Errors
-/// What is wrong with it, for a person.
-fn parse(path: &Path, kind: Kind) -> Result<Parsed, String> {
+/// What the file has, as a response on the wire. Fields that are not known are left out, as in
+/// Envoy: whoever wrote it may be newer.
+fn response(path: &Path, kind: Kind) -> Result<Vec<u8>, Unread> {
     const RESPONSE: &str = "envoy.service.discovery.v3.DiscoveryResponse";
     let shown = path.display().to_string();
-    let bytes = read_file(path)?;
-    let bytes = if shown.ends_with(".pb") {
-        bytes
-    } else {
-        let text = String::from_utf8(bytes).map_err(|_| format!("'{shown}' is no text"))?;
+    let mut bytes = read_file(path).map_err(Unread::Failed)?;
+    if !shown.ends_with(".pb") {
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Unread::Failed(format!("'{shown}' is no text")))?;
         let every = |found: Vec<Diagnostic>| {
             let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-            format!("Unable to parse '{shown}': {}", lines.join("; "))
+            Unread::Failed(format!("Unable to parse '{shown}': {}", lines.join("; ")))
         };
         let document = Document::parse(&text, &shown, Format::of_file(&shown)).map_err(every)?;
-        document.encode(RESPONSE).map_err(every)?.0
-    };
-    let response = DiscoveryResponse::decode(bytes.as_slice())
-        .map_err(|error| format!("'{shown}' is no {RESPONSE}: {error}"))?;
-    let version: Arc<str> = response.version_info.into();
-    let resources = response.resources.into_iter();
-    let resources = resources.map(|any| resource(any, kind, &version)).collect::<Result<_, _>>()?;
-    Ok(Parsed { version, resources })
-}
-
-fn resource(any: prost_types::Any, kind: Kind, version: &Arc<str>) -> Result<Resource, String> {
-    const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
-    let unreadable = |error: prost::DecodeError| format!("a resource cannot be read: {error}");
-    let (any, name, own) = if any.type_url == WRAPPER {
-        let wrapped = api::Resource::decode(any.value.as_slice()).map_err(unreadable)?;
-        (wrapped.resource.unwrap_or_default(), wrapped.name, wrapped.version)
-    } else {
-        (any, String::new(), String::new())
-    };
-    if Kind::of(&any.type_url) != Some(kind) {
+        let (encoded, mut problems) = document.encode_unchecked(RESPONSE);
+        problems.retain(|problem| !problem.message.contains(" has no field `"));
+        if !problems.is_empty() {
+            return Err(every(problems));
+        }
+        bytes = encoded;
+    }
+    let is_none = |error| Unread::Failed(format!("'{shown}' is no {RESPONSE}: {error}"));
+    let decoded = DiscoveryResponse::decode(bytes.as_slice()).map_err(is_none)?;
+    let others = decoded.resources.iter().filter(|any| any.type_url != WRAPPER);
+    if let Some(other) = others.map(|any| &any.type_url).find(|url| Kind::of(url) != Some(kind)) {
         let expected = kind.type_url();
-        return Err(format!("Unexpected type URL {} (expected {expected})", any.type_url));
+        return Err(Unread::Rejected(format!("Unexpected type URL {other} (expected {expected})")));
     }
-    let name = if name.is_empty() { name_of(&any.value).map_err(unreadable)? } else { name };
-    Ok(Resource {
-        name: name.into(),
-        version: if own.is_empty() { version.clone() } else { own.into() },
-        hash: xxh64(&any.value, 0),
-        body: any.value.into(),
-        ttl: None,
-        aliases: Box::default(),
-    })
+    let typed = DiscoveryResponse { type_url: kind.type_url().to_owned(), ..Default::default() };
+    bytes.extend(typed.encode_to_vec());
+    Ok(bytes)
 }
 
-/// Field 1, which is the name in every kind.
-fn name_of(body: &[u8]) -> Result<String, prost::DecodeError> {
-    #[derive(Clone, PartialEq, Message)]
-    struct Named {
-        #[prost(string, tag = "1")]
-        name: String,
-    }
-    Named::decode(body).map(|named| named.name)
-}
+/// What may stand around a resource.
+const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
 #[cfg(test)]
 mod tests;

@@ -72,11 +72,6 @@ impl Kind {
         Self::ALL.iter().copied().find(|kind| kind.message() == name)
     }
 
-    /// Whether a response names all there are, so that what it leaves out is gone.
-    pub(crate) fn is_whole(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener | Self::Scope)
-    }
-
     /// Whether what a response takes away goes before what it brings comes: the one may have what
     /// only one can have, an address or the key of a scope.
     pub(crate) fn removes_first(self) -> bool {

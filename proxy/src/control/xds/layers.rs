@@ -10,7 +10,7 @@ use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -49,8 +49,8 @@ impl Xds {
             if self.layer_counts.is_none() {
                 self.layer_counts = Some(Counts::new(self.compiler.registry(), PREFIX, false));
             }
-            if let Some(counts) = &self.layer_counts {
-                counts.slots().began(&self.stats);
+            if let (Some(counts), Some(feed)) = (&self.layer_counts, feed) {
+                self.begin_count(feed, counts.slots());
             }
             let name = layer.name.clone();
             self.layers.all.push(Layer {
@@ -130,10 +130,10 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_layers(&self, feed: FeedId) {
+    pub(super) fn count_lost_layers(&self, feed: FeedId, count: Count) {
         let of_feed = self.layers.all.iter().filter(|layer| layer.feed == Some(feed));
         if let Some(counts) = &self.layer_counts {
-            of_feed.for_each(|_| counts.slots().failed(&self.stats));
+            of_feed.for_each(|_| count(counts.slots(), &self.stats));
         }
     }
 

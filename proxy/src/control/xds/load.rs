@@ -320,7 +320,6 @@ fn stats_of(
         cluster_service_name: service,
         upstream_locality_stats: places.into_iter().map(|(_, stats)| stats).collect(),
         load_report_interval: prost_types::Duration::try_from(before.at.elapsed()).ok(),
-        ..Default::default()
     }
 }
 

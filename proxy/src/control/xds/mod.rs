@@ -54,7 +54,7 @@ use hashbrown::{HashMap, HashSet};
 use ringway_runtime::Instant;
 
 use self::clusters::Clusters;
-use self::counts::Counts;
+use self::counts::{Count, Counts, Slots};
 use self::demands::Demands;
 use self::due::{Deadlines, Due};
 use self::endpoints::Endpoints;
@@ -251,34 +251,38 @@ impl Xds {
     pub(crate) fn news(&mut self, news: News) {
         match news {
             News::Update { feed, update, used } => self.queue_update(feed, *update, used),
-            News::File { feed, kind, read, used } => match read {
-                Ok(read) => self.queue_file(feed, kind, read, used),
-                Err(text) => self.file_failed(feed, kind, &text),
-            },
+            News::Unread(feed, kind, why) => self.file_failed(feed, kind, why),
             News::Expired(feed, expired) => {
                 for expired in expired {
                     self.queue_expired(feed, expired);
                 }
             }
             News::Clusters => {}
-            News::Lost(feed) => self.count_lost(feed),
+            News::Lost(feed) => self.count_lost(feed, Slots::failed),
             News::LoadReport { begin } => self.report_load(begin),
         }
         self.settle();
     }
 
-    /// A feed has no connection.
-    fn count_lost(&mut self, feed: feeds::FeedId) {
+    /// A feed has no connection, or brings nothing that can be taken.
+    fn count_lost(&mut self, feed: feeds::FeedId, count: Count) {
         for whole in self.whole.values().filter(|whole| whole.feed == feed) {
-            whole.counts.slots().failed(&self.stats);
+            count(whole.counts.slots(), &self.stats);
         }
-        self.count_lost_endpoints(feed);
-        self.count_lost_routes(feed);
-        self.count_lost_secrets(feed);
-        self.count_lost_extensions(feed);
-        self.count_lost_scopes(feed);
-        self.count_lost_layers(feed);
-        self.count_lost_demands(feed);
+        self.count_lost_endpoints(feed, count);
+        self.count_lost_routes(feed, count);
+        self.count_lost_secrets(feed, count);
+        self.count_lost_extensions(feed, count);
+        self.count_lost_scopes(feed, count);
+        self.count_lost_layers(feed, count);
+        self.count_lost_demands(feed, count);
+    }
+
+    /// A subscription begins. A file is not asked: each time it is read is an attempt.
+    fn begin_count(&self, feed: feeds::FeedId, slots: Slots) {
+        if !self.feeds.is_file(feed) {
+            slots.began(&self.stats);
+        }
     }
 
     /// When [`Xds::deadlines`] has something to do.

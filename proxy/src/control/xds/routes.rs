@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::Xds;
 use super::compile::Made;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -90,7 +90,7 @@ impl Xds {
             self.tables.by_slot.insert(name.slot, table);
             return;
         };
-        table.counts.slots().began(&self.stats);
+        self.begin_count(feed, table.counts.slots());
         let stored = self.tables.stored(feed, &name.name);
         self.tables.by_slot.insert(name.slot, table);
         self.tables.slots.entry((feed, name.name.clone())).or_default().push(name.slot);
@@ -250,7 +250,6 @@ impl Xds {
 
     /// A file of route tables cannot be read: who waits for it does so no longer.
     pub(super) fn routes_fail(&mut self, feed: FeedId) {
-        self.count_lost_routes(feed);
         for table in self.tables.by_slot.values_mut().filter(|table| table.feed == Some(feed)) {
             table.settled = true;
         }
@@ -290,9 +289,9 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_routes(&self, feed: FeedId) {
+    pub(super) fn count_lost_routes(&self, feed: FeedId, count: Count) {
         let of_feed = self.tables.by_slot.values().filter(|table| table.feed == Some(feed));
-        of_feed.for_each(|table| table.counts.slots().failed(&self.stats));
+        of_feed.for_each(|table| count(table.counts.slots(), &self.stats));
     }
 
     /// For `/config_dump`.

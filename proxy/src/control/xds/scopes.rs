@@ -13,7 +13,7 @@ use ringway_xds::client::Resource;
 
 use super::Xds;
 use super::compile::Made;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::due::Due;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
@@ -127,7 +127,9 @@ impl Xds {
             let counts = Counts::new(registry, &prefix, true);
             let gauges = ["all_scopes", "active_scopes"]
                 .map(|gauge| registry.gauge(&format!("{prefix}{gauge}")));
-            counts.slots().began(&self.stats);
+            if let Some(feed) = feed {
+                self.begin_count(feed, counts.slots());
+            }
             let entry = Entry {
                 lease: name.clone(),
                 feed,
@@ -368,9 +370,9 @@ impl Xds {
     }
 
     /// The feed has no connection.
-    pub(super) fn count_lost_scopes(&self, feed: FeedId) {
+    pub(super) fn count_lost_scopes(&self, feed: FeedId, count: Count) {
         let of_feed = self.scopes.by_slot.values().filter(|entry| entry.feed == Some(feed));
-        of_feed.for_each(|entry| entry.counts.slots().failed(&self.stats));
+        of_feed.for_each(|entry| count(entry.counts.slots(), &self.stats));
     }
 
     /// For `/config_dump`.

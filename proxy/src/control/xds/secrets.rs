@@ -2,6 +2,7 @@
 //! whom for which.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -9,13 +10,12 @@ use ringway_runtime::precise_now;
 use ringway_xds::client::Resource;
 
 use super::Xds;
-use super::counts::Counts;
+use super::counts::{Count, Counts};
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
 use super::raw::{Dumped, Raw, ResourceState};
 use crate::control::log::log;
 use crate::plan::ConfigSource;
-use crate::plan::source::Origin;
 use crate::plan::tls::SecretSlot;
 
 /// Secrets by feed and name.
@@ -49,7 +49,7 @@ impl Xds {
         if !self.secrets.by_name.contains_key(&key) {
             let prefix = format!("sds.{name}.");
             let counts = Counts::new(self.compiler.registry(), &prefix, false);
-            counts.slots().began(&self.stats);
+            self.begin_count(feed, counts.slots());
             let entry = Entry { raw: None, users: Vec::new(), counts };
             self.secrets.by_name.insert(key.clone(), entry);
             self.feeds.subscribe(feed, Kind::Secret, name);
@@ -89,11 +89,8 @@ impl Xds {
         }
     }
 
-    /// The feed of a source of secrets. Files are looked after with those that secrets name.
+    /// The feed of a source of secrets.
     fn secret_feed(&mut self, source: &ConfigSource, name: &str) -> Option<FeedId> {
-        if matches!(source.origin, Origin::Path { .. }) {
-            return None;
-        }
         let prefix = format!("sds.{name}.");
         let wanted = Wanted { origin: &source.origin, kind: Kind::Secret, prefix: &prefix };
         match self.open_feed(wanted) {
@@ -133,10 +130,17 @@ impl Xds {
         result
     }
 
+    /// A secret has come as it was: as in Envoy, a dump has the version it was taken with.
+    pub(super) fn renew_secret(&mut self, feed: FeedId, name: &Arc<str>, version: &Arc<str>) {
+        let Some(entry) = self.secrets.by_name.get(&(feed, name.clone())) else { return };
+        let registry = self.compiler.registry();
+        entry.counts.took(&self.stats, registry, version, Duration::ZERO, false);
+    }
+
     /// The feed has no connection.
-    pub(super) fn count_lost_secrets(&self, feed: FeedId) {
+    pub(super) fn count_lost_secrets(&self, feed: FeedId, count: Count) {
         let of_feed = self.secrets.by_name.iter().filter(|((of, _), _)| *of == feed);
-        of_feed.for_each(|(_, entry)| entry.counts.slots().failed(&self.stats));
+        of_feed.for_each(|(_, entry)| count(entry.counts.slots(), &self.stats));
     }
 
     /// For `/config_dump`.

@@ -247,7 +247,7 @@ fn endpoints_that_are_too_old_go_and_come_back_with_the_next_response() {
         bench.put(Kind::Endpoints, "a", &text);
         bench.pass(6 * SECOND).await;
         let (feed, name) = (FeedId(0), Arc::from("a"));
-        bench.xds.renew_endpoints(feed, &name);
+        bench.xds.renew_endpoints(feed, &name, &"9".into());
         bench.pass(6 * SECOND).await;
         assert_eq!(ports(&bench, "a"), ["10.0.0.1:7"]);
         put_cluster(&bench, "b");
@@ -255,7 +255,7 @@ fn endpoints_that_are_too_old_go_and_come_back_with_the_next_response() {
         bench.pass(6 * SECOND).await;
         assert!(ports(&bench, "a").is_empty());
         assert_eq!(ports(&bench, "b"), ["10.0.0.1:2"]);
-        bench.xds.renew_endpoints(feed, &name);
+        bench.xds.renew_endpoints(feed, &name, &"9".into());
         bench.pass(SECOND).await;
         assert_eq!(ports(&bench, "a"), ["10.0.0.1:7"]);
         put_endpoint(&bench, "a", 8);

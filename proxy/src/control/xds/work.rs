@@ -12,9 +12,9 @@ use ringway_runtime::precise_now;
 use ringway_xds::client::{Answer, Expired, Receipt, Resource, Update, Verdict};
 
 use super::Xds;
-use super::counts::Counts;
+use super::counts::{Count, Counts, Slots};
 use super::feeds::FeedId;
-use super::files::FileRead;
+use super::files::Unread;
 use super::kind::Kind;
 use crate::control::log::log;
 use crate::plan::ConfigSource;
@@ -40,7 +40,7 @@ struct Job {
     changed: std::vec::IntoIter<Resource>,
     removed: Vec<Arc<str>>,
     restored: Vec<Arc<str>>,
-    renewed: Vec<Arc<str>>,
+    renewed: Vec<(Arc<str>, Arc<str>)>,
     /// Asked for, and not to be had.
     missing: Vec<Arc<str>>,
     /// Came as they were, by another name each.
@@ -75,7 +75,7 @@ impl Xds {
     ) {
         let reload = kind == Kind::Cluster;
         let counts = Counts::new(self.compiler.registry(), prefix, reload);
-        counts.slots().began(&self.stats);
+        self.begin_count(feed, counts.slots());
         let whole = Whole { feed, source: source.clone(), counts, version: "".into() };
         self.whole.insert(kind, whole);
     }
@@ -117,27 +117,6 @@ impl Xds {
             missing,
             aliased: update.aliased,
             receipt: Some(update.receipt),
-            used,
-            rejected: Vec::new(),
-            begun: false,
-            counts,
-        });
-    }
-
-    /// A file was read.
-    pub(super) fn queue_file(&mut self, feed: FeedId, kind: Kind, read: FileRead, used: Duration) {
-        let counts = (read.changed.len(), read.removed.len(), read.unchanged);
-        self.work.queue.push_back(Job {
-            feed,
-            kind,
-            version: read.version,
-            changed: read.changed.into_iter(),
-            removed: read.removed,
-            restored: Vec::new(),
-            renewed: Vec::new(),
-            missing: Vec::new(),
-            aliased: Vec::new(),
-            receipt: None,
             used,
             rejected: Vec::new(),
             begun: false,
@@ -290,15 +269,23 @@ impl Xds {
         for name in std::mem::take(&mut job.restored) {
             self.refusals.forget(job.kind, job.feed, &name);
         }
-        for name in std::mem::take(&mut job.renewed) {
-            if job.kind == Kind::Endpoints {
-                self.renew_endpoints(job.feed, &name);
+        for (name, version) in std::mem::take(&mut job.renewed) {
+            match job.kind {
+                Kind::Endpoints => self.renew_endpoints(job.feed, &name, &version),
+                Kind::Secret => self.renew_secret(job.feed, &name, &version),
+                _ => {}
             }
         }
         let rejected = job.rejected.len();
         let text = self.answer(&mut job);
         if let Some(text) = &text {
-            log!(Warning, Config, "gRPC config for {} rejected: {text}", job.kind.type_url());
+            match self.feeds.is_file(job.feed) {
+                true => log!(Warning, Config, "Filesystem config update rejected: {text}"),
+                false => {
+                    let url = job.kind.type_url();
+                    log!(Warning, Config, "gRPC config for {url} rejected: {text}");
+                }
+            }
         }
         match job.kind {
             Kind::Cluster => {
@@ -344,38 +331,24 @@ impl Xds {
 
     /// Tells the server; answers what it was told if that is a refusal.
     fn answer(&mut self, job: &mut Job) -> Option<Arc<str>> {
-        let rejected = std::mem::take(&mut job.rejected);
-        if let Some(receipt) = job.receipt.take() {
-            let verdict = Verdict { rejected };
-            return match self.feeds.answer(job.feed, receipt, verdict, job.used) {
-                Some(Answer::Nack(text)) => Some(text),
-                _ => None,
-            };
+        let verdict = Verdict { rejected: std::mem::take(&mut job.rejected) };
+        match self.feeds.answer(job.feed, job.receipt.take()?, verdict, job.used) {
+            Some(Answer::Nack(text)) => Some(text),
+            _ => None,
         }
-        if rejected.is_empty() {
-            return None;
-        }
-        self.feeds.refused_of_file(job.feed, rejected.iter().map(|(name, _)| &**name));
-        let all: Vec<String> =
-            rejected.iter().map(|(name, text)| format!("{name}: {text}")).collect();
-        let what = match job.kind {
-            Kind::Cluster => "Error adding/updating cluster(s) ",
-            Kind::Listener => "Error adding/updating listener(s) ",
-            _ => "",
-        };
-        Some(format!("{what}{}", all.join(", ")).into())
     }
 
     /// A file could not be read.
-    pub(super) fn file_failed(&mut self, feed: FeedId, kind: Kind, text: &str) {
-        log!(Warning, Config, "Filesystem config update rejected: {text}");
-        if let Some(whole) = self.whole.get(&kind) {
-            whole.counts.slots().refused(&self.stats);
-        }
+    pub(super) fn file_failed(&mut self, feed: FeedId, kind: Kind, why: Unread) {
+        let (count, how, text): (Count, _, _) = match why {
+            Unread::Failed(text) => (Slots::failed, "failure", text),
+            Unread::Rejected(text) => (Slots::refused, "rejected", text),
+        };
+        log!(Warning, Config, "Filesystem config update {how}: {text}");
+        self.count_lost(feed, count);
         match kind {
             Kind::Endpoints => self.endpoints_fail(feed),
             Kind::Routes => self.routes_fail(feed),
-            Kind::Secret => self.count_lost_secrets(feed),
             _ => {}
         }
         self.answered(feed, kind);

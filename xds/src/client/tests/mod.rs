@@ -31,6 +31,7 @@ fn mux(protocol: Protocol) -> Mux {
         node: node().encode_to_vec().into(),
         node_on_first_only: true,
         context_params: Vec::new(),
+        watch_all: false,
         limits: Limits::default(),
     })
 }

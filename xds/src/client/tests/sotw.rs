@@ -308,7 +308,7 @@ fn a_watched_resource_is_named_when_it_comes_as_it_was() {
     assert!(feed(&mut mux, &both("1")).renewed.is_empty());
     mux.watch(CLUSTER, "a", true);
     let update = feed(&mut mux, &both("2"));
-    assert_eq!((update.unchanged, update.renewed), (2, names(&["a"])));
+    assert_eq!((update.unchanged, update.renewed), (2, vec![("a".into(), "2".into())]));
     mux.watch(CLUSTER, "a", false);
     assert!(feed(&mut mux, &both("3")).renewed.is_empty());
 }

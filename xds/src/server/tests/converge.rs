@@ -79,6 +79,7 @@ impl World {
             node: node().unwrap().encode_to_vec().into(),
             node_on_first_only: true,
             context_params: Vec::new(),
+            watch_all: false,
             limits: client::Limits::default(),
         });
         let (to_server, to_client) = (VecDeque::new(), VecDeque::new());

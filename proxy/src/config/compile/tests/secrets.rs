@@ -1,6 +1,6 @@
 //! Secrets that come from elsewhere: late, changed, wrong, and shared.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
@@ -242,21 +242,10 @@ fn a_secret_of_many_clusters_is_swapped_in_one_place() {
     world.serve(&own(&root.issue(&["c.example"]))).unwrap();
 }
 
-/// Writes a file of secrets as those who renew certificates do: in one go.
-fn write(file: &Path, secrets: &str) {
-    let text = secrets
-        .replace("{name", "{'@type': TYPE, name")
-        .replace("TYPE", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
-    let new = file.with_extension("new");
-    std::fs::write(&new, format!("resources: [{text}]")).unwrap();
-    std::fs::rename(&new, file).unwrap();
-}
-
 #[test]
 fn files_are_read_again_when_they_change() {
     let listener = format!("common_tls_context: {{{OWN}}}");
     let mut world = World::new("files", &listener, "sni: a.example");
-    let file = world.file();
     let look = |world: &mut World| {
         let World { stats, loaded, .. } = world;
         let (read, findings) = loaded.compiler.look_at_secrets(stats);
@@ -272,14 +261,13 @@ fn files_are_read_again_when_they_change() {
         chain.display(),
         key.display()
     );
-    write(&file, &named);
-    let (read, error) = look(&mut world);
-    assert!(read == 0 && error.contains("cannot read"), "{error}");
+    let error = world.serve(&named).unwrap_err();
+    assert!(error.contains("cannot read"), "{error}");
     std::fs::write(&chain, &pair.chain).unwrap();
     std::fs::write(&key, &pair.key).unwrap();
-    // Nobody knows of those files before the secret is taken: it is the file of secrets that says.
-    write(&file, &format!("{named} "));
-    assert_eq!(look(&mut world), (1, String::new()));
+    // Nobody knows of those files before the secret is taken.
+    assert_eq!(look(&mut world), (0, String::new()));
+    world.serve(&named).unwrap();
     let context = server(&world.loaded);
     let first = context.material().unwrap();
     // From now on its files are looked after as well.

@@ -242,13 +242,7 @@ pub(crate) fn look(cx: &mut Cx<'_>, stats: &ShardStats) -> Vec<String> {
     let mut read = Vec::new();
     for slot in cx.secrets.changed() {
         let found = cx.finding_count();
-        match slot.key.source.as_ref().map(|source| &source.origin) {
-            Some(Origin::Path { path, .. }) => match secret_of_file(path, &slot.key.name) {
-                Ok(secret) => fill(cx, &slot, &secret, stats),
-                Err(error) => cx.invalid(&At::root(), error),
-            },
-            _ => reload(cx, &slot, stats),
-        }
+        reload(cx, &slot, stats);
         if cx.finding_count() == found {
             read.push(shown(&slot));
         }

@@ -15,7 +15,6 @@ use super::Role;
 use crate::config::files::Stamp;
 use crate::observe::stats::{BlockHandle, Gauge, Registry, ShardStats};
 use crate::plan::certificate::sha256;
-use crate::plan::source::Origin;
 use crate::plan::tls::{
     Context, Params, Secret, SecretKind, SecretSlot, SharedTrust, SlotKey, Trust,
 };
@@ -285,11 +284,7 @@ impl Entry {
     fn stamp(&mut self, slot: &SecretSlot) {
         let secret = slot.current();
         let named = secret.iter().flat_map(|secret| secret.files().iter().cloned());
-        let own = slot.key.source.iter().filter_map(|source| match &source.origin {
-            Origin::Path { path, .. } => Some(path.clone()),
-            _ => None,
-        });
-        self.stamps = own.chain(named).map(|path| (path.clone(), Stamp::of(&path))).collect();
+        self.stamps = named.map(|path| (path.clone(), Stamp::of(&path))).collect();
     }
 
     fn has_changed(&mut self) -> bool {

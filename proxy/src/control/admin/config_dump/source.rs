@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use prost::Message;
 use ringway_xds::api::envoy::config::bootstrap::v3::Bootstrap;
+use ringway_xds::api::envoy::extensions::transport_sockets::tls::v3 as tls;
 
 use super::super::{Admin, View, endpoints, routes};
 use super::query::List;
+use crate::config::sds::redact;
 use crate::control::clock;
 use crate::control::json::Json;
 use crate::control::print;
@@ -136,7 +138,7 @@ impl Source {
                 dated("route_config", Kind::Routes, &routes.name, bytes)
             }),
             List::StaticSecrets => resources.secrets.get(index).map(|secret| {
-                let body = Body::Encoded(secret.encode_to_vec());
+                let body = Body::Encoded(shown(secret.clone()));
                 Resource {
                     name: secret.name.clone(),
                     fields: vec![
@@ -221,12 +223,22 @@ impl Source {
         if let Some(raw) = &dumped.raw {
             let mut own = state(Kind::Secret, "secret", raw);
             // Envoy puts the secret itself last.
-            own.sort_by_key(|(field, _)| *field == "secret");
+            own.retain(|(field, _)| *field != "secret");
+            if let Ok(secret) = tls::Secret::decode(&*raw.body) {
+                let body = Body::Encoded(shown(secret));
+                own.push(("secret", Value::Typed(Kind::Secret.message(), body)));
+            }
             fields.append(&mut own);
         }
         add_error(Kind::Secret, dumped.refused.as_ref(), &mut fields);
         Some(Resource { name: dumped.name.to_string(), fields })
     }
+}
+
+/// A secret with the bytes of its files, and without what is secret about it.
+fn shown(mut secret: tls::Secret) -> Vec<u8> {
+    redact(&mut secret);
+    secret.encode_to_vec()
 }
 
 /// `version_info`, the resource, `last_updated`.

@@ -24,19 +24,27 @@ resources:
 "#;
 
 #[test]
-fn resources_are_read_with_their_names_and_versions() {
-    let parsed = parse(&file("two.yaml", TWO), Kind::Cluster).expect("it is fine");
-    let found: Vec<(&str, &str)> =
-        parsed.resources.iter().map(|r| (&*r.name, &*r.version)).collect();
-    assert_eq!((&*parsed.version, found), ("7", vec![("a", "7"), ("b", "own")]));
+fn a_file_is_a_response_of_its_kind() {
+    let more = format!("nonsense: 1{TWO}");
+    let bytes = response(&file("two.yaml", &more), Kind::Cluster).expect("it is fine");
+    let found = DiscoveryResponse::decode(bytes.as_slice()).expect("a response");
+    assert_eq!((&*found.version_info, &*found.type_url), ("7", Kind::Cluster.type_url()));
+    let again = response(&file("two.pb", ""), Kind::Cluster).expect("an empty one");
+    assert!(again.len() < bytes.len());
 }
 
 #[test]
 fn what_is_wrong_is_said() {
-    let wrong = parse(&file("kind.yaml", TWO), Kind::Listener).expect_err("clusters");
-    assert!(wrong.contains("Unexpected type URL"), "{wrong}");
-    let wrong = parse(&file("syntax.yaml", "resources: {"), Kind::Cluster).expect_err("syntax");
+    let wrong = response(&file("kind.yaml", TWO), Kind::Listener).expect_err("clusters");
+    assert!(matches!(&wrong, Unread::Rejected(text) if text.contains("Unexpected type URL")));
+    let failed = |path: &Path| match response(path, Kind::Cluster) {
+        Err(Unread::Failed(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    let wrong = failed(&file("syntax.yaml", "resources: {"));
     assert!(wrong.contains("syntax.yaml"), "{wrong}");
-    let wrong = parse(&PathBuf::from("/dev/zero"), Kind::Cluster).expect_err("a device");
+    let wrong = failed(&file("value.yaml", "resources: 7"));
+    assert!(wrong.contains("value.yaml"), "{wrong}");
+    let wrong = failed(&PathBuf::from("/dev/zero"));
     assert!(wrong.contains("/dev"), "{wrong}");
 }
