@@ -251,6 +251,12 @@ impl Compiler {
         (read, findings)
     }
 
+    /// Whether anything has clusters fetched that requests name: a route that names one that is not
+    /// there need not wait for it.
+    pub fn fetches_clusters(&self) -> bool {
+        self.kept.clusters_on_demand
+    }
+
     /// Secrets, and who uses them.
     pub fn secrets(&mut self) -> &mut SecretStore {
         &mut self.secrets

@@ -82,6 +82,8 @@ pub(crate) struct Kept {
     pub(crate) from: Origin,
     /// It is a listener, whose route tables may name clusters there are only.
     pub(crate) in_listener: bool,
+    /// Something has clusters fetched that requests name.
+    pub(crate) clusters_on_demand: bool,
     /// The bootstrap asks for internal listeners.
     pub(crate) internal_listeners: bool,
     /// `buffer_size_kb` of their connections, in bytes.
@@ -104,6 +106,7 @@ impl Default for Kept {
             empty: Arc::from(""),
             from: Origin::Ads,
             in_listener: true,
+            clusters_on_demand: false,
             internal_listeners: false,
             internal_buffer: None,
         }

@@ -41,6 +41,7 @@ pub(super) fn from_source(
 ) -> Option<Arc<OnDemandClusters>> {
     let source = source::compile(cx, at, Some(source))?;
     if matches!(&source.origin, Origin::Grpc(grpc) if grpc.delta) || source.origin == Origin::Ads {
+        cx.kept.clusters_on_demand = true;
         return Some(Arc::new(OnDemandClusters { source, timeout }));
     }
     let message = "clusters come on demand by the incremental protocol only";

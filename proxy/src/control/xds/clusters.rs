@@ -106,6 +106,13 @@ impl Clusters {
 }
 
 impl Xds {
+    /// Whether a route that names this cluster need not wait for it: it is there, or it is fetched
+    /// when a request wants it.
+    pub(super) fn is_at_hand(&self, name: &ClusterName) -> bool {
+        let warms = || self.clusters.by_name.get(&name.name).is_some_and(|e| e.warming.is_some());
+        self.clusters.is_active(name) || self.compiler.fetches_clusters() && !warms()
+    }
+
     /// A cluster of the bootstrap.
     pub(super) fn put_static_cluster(&mut self, cluster: Arc<Cluster>) {
         let name = cluster.name.clone();

@@ -205,8 +205,8 @@ impl Xds {
         let own = clusters_of(&version.listener);
         let tables = version.listener.needs.routes.iter();
         let tables = tables.filter_map(|name| self.tables.by_slot.get(&name.slot)?.active.as_ref());
-        own.iter().all(|name| self.clusters.is_active(name))
-            && tables.flat_map(|table| &table.clusters).all(|name| self.clusters.is_active(name))
+        own.iter().all(|name| self.is_at_hand(name))
+            && tables.flat_map(|table| &table.clusters).all(|name| self.is_at_hand(name))
     }
 
     /// The version that is warming takes over if it has all it needs. Answers whether none warms.

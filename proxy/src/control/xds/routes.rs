@@ -157,9 +157,9 @@ impl Xds {
             }
             return self.make_again(slot, "vhds");
         }
+        let complete = routes.clusters.iter().all(|name| self.is_at_hand(name));
         let Some(table) = self.tables.by_slot.get_mut(&slot) else { return };
         (table.raw, table.reads_runtime) = (Some(raw), reads_runtime);
-        let complete = routes.clusters.iter().all(|name| self.clusters.is_active(name));
         if table.active.is_none() || complete {
             table.held = None;
             self.activate_routes(slot, routes);
@@ -191,14 +191,16 @@ impl Xds {
     /// A cluster has become active: perhaps it is the one a table waits for.
     pub(super) fn retry_held_routes(&mut self) {
         for slot in std::mem::take(&mut self.tables.held) {
-            let Some(table) = self.tables.by_slot.get_mut(&slot) else { continue };
-            let Some(routes) = &table.held else { continue };
-            if routes.clusters.iter().all(|name| self.clusters.is_active(name)) {
-                let Some(routes) = table.held.take() else { continue };
-                self.activate_routes(slot, routes);
-            } else {
+            let held = self.tables.by_slot.get(&slot).and_then(|table| table.held.clone());
+            let Some(routes) = held else { continue };
+            if !routes.clusters.iter().all(|name| self.is_at_hand(name)) {
                 self.tables.held.push(slot);
+                continue;
             }
+            if let Some(table) = self.tables.by_slot.get_mut(&slot) {
+                table.held = None;
+            }
+            self.activate_routes(slot, routes);
         }
         self.listeners_may_be_warm();
     }

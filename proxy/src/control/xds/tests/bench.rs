@@ -43,6 +43,8 @@ pub(super) struct Out {
     news: RefCell<VecDeque<News>>,
     pub(super) plan: RefCell<Plan>,
     pub(super) changes: Cell<usize>,
+    /// Clusters come only on demand.
+    on_demand: Cell<bool>,
     /// What requests wait for no longer, by shard.
     pub(super) supplied: RefCell<Vec<(usize, Demand)>>,
     /// How many listening sockets went out.
@@ -50,11 +52,15 @@ pub(super) struct Out {
 }
 
 impl Outlet for Out {
-    /// Whatever goes out, no route leads to a cluster that is not there.
+    /// Whatever goes out, no route leads to a cluster that is not there, but for those that come on
+    /// demand.
     fn change(&self, change: Arc<Change>) {
         let mut plan = self.plan.borrow_mut();
         plan.apply(&change);
         self.changes.set(self.changes.get() + 1);
+        if self.on_demand.get() {
+            return;
+        }
         for table in plan.routes.iter().flatten() {
             for name in &table.clusters {
                 let cluster = plan.clusters.get(name.id.0 as usize).and_then(Option::as_ref);
@@ -131,6 +137,7 @@ impl Bench {
         let mut compiler = loaded.compiler;
         compiler.own(registry);
         let out = Rc::new(Out::default());
+        out.on_demand.set(more.contains(NO_CDS));
         let node = ringway_xds::api::envoy::config::core::v3::Node {
             id: NODE.to_owned(),
             ..Default::default()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringway_xds::client::Protocol;
 
 use super::bench::{Bench, NO_CDS, run, run_with};
-use super::{SECOND, put_cluster, put_endpoint, put_listener};
+use super::{SECOND, put_cluster, put_endpoint, put_listener, put_listener_with, put_routes};
 use crate::control::xds::{Kind, Stage};
 use crate::plan::demand::{Demand, OnDemandClusters};
 use crate::plan::{ConfigSource, RouteSlot};
@@ -205,5 +205,21 @@ fn who_waits_for_a_host_of_a_table_that_goes_is_told() {
         bench.xds.want_hosts(slot, None);
         bench.xds.demand(1, wanted.clone(), None);
         assert_eq!(supplied(&bench), [(0, wanted.clone()), (1, wanted)]);
+    });
+}
+
+#[test]
+fn a_table_does_not_wait_for_clusters_that_come_on_demand() {
+    run_with(NO_CDS, async |mut bench| {
+        let filter = "- {name: d, typed_config: {'@type': type.googleapis.com/envoy.extensions.\
+                      filters.http.on_demand.v3.OnDemand, odcds: {source: {ads: {}}}}}";
+        put_routes(&bench, "one");
+        put_listener_with(&bench, "l", "15s", filter);
+        begin(&mut bench).await;
+        put_routes(&bench, "two");
+        bench.pass(SECOND).await;
+        let plan = bench.out.plan.borrow();
+        let table = plan.routes.iter().flatten().next().expect("a table");
+        assert_eq!(&*table.clusters[0].name, "two");
     });
 }
