@@ -45,8 +45,8 @@ pub enum Origin {
 /// A stream of its own to a management server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GrpcSource {
-    /// `envoy_grpc` of each of `grpc_services`: the first is used, the next when it fails.
-    pub services: Vec<GrpcService>,
+    /// `grpc_services`, of which there is one.
+    pub service: GrpcService,
     /// DELTA_GRPC, AGGREGATED_DELTA_GRPC: the incremental protocol.
     pub delta: bool,
     /// AGGREGATED_*: one stream for all types, as ADS.
@@ -64,8 +64,6 @@ pub struct GrpcService {
     pub cluster: Arc<str>,
     /// `envoy_grpc.authority`; empty means the cluster's name.
     pub authority: Arc<str>,
-    /// `timeout`, of unary calls; zero is none. A stream has none.
-    pub timeout: Duration,
     /// `initial_metadata`: names in lower case, with values that are sent as they are.
     pub metadata: Vec<(Arc<str>, Arc<str>)>,
     /// `envoy_grpc.retry_policy.retry_back_off`: base and maximum wait before the stream is opened
@@ -73,15 +71,13 @@ pub struct GrpcService {
     pub backoff: (Duration, Duration),
     /// `envoy_grpc.max_receive_message_length`; zero is the default.
     pub receive_bytes_max: u32,
-    /// `envoy_grpc.skip_envoy_headers`.
-    pub skip_envoy_headers: bool,
 }
 
 /// A management server that is polled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RestSource {
-    /// `cluster_names`: one of them is asked each time.
-    pub clusters: Vec<Arc<str>>,
+    /// `cluster_names`, of which there is one.
+    pub cluster: Arc<str>,
     /// `refresh_delay`.
     pub refresh_delay: Duration,
     /// `request_timeout`, default 1 s.

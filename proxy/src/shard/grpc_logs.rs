@@ -18,7 +18,7 @@ use ringway_runtime::spawn;
 use super::Shard;
 use crate::observe::accesslog::{GrpcLog, field_head};
 use crate::observe::stats::ShardStats;
-use crate::upstream::grpc::{Call, Client};
+use crate::upstream::grpc::{Call, Client, MESSAGE_BYTES_MAX};
 
 const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
@@ -170,10 +170,7 @@ fn forget_ended(call: &mut Option<Call>, cx: &mut Context<'_>) {
 
 async fn begin(shard: &Shard, plan: &GrpcLog) -> Option<Call> {
     let cluster = shard.upstreams.by_name(plan.service.cluster.as_bytes())?;
-    let mut client = Client::new(&cluster).authority(&plan.service.authority);
-    for (name, value) in &plan.service.metadata {
-        client = client.metadata(name, value.as_bytes());
-    }
+    let client = Client::of_service(&cluster, &plan.service, MESSAGE_BYTES_MAX);
     client.begin(METHOD, None).await.ok()
 }
 

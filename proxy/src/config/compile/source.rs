@@ -179,7 +179,7 @@ fn api_source(
     let service = grpc_service(cx, &service_at, Some(service))?;
     backed(cx, &service_at.field("envoy_grpc").field("cluster_name"), &service.cluster);
     Some(Origin::Grpc(Arc::new(GrpcSource {
-        services: vec![service],
+        service,
         delta,
         aggregated,
         node_on_first_only: *set_node_on_first_message_only,
@@ -213,8 +213,8 @@ fn rest(
         return None;
     };
     let request_timeout = duration(cx, &at.field("request_timeout"), timeout, REQUEST_TIMEOUT);
-    let clusters = vec![Arc::from(cluster.as_str())];
-    Some(Origin::Rest(Arc::new(RestSource { clusters, refresh_delay, request_timeout })))
+    let cluster = Arc::from(cluster.as_str());
+    Some(Origin::Rest(Arc::new(RestSource { cluster, refresh_delay, request_timeout })))
 }
 
 /// `max_tokens`, default 100; `fill_rate` a second in thousandths, default 10.
@@ -250,24 +250,24 @@ pub(crate) fn grpc_service(
         }
     };
     let metadata = metadata(cx, &at.field("initial_metadata"), initial_metadata);
-    let timeout = duration(cx, &at.field("timeout"), *timeout, Duration::ZERO);
+    // Of unary calls; all that is called here are streams, which have none, in Envoy neither.
+    optional_duration(cx, &at.field("timeout"), *timeout);
     let at = at.field("envoy_grpc");
     let EnvoyGrpc {
         cluster_name,
         authority,
         retry_policy,
         max_receive_message_length,
-        skip_envoy_headers,
+        // There are none.
+        skip_envoy_headers: _,
     } = envoy;
     let policy_at = at.field("retry_policy");
     Some(GrpcService {
         cluster: Arc::from(cluster_name.as_str()),
         authority: cx.text(authority),
-        timeout,
         metadata,
         backoff: backoff(cx, &policy_at, retry_policy.as_ref()),
         receive_bytes_max: max_receive_message_length.unwrap_or_default(),
-        skip_envoy_headers: *skip_envoy_headers,
     })
 }
 

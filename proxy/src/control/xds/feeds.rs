@@ -323,12 +323,12 @@ impl Feeds {
         self.all.get(feed.0 as usize).map(|feed| &*feed.prefix)
     }
 
-    /// Clusters of the servers behind a feed.
-    pub(super) fn clusters(&self, feed: FeedId) -> Vec<Arc<str>> {
-        match self.body(feed) {
-            Some(Body::Stream(stream)) => stream.clusters(),
-            Some(Body::Poll(polled)) => polled.clusters(),
-            Some(Body::File(_)) | None => Vec::new(),
+    /// The cluster of the server behind a feed.
+    pub(super) fn cluster(&self, feed: FeedId) -> Option<&Arc<str>> {
+        match self.body(feed)? {
+            Body::Stream(stream) => Some(stream.cluster()),
+            Body::Poll(polled) => Some(polled.cluster()),
+            Body::File(_) => None,
         }
     }
 

@@ -84,9 +84,9 @@ impl Stream {
         })
     }
 
-    /// Clusters of its servers.
-    pub(super) fn clusters(&self) -> Vec<Arc<str>> {
-        self.source.services.iter().map(|service| service.cluster.clone()).collect()
+    /// The cluster of its server.
+    pub(super) fn cluster(&self) -> &Arc<str> {
+        &self.source.service.cluster
     }
 
     /// There may be something to send.
@@ -106,28 +106,18 @@ impl Stream {
 
     /// Keeps the stream up; never returns.
     pub(super) async fn run(self: Rc<Self>) {
-        let mut backoff = Backoff::new(self.service(0).map_or(Self::BACKOFF, |s| s.backoff));
+        let service = &self.source.service;
+        let mut backoff = Backoff::new(service.backoff);
         let mut log = LostLog::default();
-        for turn in 0_usize.. {
-            let Some(service) = self.service(turn) else { return };
+        loop {
             let failure = match self.open(service).await {
                 Ok(call) => self.serve(call, service, &mut backoff, &mut log).await,
                 Err(failure) => failure,
             };
             log.lost(&self.path, &service.cluster, &failure);
             self.cx.tell(News::Lost(self.id));
-            // After a response the server is there: only an answerless one has the next tried.
             sleep(backoff.wait(rand_f64())).await;
         }
-    }
-
-    /// Back-off where the source says nothing.
-    const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
-    /// The server whose turn it is.
-    fn service(&self, turn: usize) -> Option<&GrpcService> {
-        let services = &self.source.services;
-        services.get(turn.checked_rem(services.len())?)
     }
 
     async fn open(&self, service: &GrpcService) -> Result<Call, Failure> {
@@ -135,15 +125,7 @@ impl Stream {
             let text = format!("there is no cluster '{}' (yet)", service.cluster);
             return Err(Failure { status: Status::UNAVAILABLE, message: text });
         };
-        let longest = match service.receive_bytes_max {
-            0 => RESPONSE_BYTES_MAX,
-            bytes => bytes as usize,
-        };
-        let mut client =
-            Client::new(&cluster).authority(&service.authority).message_bytes_max(longest);
-        for (name, value) in &service.metadata {
-            client = client.metadata(name, value.as_bytes());
-        }
+        let client = Client::of_service(&cluster, service, RESPONSE_BYTES_MAX);
         client.begin(&self.path, None).await
     }
 

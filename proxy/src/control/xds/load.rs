@@ -34,7 +34,7 @@ use crate::plan::host_page::HostTotals;
 use crate::plan::host_set::Locality;
 use crate::plan::source::GrpcSource;
 use crate::plan::{Address, Cluster, Host, HostSet};
-use crate::upstream::grpc::{Call, Client, Failure};
+use crate::upstream::grpc::{Call, Client, Failure, MESSAGE_BYTES_MAX};
 
 const METHOD: &str = "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats";
 
@@ -91,16 +91,14 @@ impl Reporter {
         })
     }
 
-    /// Clusters of the service.
-    pub(super) fn clusters(&self) -> Vec<Arc<str>> {
-        self.source.services.iter().map(|service| service.cluster.clone()).collect()
+    /// The cluster of the service.
+    pub(super) fn cluster(&self) -> &Arc<str> {
+        &self.source.service.cluster
     }
 
     /// Keeps the stream up; never returns.
     pub(super) async fn run(self: Rc<Self>) {
-        let base = self.source.services.first().map(|service| service.backoff);
-        let mut backoff =
-            Backoff::new(base.unwrap_or((Duration::from_millis(500), Duration::from_secs(30))));
+        let mut backoff = Backoff::new(self.source.service.backoff);
         let mut problem = String::new();
         loop {
             let failure = match self.open().await {
@@ -123,17 +121,13 @@ impl Reporter {
     }
 
     async fn open(&self) -> Result<Call, Failure> {
-        let unavailable =
-            |message: String| Failure { status: ringway_wire::grpc::Status::UNAVAILABLE, message };
-        let service = self.source.services.first();
-        let service = service.ok_or_else(|| unavailable("no service is configured".to_owned()))?;
+        let service = &self.source.service;
         let cluster = self.cx.upstreams.by_name(service.cluster.as_bytes());
-        let missing = || unavailable(format!("there is no cluster '{}' (yet)", service.cluster));
-        let cluster = cluster.ok_or_else(missing)?;
-        let mut client = Client::new(&cluster).authority(&service.authority);
-        for (name, value) in &service.metadata {
-            client = client.metadata(name, value.as_bytes());
-        }
+        let cluster = cluster.ok_or_else(|| Failure {
+            status: ringway_wire::grpc::Status::UNAVAILABLE,
+            message: format!("there is no cluster '{}' (yet)", service.cluster),
+        })?;
+        let client = Client::of_service(&cluster, service, MESSAGE_BYTES_MAX);
         let call = client.begin(METHOD, None).await?;
         let node = core::Node::decode(&*self.node).unwrap_or_default();
         call.send(&LoadStatsRequest { node: Some(node), cluster_stats: Vec::new() });
@@ -236,7 +230,7 @@ impl Xds {
         let Some(source) = self.dynamic.load_stats.clone() else { return };
         let stats = LoadReporterStats::new(self.compiler.registry());
         let reporter = self.feeds.load_reporter(source, stats);
-        reporter.clusters().iter().for_each(|name| self.keep_here(name));
+        self.keep_here(reporter.cluster());
         drop(ringway_runtime::spawn(reporter.clone().run()));
         self.reporter = Some(reporter);
     }

@@ -168,7 +168,9 @@ impl Xds {
     /// The feed of an origin; its clusters are needed on this thread from now on.
     pub(super) fn open_feed(&mut self, wanted: Wanted<'_>) -> Result<FeedId, String> {
         let feed = self.feeds.open(wanted, self.compiler.registry())?;
-        self.feeds.clusters(feed).iter().for_each(|name| self.keep_here(name));
+        if let Some(name) = self.feeds.cluster(feed).cloned() {
+            self.keep_here(&name);
+        }
         Ok(feed)
     }
 

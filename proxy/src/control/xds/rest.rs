@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use prost::Message;
 use ringway_runtime::{precise_now, sleep};
 use ringway_wire::{KnownName as K, Method, RequestHead};
@@ -50,7 +52,7 @@ pub(super) struct Polled {
     /// An answer is being worked on.
     busy: Cell<bool>,
     /// What was asked for when the last answer came.
-    answered: RefCell<Vec<String>>,
+    answered: RefCell<HashSet<String, RandomState>>,
 }
 
 impl Polled {
@@ -80,9 +82,9 @@ impl Polled {
         }))
     }
 
-    /// Clusters of its servers.
-    pub(super) fn clusters(&self) -> Vec<Arc<str>> {
-        self.source.clusters.clone()
+    /// The cluster of its server.
+    pub(super) fn cluster(&self) -> &Arc<str> {
+        &self.source.cluster
     }
 
     /// What is asked for may have changed.
@@ -113,9 +115,9 @@ impl Polled {
     /// Asks again and again; never returns.
     pub(super) async fn run(self: Rc<Self>) {
         let mut problem = String::new();
-        for turn in 0_usize.. {
+        loop {
             self.woken.set(false);
-            match self.ask(turn).await {
+            match self.ask().await {
                 Ok(Some((update, used))) => {
                     problem.clear();
                     self.busy.set(true);
@@ -152,13 +154,11 @@ impl Polled {
     }
 
     /// One question; what came that is new, and what reading it has cost.
-    async fn ask(&self, turn: usize) -> Result<Option<(Update, Duration)>, String> {
+    async fn ask(&self) -> Result<Option<(Update, Duration)>, String> {
         let question = self.question();
         self.silent.set(question.is_none());
         let Some((question, names)) = question else { return Ok(None) };
-        let clusters = &self.source.clusters;
-        let name = turn.checked_rem(clusters.len()).and_then(|at| clusters.get(at));
-        let name = name.ok_or("cluster_names is empty")?;
+        let name = &self.source.cluster;
         let cluster = self.cx.upstreams.by_name(name.as_bytes());
         let cluster = cluster.ok_or_else(|| format!("there is no cluster '{name}' (yet)"))?;
         let mut head = RequestHead {
@@ -179,7 +179,7 @@ impl Polled {
         let response = response(&fetched.body, self.kind)?;
         let update = self.mux.borrow_mut().received(&response, clock());
         let update = update.map_err(|malformed| malformed.to_string())?;
-        self.answered.replace(names);
+        self.answered.replace(names.into_iter().collect());
         Ok(Some((update, precise_now() - began)))
     }
 

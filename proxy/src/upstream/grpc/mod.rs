@@ -11,6 +11,7 @@ mod tests;
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -23,6 +24,7 @@ use super::lb::LbContext;
 use super::outlier::Outcome;
 use super::pool::{AcquireError, AcquireOptions, Leased, PooledStream};
 use super::proxy_header::OnBehalf;
+use crate::plan::source::GrpcService;
 
 pub(crate) use call::Call;
 
@@ -60,7 +62,7 @@ pub(crate) struct Client {
 }
 
 /// Longest message taken, unless something else is said.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 impl Client {
     /// A client of a cluster that speaks HTTP/2. `:authority` is the cluster's name.
@@ -71,6 +73,24 @@ impl Client {
             metadata: Vec::new(),
             message_bytes_max: MESSAGE_BYTES_MAX,
         }
+    }
+
+    /// A client of a `GrpcService` whose cluster this is, which takes messages of up to
+    /// `message_bytes_max` unless the service says something else.
+    pub(crate) fn of_service(
+        cluster: &Rc<ShardCluster>,
+        service: &GrpcService,
+        message_bytes_max: usize,
+    ) -> Self {
+        let longest = match service.receive_bytes_max {
+            0 => message_bytes_max,
+            bytes => bytes as usize,
+        };
+        let client = Self::new(cluster).authority(&service.authority).message_bytes_max(longest);
+        let add = |client: Self, (name, value): &(Arc<str>, Arc<str>)| {
+            client.metadata(name, value.as_bytes())
+        };
+        service.metadata.iter().fold(client, add)
     }
 
     /// Another `:authority`; an empty one changes nothing.

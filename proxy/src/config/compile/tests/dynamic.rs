@@ -107,9 +107,9 @@ fn sources_of_every_form() {
     let stream = grpc(&format!("api_type: GRPC, {SERVICE}")).unwrap();
     assert_eq!(grpc(unsaid).unwrap(), stream);
     assert!(!stream.delta && !stream.aggregated && !stream.node_on_first_only);
-    assert_eq!(&*stream.services[0].cluster, "xds");
+    assert_eq!(&*stream.service.cluster, "xds");
     let backoff = (Duration::from_millis(500), Duration::from_secs(30));
-    assert_eq!(stream.services[0].backoff, backoff);
+    assert_eq!(stream.service.backoff, backoff);
     let limited = format!(
         "api_type: DELTA_GRPC, set_node_on_first_message_only: true, {SERVICE}, \
          rate_limit_settings: {{fill_rate: 0.5}}"
@@ -128,11 +128,11 @@ fn sources_of_every_form() {
 fn what_a_stream_is_opened_with() {
     let service = "api_type: GRPC, transport_api_version: V3, grpc_services: [{timeout: 3s, \
                    initial_metadata: [{key: X-Token, value: 100%%}], envoy_grpc: {cluster_name: \
-                   xds, authority: a.example, retry_policy: {retry_back_off: {base_interval: 1s, \
+                   xds, authority: a.example, max_receive_message_length: 9, retry_policy: {retry_back_off: {base_interval: 1s, \
                    max_interval: 4s}}}}]";
     let stream = grpc(service).unwrap();
-    let service = &stream.services[0];
-    assert_eq!((&*service.authority, service.timeout), ("a.example", Duration::from_secs(3)));
+    let service = &stream.service;
+    assert_eq!((&*service.authority, service.receive_bytes_max), ("a.example", 9));
     assert_eq!(service.metadata, [(Arc::from("x-token"), Arc::from("100%"))]);
     assert_eq!(service.backoff, (Duration::from_secs(1), Duration::from_secs(4)));
 }
