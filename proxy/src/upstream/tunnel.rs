@@ -29,7 +29,8 @@ const QUEUED_MAX: usize = 256 << 10;
 const PIECES_MAX: usize = 16;
 
 impl ShardCluster {
-    /// Opens a tunnel to `authority` through `host`, within `connect_timeout`.
+    /// Opens a tunnel to `authority` through `host`, within `connect_timeout`. Its connection says
+    /// by `proxy_header` for whom it is, and is shared by none but theirs.
     ///
     /// # Errors
     /// There is no connection, it speaks no HTTP/2, or the host refuses the tunnel.
@@ -37,9 +38,10 @@ impl ShardCluster {
         self: &Rc<Self>,
         host: &Rc<ShardHost>,
         authority: Vec<u8>,
+        proxy_header: Option<Rc<[u8]>>,
     ) -> Result<TcpConn, AcquireError> {
         let limit = self.plan().connect_timeout;
-        let opened = runtime::timeout(limit, self.open(host, authority)).await;
+        let opened = runtime::timeout(limit, self.open(host, authority, proxy_header)).await;
         let stream = opened.unwrap_or_else(|_| Err(timed_out()))?;
         let (near, far) = pair().map_err(|error| failure(&error))?;
         runtime::spawn(relay(stream, far));
@@ -50,8 +52,9 @@ impl ShardCluster {
         self: &Rc<Self>,
         host: &Rc<ShardHost>,
         authority: Vec<u8>,
+        proxy_header: Option<Rc<[u8]>>,
     ) -> Result<PooledStream, AcquireError> {
-        let options = AcquireOptions { http2: true, ..AcquireOptions::default() };
+        let options = AcquireOptions { http2: true, proxy_header, ..AcquireOptions::default() };
         let Leased::Http2(stream) = self.acquire(host, 0, options).await? else {
             return Err(refused("a tunnel needs an upstream that speaks HTTP/2"));
         };

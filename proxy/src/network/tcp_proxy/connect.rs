@@ -38,7 +38,7 @@ pub(super) async fn establish(session: &mut Session) -> Result<TcpConn, End> {
         let authority = tunnel_to(session);
         let attempt = pin!(async {
             match authority {
-                Some(authority) => cluster.connect_tunnel(&host, authority).await,
+                Some(authority) => cluster.connect_tunnel(&host, authority, header).await,
                 None => cluster.connect_tcp(&host, header, Passed::default()).await,
             }
         });
