@@ -16,8 +16,8 @@ use crate::shard::drain::Drainage;
 /// One filter chain on one shard.
 ///
 /// LIFECYCLE: made when the first connection takes it → goes on for as long as listeners of this
-/// name have a chain that is configured alike, renewed when values of the runtime change → drains ([`Drainage`]) → over: what is left is
-/// closed.
+/// name have a chain that is configured alike, renewed when values of the runtime change → drains
+/// ([`Drainage`]) → over: what is left is closed.
 pub(crate) struct ActiveChain {
     /// As it is configured now: values of the runtime may change under its connections.
     version: RefCell<Rc<ChainVersion>>,

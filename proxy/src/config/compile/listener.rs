@@ -59,7 +59,6 @@ pub(crate) fn compile(
     let filters_timeout = filters_timeout_of(cx, at, *listener_filters_timeout);
     let logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
-    let answers = cx.runtime.digest();
     let (encoded, needs) = (listener.encode_to_vec(), std::mem::take(&mut cx.needs));
     let listener = Listener {
         name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
@@ -92,7 +91,7 @@ pub(crate) fn compile(
         access_logs: logs,
         needs,
         hash: xxh64(&encoded, 0),
-        frame_hash: frame_hash(&encoded, answers),
+        frame_hash: frame_hash(&encoded, cx.runtime.digest()),
     };
     let serves = (internal || !listener.addresses.is_empty()) && !listener.chains.is_empty();
     serves.then(|| Arc::new(listener))

@@ -48,8 +48,8 @@ pub(crate) fn downstream(
 }
 
 /// A cluster's transport socket, and whether an internal listener behind it is told of the
-/// destination that a host's metadata has. `scope` is the prefix of its statistics: `cluster.<name>.`;
-/// `auto` says which names follow requests.
+/// destination that a host's metadata has. `scope` is the prefix of its statistics:
+/// `cluster.<name>.`; `auto` says which names follow requests.
 pub(crate) fn upstream(
     cx: &mut Cx<'_>,
     at: &At<'_>,

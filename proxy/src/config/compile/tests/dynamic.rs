@@ -128,7 +128,8 @@ fn sources_of_every_form() {
 fn what_a_stream_is_opened_with() {
     let service = "api_type: GRPC, transport_api_version: V3, grpc_services: [{timeout: 3s, \
                    initial_metadata: [{key: X-Token, value: 100%%}], envoy_grpc: {cluster_name: \
-                   xds, authority: a.example, max_receive_message_length: 9, retry_policy: {retry_back_off: {base_interval: 1s, \
+                   xds, authority: a.example, max_receive_message_length: 9, \
+                   retry_policy: {retry_back_off: {base_interval: 1s, \
                    max_interval: 4s}}}}]";
     let stream = grpc(service).unwrap();
     let service = &stream.service;

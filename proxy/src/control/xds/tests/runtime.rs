@@ -13,7 +13,8 @@ layered_runtime:
 "#;
 
 /// Virtual hosts whose only route is for so many of a hundred requests as the runtime says.
-pub(super) const HOSTS: &str = "[{name: v, domains: ['*'], routes: [{match: {prefix: /, runtime_fraction: \
+pub(super) const HOSTS: &str = "[{name: v, domains: ['*'], \
+                     routes: [{match: {prefix: /, runtime_fraction: \
                      {default_value: {numerator: 1}, runtime_key: share}}, \
                      direct_response: {status: 200}}]}]";
 
