@@ -2,8 +2,8 @@
 
 use ringway_runtime::sim::{Faults, Network};
 use ringway_runtime::{
-    Backend, Chunk, Config, ConnectOptions, ListenOptions, Listener, Runtime, SockAddr, connect,
-    now, sleep, spawn,
+    Backend, Chunk, Config, ConnectOptions, ListenOptions, Listener, Runtime, SockAddr, Stream,
+    connect, now, sleep, spawn,
 };
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -204,4 +204,66 @@ fn a_writer_whose_peer_has_closed_hears_of_it() {
         assert!(failed.get(), "seed {seed}");
         assert_eq!(net.check_invariants(), Ok(()), "seed {seed}");
     }
+}
+
+/// Whether the network has nothing to say against what is left.
+fn at_rest(net: &Network) {
+    assert_eq!(net.check_invariants(), Ok(()));
+}
+
+#[test]
+fn a_listener_goes_to_another_runtime_as_a_descriptor() {
+    let net = Network::new(5, Faults::default());
+    let (mut one, mut other) = (runtime(&net), runtime(&net));
+    let bound = ListenOptions { listen: false, ..ListenOptions::default() };
+    let fd = one.enter(|| Listener::bind(&addr(1), &bound).expect("bind").dup_fd());
+    let fd = fd.expect("a descriptor");
+    let asked = one.enter(|| spawn(connect_to(1)));
+    assert!(net.run_until(&mut [&mut one, &mut other], LIMIT, || asked.is_finished()));
+    assert!(!one.block_on(asked), "it is bound only");
+    let listener = other.enter(|| Listener::listen_fd(fd, 8)).expect("a listener");
+    let served = other.enter(|| {
+        spawn(async move {
+            let (stream, peer) = listener.accept().await.expect("accept");
+            (stream.take_fd().expect("a descriptor"), peer)
+        })
+    });
+    let asked = one.enter(|| spawn(connect_to(1)));
+    assert!(net.run_until(&mut [&mut one, &mut other], LIMIT, || served.is_finished()));
+    let (fd, _) = other.block_on(served);
+    // The connection comes to the first runtime, with what was sent meanwhile.
+    let echo = one.enter(|| {
+        let stream = Stream::from_fd(fd).expect("a stream");
+        spawn(async move {
+            let chunk = stream.recv().await.expect("no error").expect("data");
+            stream.write(chunk);
+            stream.flush().await.expect("it goes out");
+        })
+    });
+    let done = || echo.is_finished() && asked.is_finished();
+    assert!(net.run_until(&mut [&mut one, &mut other], LIMIT, done));
+    assert!(one.block_on(asked));
+    net.run_until(&mut [&mut one, &mut other], LIMIT, || false);
+    drop((echo, other));
+    at_rest(&net);
+}
+
+#[test]
+fn what_is_let_go_of_on_its_way_is_closed() {
+    let net = Network::new(6, Faults::default());
+    let mut one = runtime(&net);
+    let fd = one.enter(|| {
+        let options = ListenOptions::default();
+        Listener::bind(&addr(1), &options).expect("bind").dup_fd().expect("a descriptor")
+    });
+    assert!(net.check_invariants().is_err(), "it listens");
+    drop(fd);
+    at_rest(&net);
+}
+
+/// Whether a message sent to this port comes back.
+async fn connect_to(port: u16) -> bool {
+    let Ok(stream) = connect(&addr(port), &ConnectOptions::default()).await else { return false };
+    stream.write(Chunk::from_static(b"ping"));
+    stream.recv().await.is_ok_and(|chunk| chunk.is_some_and(|chunk| &*chunk == b"ping"))
 }

@@ -72,9 +72,7 @@ impl ActiveListener {
         let backlog = plan.backlog.unwrap_or_else(|| ListenOptions::default().backlog);
         for socket in sockets {
             let Some(address) = plan.addresses.get(socket.address) else { continue };
-            // From here on somebody takes what comes.
-            let listening = rustix::net::listen(&socket.socket, backlog.cast_signed());
-            match listening.map_err(Into::into).and_then(|()| Socket::from_fd(socket.socket)) {
+            match Socket::listen_fd(socket.socket, backlog.cast_signed()) {
                 Ok(socket) => active.accept_on(shard, address.clone(), socket),
                 Err(error) => crate::control::log::log!(
                     Error,

@@ -1,7 +1,7 @@
 //! The simulated driver: sockets of a [`crate::sim::Network`], time that jumps.
 
 use super::slots::Connecting;
-use super::{Driver, Io, Kind, ListenerSlot, Sock, Token};
+use super::{Driver, Io, Kind, Sock, Token};
 use crate::buf::BufMut;
 use crate::net::SockAddr;
 use crate::op::connect::connect_done;
@@ -10,6 +10,7 @@ use crate::sim::{Net, Network};
 use crate::time::Instant;
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -116,24 +117,46 @@ impl Io {
                 net.close(id, false);
             }
         }
-        for (_, slot) in &mut self.listeners {
+        for (index, slot) in &mut self.listeners {
             if let Sock::Sim(id) = std::mem::replace(&mut slot.sock, Sock::None) {
-                net.close(id, false);
+                let token = Token::new(Kind::Listener, index as u32, slot.generation);
+                net.detach_listener(id, sim.id, token);
             }
         }
     }
 
-    /// Listens in the network.
-    pub(crate) fn sim_listen(&mut self, addr: &SockAddr, shared_port: bool) -> io::Result<u32> {
-        let generation = self.next_generation();
+    /// Binds in the network, and listens there if `listen`.
+    pub(crate) fn sim_bind(
+        &mut self,
+        addr: &SockAddr,
+        shared_port: bool,
+        listen: bool,
+    ) -> io::Result<u32> {
         let Driver::Sim(sim) = &self.driver else { return Err(super::closed()) };
-        let entry = self.listeners.vacant_entry();
-        let index = entry.key() as u32;
-        let token = Token::new(Kind::Listener, index, generation);
-        let id = sim.net.borrow_mut().listen(sim.id, addr, shared_port, token);
-        let id = id.map_err(io::Error::from_raw_os_error)?;
-        entry.insert(ListenerSlot::new(Sock::Sim(id), generation));
-        Ok(index)
+        let mut net = sim.net.borrow_mut();
+        let id = net.bind(addr, shared_port).map_err(io::Error::from_raw_os_error)?;
+        if listen {
+            net.listen(id);
+        }
+        drop(net);
+        self.add_listener(Sock::Sim(id))
+    }
+
+    /// Begins to listen, if it is a simulated socket.
+    pub(crate) fn sim_listen(&self, index: u32) {
+        if let (Sock::Sim(id), Driver::Sim(sim)) =
+            (&self.listeners[index as usize].sock, &self.driver)
+        {
+            sim.net.borrow_mut().listen(*id);
+        }
+    }
+
+    /// The simulated socket that a descriptor stands for; the descriptor itself elsewhere.
+    pub(crate) fn sock_of(&mut self, fd: OwnedFd) -> io::Result<Sock> {
+        match &self.driver {
+            Driver::Sim(sim) => Ok(Sock::Sim(sim.net.borrow_mut().arrive(fd)?)),
+            _ => Ok(Sock::Fd(fd)),
+        }
     }
 
     /// Sends as much of the queue as the network takes.

@@ -43,8 +43,27 @@ impl Listener {
     /// When the descriptor cannot be registered with the driver.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let shared = current::shared();
-        let index = shared.io.borrow_mut().add_listener(Sock::Fd(fd))?;
+        let mut io = shared.io.borrow_mut();
+        let sock = io.sock_of(fd)?;
+        let index = io.add_listener(sock)?;
+        drop(io);
         Ok(Self::new(shared, index))
+    }
+
+    /// Takes over a socket that may only be bound, and listens on it: from then on somebody takes
+    /// what comes.
+    ///
+    /// # Errors
+    /// That of `listen`, or when the descriptor cannot be registered with the driver.
+    pub fn listen_fd(fd: OwnedFd, backlog: i32) -> io::Result<Self> {
+        let shared = current::shared();
+        let simulated = matches!(shared.io.borrow().driver, Driver::Sim(_));
+        if !simulated {
+            rustix::net::listen(&fd, backlog)?;
+        }
+        let listener = Self::from_fd(fd)?;
+        shared.io.borrow().sim_listen(listener.index);
+        Ok(listener)
     }
 
     /// A duplicate of the descriptor, to hand to another process. Both accept from one queue.
@@ -140,7 +159,7 @@ impl crate::driver::Io {
     /// Opens a listener with the driver.
     fn listen(&mut self, addr: &SockAddr, opts: &ListenOptions) -> io::Result<u32> {
         if let Driver::Sim(_) = self.driver {
-            return self.sim_listen(addr, opts.reuse_port);
+            return self.sim_bind(addr, opts.reuse_port, opts.listen);
         }
         let socket = options::open_listener(addr, opts, self.wants_nonblocking())?;
         self.add_listener(Sock::Fd(OwnedFd::from(socket)))

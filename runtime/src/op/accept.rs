@@ -40,7 +40,12 @@ impl Io {
             // Who bound it may run on another driver. Here, operations on a non-blocking socket
             // would fail instead of waiting.
             Driver::Uring(_) => rustix::io::ioctl_fionbio(sock.fd()?, false)?,
-            Driver::Sim(_) | Driver::Closed => return Err(closed()),
+            Driver::Sim(sim) => {
+                let Sock::Sim(id) = sock else { return Err(closed()) };
+                let token = Token::new(Kind::Listener, index, generation);
+                sim.net.borrow_mut().attach_listener(id, sim.id, token);
+            }
+            Driver::Closed => return Err(closed()),
         }
         entry.insert(ListenerSlot::new(sock, generation));
         Ok(index)
@@ -143,6 +148,10 @@ impl Io {
         let Some(slot) = self.listeners.get(index as usize) else { return };
         if slot.orphaned && !slot.armed {
             let slot = self.listeners.remove(index as usize);
+            if let (Sock::Sim(id), Driver::Sim(sim)) = (&slot.sock, &self.driver) {
+                let token = Token::new(Kind::Listener, index, slot.generation);
+                return sim.net.borrow_mut().detach_listener(*id, sim.id, token);
+            }
             self.close_sock(slot.sock);
         }
     }
@@ -232,7 +241,10 @@ impl Io {
 
     /// A listener's descriptor, duplicated, for handing it over.
     pub(crate) fn dup_listener(&self, index: u32) -> io::Result<OwnedFd> {
-        self.listeners[index as usize].sock.fd()?.try_clone_to_owned()
+        match (&self.listeners[index as usize].sock, &self.driver) {
+            (Sock::Sim(id), Driver::Sim(sim)) => sim.net.borrow_mut().pass(*id),
+            (sock, _) => sock.fd()?.try_clone_to_owned(),
+        }
     }
 }
 

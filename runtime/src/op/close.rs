@@ -64,6 +64,13 @@ impl Io {
     /// Takes the descriptor out of a stream that has nothing in flight.
     pub(crate) fn take_stream(&mut self, index: u32) -> io::Result<OwnedFd> {
         let slot = &mut self.streams[index as usize];
+        if let (Sock::Sim(id), Driver::Sim(sim)) = (&slot.sock, &self.driver) {
+            let mut net = sim.net.borrow_mut();
+            let fd = net.pass(*id)?;
+            net.detach(*id);
+            slot.sock = Sock::None;
+            return Ok(fd);
+        }
         slot.sock.fd()?;
         if slot.busy() {
             return Err(io::ErrorKind::WouldBlock.into());

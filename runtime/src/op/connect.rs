@@ -79,7 +79,8 @@ impl Io {
 
     /// Adds a connected socket, or one about to connect.
     pub(crate) fn add_stream(&mut self, fd: OwnedFd) -> io::Result<u32> {
-        self.insert_stream(Sock::Fd(fd))
+        let sock = self.sock_of(fd)?;
+        self.insert_stream(sock)
     }
 
     /// Adds a stream socket of any kind.

@@ -7,6 +7,7 @@
 //! their connection as [`Faults`] says, all from one seeded generator.
 
 mod net;
+mod passing;
 #[cfg(test)]
 mod tests;
 
@@ -146,7 +147,7 @@ impl Network {
     /// # Errors
     /// One line that names everything that is left.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let net = self.inner().borrow();
+        let mut net = self.inner().borrow_mut();
         let mut left = net.leftovers();
         for shared in net.runtimes().filter_map(Weak::upgrade) {
             let usage = shared.usage();

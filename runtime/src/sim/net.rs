@@ -5,6 +5,7 @@
 //! Segments of one direction arrive in the order they were sent.
 
 use super::Faults;
+use super::passing::Passing;
 use crate::driver::Token;
 use crate::net::SockAddr;
 use crate::rand::Rng;
@@ -45,11 +46,13 @@ struct Socket {
     wants_room: bool,
 }
 
-struct Listening {
-    driver: u32,
-    token: Token,
+pub(super) struct Listening {
+    /// Whom to tell of a connection: a runtime, and how it knows this listener.
+    pub(super) handles: Vec<(u32, Token)>,
     addr: SockAddr,
     queue: VecDeque<u32>,
+    /// It is more than bound.
+    accepts: bool,
 }
 
 enum What {
@@ -103,7 +106,9 @@ pub(crate) struct Net {
     rng: Rng,
     faults: Faults,
     sockets: BTreeMap<u32, Socket>,
-    listeners: BTreeMap<u32, Listening>,
+    pub(super) listeners: BTreeMap<u32, Listening>,
+    /// Sockets that descriptors stand for.
+    pub(super) passing: Vec<Passing>,
     by_addr: BTreeMap<SockAddr, Vec<u32>>,
     redirects: BTreeMap<SockAddr, SockAddr>,
     /// Per runtime: who has something to look at.
@@ -123,6 +128,7 @@ impl Net {
             faults,
             sockets: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            passing: Vec::new(),
             by_addr: BTreeMap::new(),
             redirects: BTreeMap::new(),
             ready: Vec::new(),
@@ -181,14 +187,9 @@ impl Net {
         true
     }
 
-    /// Starts to listen. Several may on one address: connections are spread at random.
-    pub(crate) fn listen(
-        &mut self,
-        driver: u32,
-        addr: &SockAddr,
-        shared_port: bool,
-        token: Token,
-    ) -> Result<u32, i32> {
+    /// Binds a socket to an address, on which several may be if they are all `shared_port`:
+    /// connections are spread at random over those that listen.
+    pub(crate) fn bind(&mut self, addr: &SockAddr, shared_port: bool) -> Result<u32, i32> {
         let addr = match addr {
             SockAddr::Inet(inet) if inet.port() == 0 => {
                 SockAddr::from(SocketAddr::new(inet.ip(), self.port()))
@@ -201,9 +202,35 @@ impl Net {
             return Err(libc::EADDRINUSE);
         }
         listening.push(id);
-        let listener = Listening { driver, token, addr, queue: VecDeque::new() };
+        let queue = VecDeque::new();
+        let listener = Listening { handles: Vec::new(), addr, queue, accepts: false };
         self.listeners.insert(id, listener);
         Ok(id)
+    }
+
+    /// Begins to listen.
+    pub(crate) fn listen(&mut self, id: u32) {
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.accepts = true;
+        }
+    }
+
+    /// Ties a listener to a slot of a runtime.
+    pub(crate) fn attach_listener(&mut self, id: u32, driver: u32, token: Token) {
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.handles.push((driver, token));
+            self.ready[driver as usize].push_back(token);
+        }
+    }
+
+    /// A slot of a runtime has done with a listener, which is closed with the last.
+    pub(crate) fn detach_listener(&mut self, id: u32, driver: u32, token: Token) {
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        listener.handles.retain(|handle| *handle != (driver, token));
+        if listener.handles.is_empty() {
+            self.sweep_passing();
+            self.close_unless_passing(id);
+        }
     }
 
     pub(crate) fn listener_addr(&self, id: u32) -> Option<SockAddr> {
@@ -240,6 +267,13 @@ impl Net {
             socket.token = Some(token);
         }
         self.notify(id);
+    }
+
+    /// Nobody is told of what happens to a socket, until it is attached again.
+    pub(crate) fn detach(&mut self, id: u32) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.token = None;
+        }
     }
 
     /// How a connection attempt stands.
@@ -347,9 +381,6 @@ impl Net {
 
     /// Closes a socket: a FIN goes out, or a reset when bytes were left unread or it was asked for.
     pub(crate) fn close(&mut self, id: u32, reset: bool) {
-        if self.listeners.contains_key(&id) {
-            return self.close_listener(id);
-        }
         let unread = self.sockets.get(&id).is_some_and(|socket| socket.inbox_len > 0);
         if reset || unread {
             if let Some(to) = self.sockets.get(&id).and_then(|socket| socket.peer) {
@@ -363,13 +394,14 @@ impl Net {
     }
 
     /// What should not be there once everything is closed.
-    pub(super) fn leftovers(&self) -> Vec<String> {
+    pub(super) fn leftovers(&mut self) -> Vec<String> {
+        self.sweep_passing();
         let sockets = self.sockets.values().map(|s| format!("socket {} → {}", s.local, s.remote));
         let listeners = self.listeners.values().map(|l| format!("listener {}", l.addr));
         sockets.chain(listeners).collect()
     }
 
-    fn close_listener(&mut self, id: u32) {
+    pub(super) fn close_listener(&mut self, id: u32) {
         let Some(listener) = self.listeners.remove(&id) else { return };
         if let Some(ids) = self.by_addr.get_mut(&listener.addr) {
             ids.retain(|&other| other != id);
@@ -463,7 +495,9 @@ impl Net {
             let outcome = Err(libc::ECONNREFUSED);
             return self.schedule(at, What::Connected { client, outcome });
         };
-        let Some(driver) = self.listeners.get(&listener).map(|found| found.driver) else { return };
+        let Some(found) = self.listeners.get(&listener) else { return };
+        // Whoever accepts it is another's business.
+        let driver = found.handles.first().map_or(0, |(driver, _)| *driver);
         let server = self.add_socket(driver, to.clone(), from);
         if let Some(socket) = self.sockets.get_mut(&server) {
             socket.peer = Some(client);
@@ -477,8 +511,9 @@ impl Net {
         self.schedule(at, What::Connected { client, outcome: Ok(()) });
         if let Some(found) = self.listeners.get_mut(&listener) {
             found.queue.push_back(server);
-            let token = found.token;
-            self.ready[driver as usize].push_back(token);
+            for (driver, token) in &found.handles {
+                self.ready[*driver as usize].push_back(*token);
+            }
         }
     }
 
@@ -493,11 +528,13 @@ impl Net {
             }
             other => other.clone(),
         };
-        let ids = self.by_addr.get(to).or_else(|| self.by_addr.get(&any))?.clone();
-        let open: Vec<u32> = ids
-            .into_iter()
-            .filter(|id| self.listeners.get(id).is_some_and(|l| l.queue.len() < BACKLOG))
-            .collect();
+        if !self.passing.is_empty() {
+            self.sweep_passing();
+        }
+        let ids = self.by_addr.get(to).or_else(|| self.by_addr.get(&any))?;
+        let takes = |l: &Listening| l.accepts && l.queue.len() < BACKLOG;
+        let open = ids.iter().copied();
+        let open: Vec<u32> = open.filter(|id| self.listeners.get(id).is_some_and(takes)).collect();
         if open.is_empty() {
             return None;
         }

@@ -18,7 +18,9 @@ fn token(index: u32) -> Token {
 fn connected(faults: Faults) -> (Net, u32, u32) {
     let mut net = Net::new(3, faults);
     let driver = net.add_driver();
-    let listener = net.listen(driver, &addr(), false, token(0)).expect("free");
+    let listener = net.bind(&addr(), false).expect("free");
+    net.listen(listener);
+    net.attach_listener(listener, driver, token(0));
     let client = net.connect(driver, &addr(), None);
     net.attach(client, driver, token(1));
     while net.advance(None) {}
