@@ -20,7 +20,7 @@ pub mod log;
 pub mod message;
 mod post;
 mod print;
-mod queue;
+pub(crate) mod queue;
 pub mod restart;
 mod retire;
 mod run;

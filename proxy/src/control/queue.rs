@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 /// A queue between tasks of one thread. Its sources are few and slow (signals, timers, messages
 /// that are bounded themselves), so it needs no bound of its own.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     inner: Rc<RefCell<Inner<T>>>,
 }
 
@@ -33,7 +33,7 @@ impl<T> Clone for Queue<T> {
 
 impl<T> Queue<T> {
     /// Adds an event and wakes the reader.
-    pub(super) fn push(&self, item: T) {
+    pub(crate) fn push(&self, item: T) {
         let mut inner = self.inner.borrow_mut();
         inner.items.push_back(item);
         if let Some(reader) = inner.reader.take() {
@@ -42,12 +42,12 @@ impl<T> Queue<T> {
     }
 
     /// The next event, if there is one.
-    pub(super) fn try_next(&self) -> Option<T> {
+    pub(crate) fn try_next(&self) -> Option<T> {
         self.inner.borrow_mut().items.pop_front()
     }
 
     /// The next event.
-    pub(super) async fn next(&self) -> T {
+    pub(crate) async fn next(&self) -> T {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 

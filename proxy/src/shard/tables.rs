@@ -70,6 +70,12 @@ impl Tables {
         }
     }
 
+    /// The table at a position.
+    #[cfg(test)]
+    pub(super) fn at(&self, slot: u32) -> Option<Table> {
+        self.table(RouteSlot(slot))
+    }
+
     /// The table of a slot, if it has come.
     fn table(&self, slot: RouteSlot) -> Option<Table> {
         self.routes.borrow().get(slot.0 as usize)?.clone()

@@ -100,6 +100,12 @@ impl Clusters {
         self.warming == 0 && self.unchecked.is_empty()
     }
 
+    /// How many are named by something in use.
+    #[cfg(test)]
+    pub(super) fn count_named(&self) -> usize {
+        self.named.len()
+    }
+
     fn is_named(&self, id: ClusterId) -> bool {
         self.named.contains_key(&id)
     }

@@ -54,6 +54,14 @@ impl Record {
     }
 }
 
+impl Endpoints {
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.by_name.len()
+    }
+}
+
 impl Xds {
     /// Asks for the endpoints of a version of a cluster.
     pub(super) fn subscribe_endpoints(&mut self, cluster: &Arc<Cluster>) -> Option<FeedId> {

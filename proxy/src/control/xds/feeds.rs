@@ -137,6 +137,12 @@ impl Body {
 }
 
 impl Feeds {
+    /// Stops all of them.
+    #[cfg(test)]
+    pub(super) fn end(&self) {
+        self.all.iter().for_each(|feed| feed._task.abort());
+    }
+
     pub(super) fn new(cx: Rc<FeedCx>, ads: Option<Arc<GrpcSource>>, identity: Identity) -> Self {
         Self { cx, ads, identity, all: Vec::new(), index: HashMap::default() }
     }

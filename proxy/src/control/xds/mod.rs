@@ -85,6 +85,8 @@ pub use self::kind::Kind;
 pub use self::publish::Desk;
 pub(crate) use self::publish::Outlet;
 pub use self::raw::{DumpSnapshot, Dumped, DumpedKind, Raw, Refused, ResourceState, Unready};
+#[cfg(test)]
+pub(crate) use self::tests::bench;
 
 /// Statistics of all clusters and all listeners.
 #[derive(Debug, Clone)]

@@ -17,6 +17,12 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// What came of a resource; `Err` says why it was refused.
     pub(super) fn note(
         &mut self,

@@ -325,6 +325,12 @@ impl Tables {
         self.by_slot.get(&slot).is_some_and(|table| table.held.is_some())
     }
 
+    /// How many resources have slots, or wait for clusters.
+    #[cfg(test)]
+    pub(super) fn count_slots(&self) -> usize {
+        self.slots.len() + self.held.len()
+    }
+
     /// Whether nobody waits for the first table of a slot (any more).
     pub(super) fn is_settled(&self, slot: RouteSlot) -> bool {
         self.by_slot.get(&slot).is_none_or(|table| table.settled)

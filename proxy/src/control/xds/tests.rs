@@ -1,7 +1,8 @@
 //! A configuration follows a management server: what comes up, what changes, and in which order.
 
-mod bench;
+pub(crate) mod bench;
 mod demands;
+mod rest;
 mod runtime;
 mod scopes;
 

@@ -11,6 +11,7 @@ mod server;
 mod tcp;
 mod updates;
 pub(super) mod world;
+mod xds;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -21,9 +22,8 @@ use std::time::Duration;
 use ringway_runtime::sim::{Faults, Network};
 use ringway_runtime::{Backend, Config, ListenOptions, Listener, Runtime, SockAddr, sleep, spawn};
 
-use super::logs::ShardLogs;
 use super::outbox::MeshOutbox;
-use super::{DrainOptions, Links, Loads, LocalInfo, Shard};
+use super::{DrainOptions, Links, Loads, Shard};
 use crate::config::load_text;
 use crate::http::conn::Conn;
 use crate::observe::stats::Registry;
@@ -104,15 +104,8 @@ fn shard(plan: Plan, registry: &mut Registry) -> Rc<Shard> {
         peers: Box::new(|_, _| Ok(())),
         loads: Loads::new(1),
     };
-    let local = LocalInfo {
-        address: "10.0.0.1".parse().expect("an address"),
-        cluster: String::new(),
-        node: String::new(),
-        node_message: Arc::default(),
-    };
     let drain = DrainOptions { time: Duration::from_secs(30), ..DrainOptions::default() };
-    let logs = ShardLogs::new(Default::default());
-    let shard = Shard::new(0, 1, stats, links, local, drain, logs);
+    let shard = world::shard((0, 1), stats, links, drain);
     shard.install(&Change::all(&plan));
     for listener in &*shard.listeners.borrow() {
         for address in listener.plan.addresses.iter().filter(|_| listener.plan.bind_to_port) {

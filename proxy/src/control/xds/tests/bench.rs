@@ -35,7 +35,7 @@ use crate::upstream::testing::{Server, http2_server};
 pub(super) type Store = Rc<RefCell<Cache>>;
 
 /// The node of all clients.
-const NODE: &str = "node-1";
+pub(crate) const NODE: &str = "node-1";
 
 /// What went out.
 #[derive(Default)]
@@ -289,7 +289,8 @@ async fn answer(stream: StreamHandle, store: Store, protocol: Protocol, gone: Rc
     }
 }
 
-fn bootstrap(port: u16, protocol: Protocol) -> String {
+/// A bootstrap that follows the management server on this port of the machine.
+pub(crate) fn bootstrap(port: u16, protocol: Protocol) -> String {
     let api_type = if protocol == Protocol::Delta { "DELTA_GRPC" } else { "GRPC" };
     format!(
         r#"

@@ -26,7 +26,7 @@ use ringway_xds::{Document, Format};
 use super::{LIMIT, address, runtime};
 use crate::config::compile::Compiler;
 use crate::control::message::{DrainStrategy, Message};
-use crate::observe::stats::Registry;
+use crate::observe::stats::{Registry, ShardStats};
 use crate::plan::source::{ConfigSource, Origin};
 use crate::plan::{Change, ClusterId, ListenerChange, Plan};
 use crate::shard::logs::ShardLogs;
@@ -82,15 +82,8 @@ impl World {
             peers: Box::new(|_, _| Ok(())),
             loads: Loads::new(1),
         };
-        let local = LocalInfo {
-            address: "10.0.0.1".parse().expect("an address"),
-            cluster: String::new(),
-            node: String::new(),
-            node_message: Arc::default(),
-        };
         let drain = DrainOptions { strategy, time: DRAIN };
-        let logs = ShardLogs::new(Default::default());
-        let shard = proxy.enter(|| Shard::new(0, 1, stats, links, local, drain, logs));
+        let shard = proxy.enter(|| shard((0, 1), stats, links, drain));
         let servers = Vec::new();
         let log = Rc::default();
         Self { net, proxy, far, shard, plan: loaded.plan, told, log, compiler, servers }
@@ -98,10 +91,10 @@ impl World {
 
     /// Starts a server; it answers with its port, over HTTP/2 if `http2`.
     pub(in crate::shard) fn serve(&mut self, port: u16, http2: bool) {
-        let at = address(port);
+        let (log, at) = (Rc::clone(&self.log), address(port));
         let serving = self.far.enter(|| match http2 {
-            true => spawn(server::http2(at, port)),
-            false => spawn(server::http1(at, port)),
+            true => spawn(server::http2(log, at, port)),
+            false => spawn(server::http1(log, at, port)),
         });
         self.servers.push(serving);
     }
@@ -194,6 +187,22 @@ impl World {
             }
         }
     }
+}
+
+/// A shard without a configuration: which, and of how many.
+pub(in crate::shard) fn shard(
+    (index, shards): (usize, usize),
+    stats: ShardStats,
+    links: Links,
+    drain: DrainOptions,
+) -> Rc<Shard> {
+    let local = LocalInfo {
+        address: "10.0.0.1".parse().expect("an address"),
+        cluster: String::new(),
+        node: String::new(),
+        node_message: Arc::default(),
+    };
+    Shard::new(index, shards, stats, links, local, drain, ShardLogs::new(Default::default()))
 }
 
 /// A change that is being put together. Every resource comes as YAML.

@@ -2,12 +2,14 @@
 //! of so many bytes.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway_runtime::{Chunk, ListenOptions, Listener, SockAddr, Stream, sleep, spawn};
+use ringway_runtime::{Chunk, ListenOptions, Listener, SockAddr, Stream, now, sleep, spawn};
 use ringway_wire::{RequestHead, ResponseHead};
 
+use super::traffic::{Log, Whose};
 use crate::http2::{Session, StreamHandle};
 use crate::shard::tests::client::body_of;
 use crate::shard::tests::http2::{Bench, TIMES, read, send};
@@ -22,11 +24,15 @@ fn asked(path: &[u8]) -> (Duration, usize) {
 }
 
 /// Speaks HTTP/1.
-pub(super) async fn http1(at: SockAddr, port: u16) {
+pub(in crate::shard) async fn http1(log: Rc<Log>, at: SockAddr, port: u16) {
     let listener = Listener::bind(&at, &ListenOptions::default()).expect("bind");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        spawn(requests(stream, port));
+        let (log, opened) = (Rc::clone(&log), now());
+        spawn(async move {
+            requests(stream, port).await;
+            log.ended(Whose::Server(port), opened);
+        });
     }
 }
 
@@ -50,12 +56,13 @@ async fn requests(stream: Stream, port: u16) {
 }
 
 /// Speaks HTTP/2.
-pub(super) async fn http2(at: SockAddr, port: u16) {
+pub(in crate::shard) async fn http2(log: Rc<Log>, at: SockAddr, port: u16) {
     let listener = Listener::bind(&at, &ListenOptions::default()).expect("bind");
     let bench = Bench::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let session = Session::server(stream.into(), &bench.options, bench.env.clone(), TIMES);
+        let (log, opened) = (Rc::clone(&log), now());
         spawn(async move {
             poll_fn(|cx| {
                 let ended = session.poll_drive(cx);
@@ -65,6 +72,7 @@ pub(super) async fn http2(at: SockAddr, port: u16) {
                 ended
             })
             .await;
+            log.ended(Whose::Server(port), opened);
         });
     }
 }

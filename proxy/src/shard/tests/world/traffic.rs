@@ -24,6 +24,7 @@ pub(in crate::shard) struct Log {
     /// From some moment on: who may answer requests of a host; nobody is `"-404"` and the like.
     allowed: RefCell<Vec<(Instant, Allowed)>>,
     answers: RefCell<Vec<Answer>>,
+    ends: RefCell<Vec<End>>,
     stopped: Cell<bool>,
     clients: Cell<usize>,
     numbers: Cell<u64>,
@@ -35,12 +36,49 @@ pub(in crate::shard) struct Log {
 
 /// What came of a request.
 #[derive(Debug, Clone)]
-struct Answer {
-    host: String,
-    began: Instant,
-    ended: Instant,
+pub(in crate::shard) struct Answer {
+    /// Whom it was sent to.
+    pub to: SockAddr,
+    pub host: String,
+    pub began: Instant,
+    pub ended: Instant,
+    /// Since when there was the connection it was sent on last.
+    pub opened: Instant,
+    pub said: Said,
+}
+
+/// What an answer says of its way.
+#[derive(Debug, Clone, Default)]
+pub(in crate::shard) struct Said {
     /// The port of the server, `-<status>` where none has answered, or how it was lost.
-    by: String,
+    pub by: String,
+    /// `x-route`: what the route has added.
+    pub route: String,
+    /// `server`: the name that the connection manager has.
+    pub server: String,
+}
+
+impl Said {
+    fn lost(how: String) -> Self {
+        Self { by: how, ..Self::default() }
+    }
+}
+
+/// A connection that the proxy has ended.
+#[derive(Debug, Clone)]
+pub(in crate::shard) struct End {
+    pub whose: Whose,
+    pub opened: Instant,
+    pub ended: Instant,
+}
+
+/// Whose connection it was.
+#[derive(Debug, Clone)]
+pub(in crate::shard) enum Whose {
+    /// A client's, with [`Said::server`] of its answers.
+    Client(String),
+    /// That of the server on this port.
+    Server(u16),
 }
 
 impl Log {
@@ -76,7 +114,7 @@ impl Log {
     pub(in crate::shard) fn answered(&self, host: &str) -> BTreeMap<String, usize> {
         let mut by = BTreeMap::new();
         for answer in self.answers.borrow().iter().filter(|answer| answer.host == host) {
-            *by.entry(answer.by.clone()).or_default() += 1;
+            *by.entry(answer.said.by.clone()).or_default() += 1;
         }
         by
     }
@@ -84,7 +122,13 @@ impl Log {
     /// Forgets the answers so far.
     pub(in crate::shard) fn forget(&self) {
         self.answers.borrow_mut().clear();
+        self.ends.borrow_mut().clear();
         self.opened.set(0);
+    }
+
+    /// The answers, and ends of connections, since this was asked last.
+    pub(in crate::shard) fn take(&self) -> (Vec<Answer>, Vec<End>) {
+        (self.answers.take(), self.ends.take())
     }
 
     /// Every request was answered by somebody who was in charge while it was under way.
@@ -100,13 +144,21 @@ impl Log {
         allowed.iter().zip(ends).any(|((from, map), until)| {
             *from <= answer.ended
                 && answer.began <= until
-                && map.get(&answer.host).is_some_and(|by| by.contains(&answer.by))
+                && map.get(&answer.host).is_some_and(|by| by.contains(&answer.said.by))
         })
     }
 
-    fn note(&self, host: &str, began: Instant, by: String) {
-        let answer = Answer { host: host.to_owned(), began, ended: now(), by };
+    fn note(&self, to: &SockAddr, host: &str, (opened, began): (Instant, Instant), said: Said) {
+        let (to, host) = (to.clone(), host.to_owned());
+        let answer = Answer { to, host, began, ended: now(), opened, said };
         self.answers.borrow_mut().push(answer);
+    }
+
+    /// The proxy has ended a connection.
+    pub(super) fn ended(&self, whose: Whose, opened: Instant) {
+        if !self.stopped.get() {
+            self.ends.borrow_mut().push(End { whose, opened, ended: now() });
+        }
     }
 
     fn number(&self) -> u64 {
@@ -174,46 +226,70 @@ impl Drop for Alive {
     }
 }
 
+/// A connection of HTTP/1.
+struct Http1 {
+    stream: Stream,
+    opened: Instant,
+    /// Requests it has served.
+    served: usize,
+    /// [`Said::server`] of the last of them.
+    server: String,
+}
+
 /// Asks over HTTP/1, on one connection for as long as that lasts, then on the next.
 pub(in crate::shard) async fn http1(log: Rc<Log>, habits: Habits, seed: u64) {
     let (_alive, mut rng) = (Alive::new(&log), Rng(seed));
-    let mut open: Option<(Stream, u64)> = None;
+    let mut open: Option<Http1> = None;
     let mut turn = seed as usize;
     while !log.stopped.get() {
         let host = habits.hosts[turn % habits.hosts.len()].clone();
         turn += 1;
         let began = now();
         let slow = habits.slow.0 + below(&mut rng, habits.slow.1 - habits.slow.0);
-        let by = loop {
-            let (stream, served) = match open.take() {
+        let (opened, said) = loop {
+            let mut conn = match open.take() {
                 Some(open) => open,
                 None => match connect(&habits.to, &ConnectOptions::default()).await {
                     Ok(stream) => {
                         log.opened.set(log.opened.get() + 1);
-                        (stream, 0)
+                        Http1 { stream, opened: now(), served: 0, server: String::new() }
                     }
-                    Err(error) => break format!("no connection: {error}"),
+                    Err(error) => break (began, Said::lost(format!("no connection: {error}"))),
                 },
             };
-            match ask(&stream, &host, (slow.as_millis(), habits.bytes), log.number()).await {
-                Asked::Answered(by, keep) => {
-                    open = keep.then_some((stream, served + 1));
-                    break by;
+            let what = (slow.as_millis(), habits.bytes);
+            match ask(&conn.stream, &host, what, log.number()).await {
+                Asked::Answered(said, keep) => {
+                    let opened = conn.opened;
+                    (conn.served, conn.server) = (conn.served + 1, said.server.clone());
+                    if keep {
+                        open = Some(conn);
+                    } else {
+                        log.ended(Whose::Client(conn.server), opened);
+                    }
+                    break (opened, said);
                 }
                 // What a client may send again (RFC 9112 section 9.3.1).
-                Asked::Nothing if served > 0 => log.raced.set(log.raced.get() + 1),
-                Asked::Nothing => break "nothing on a new connection".to_owned(),
-                Asked::Cut => break "cut".to_owned(),
+                Asked::Nothing if conn.served > 0 => {
+                    log.ended(Whose::Client(conn.server), conn.opened);
+                    log.raced.set(log.raced.get() + 1);
+                }
+                Asked::Nothing => {
+                    break (conn.opened, Said::lost("nothing on a new connection".to_owned()));
+                }
+                Asked::Cut => break (conn.opened, Said::lost("cut".to_owned())),
             }
         };
-        log.note(&host, began, by);
-        pause(&log, &mut rng, habits.pause).await;
+        let refused = said.by.starts_with("no connection");
+        log.note(&habits.to, &host, (opened, began), said);
+        // Who finds nobody looks again soon.
+        pause(&log, &mut rng, if refused { habits.pause / 2 } else { habits.pause }).await;
     }
 }
 
 enum Asked {
     /// By whom, and whether the connection may be used again.
-    Answered(String, bool),
+    Answered(Said, bool),
     /// The connection was over before the first byte.
     Nothing,
     /// It was over in the middle.
@@ -230,19 +306,24 @@ async fn ask(stream: &Stream, host: &str, (slow, bytes): (u128, usize), number: 
     };
     let Some(body) = read_body(stream, &mut inbox, &parsed).await else { return Asked::Cut };
     let keep = parsed.keep_alive && parsed.body != BodyKind::UntilClose;
-    Asked::Answered(who(&head, &body, number, bytes), keep)
+    Asked::Answered(said(&head, &body, number, bytes), keep)
 }
 
-/// Who has answered; an answer to another request would show.
-fn who(head: &ResponseHead, body: &[u8], number: u64, bytes: usize) -> String {
-    let Some(server) = head.headers.get("x-server") else {
-        println!("{} says: {}", head.status, String::from_utf8_lossy(body));
-        return format!("-{}", head.status);
+/// What an answer says; an answer to another request would show.
+fn said(head: &ResponseHead, body: &[u8], number: u64, bytes: usize) -> Said {
+    let text = |name: &'static str| {
+        let value = head.headers.get(name).unwrap_or_default();
+        String::from_utf8_lossy(value).into_owned()
     };
+    let mut said = Said { by: text("x-server"), route: text("x-route"), server: text("server") };
+    if said.by.is_empty() {
+        said.by = format!("-{}", head.status);
+        return said;
+    }
     let told = head.headers.get("x-number");
     assert_eq!(told, Some(number.to_string().as_bytes()), "the answer to another request");
     assert_eq!(body, body_of(number, bytes), "a body came changed");
-    String::from_utf8_lossy(server).into_owned()
+    said
 }
 
 /// The connection that the lanes of a client share.
@@ -250,17 +331,28 @@ struct Shared {
     log: Rc<Log>,
     habits: Habits,
     bench: Rc<Bench>,
-    session: RefCell<Option<Rc<Session>>>,
+    conn: RefCell<Option<Rc<Http2>>>,
     connecting: Cell<bool>,
+}
+
+/// A connection of HTTP/2.
+struct Http2 {
+    session: Rc<Session>,
+    opened: Instant,
+    /// [`Said::server`] of its last answer.
+    server: RefCell<String>,
 }
 
 impl Shared {
     /// A connection that takes another request; opened if there is none.
-    async fn usable(&self) -> Result<Rc<Session>, String> {
+    async fn usable(&self) -> Result<Rc<Http2>, String> {
         loop {
-            let usable = |session: &Rc<Session>| !session.peer_leaves() && session.free_slots() > 0;
-            if let Some(session) = self.session.borrow().clone().filter(usable) {
-                return Ok(session);
+            let conn = self.conn.borrow().clone();
+            if let Some(conn) = conn {
+                if !conn.session.peer_leaves() && conn.session.free_slots() > 0 {
+                    return Ok(conn);
+                }
+                self.done_with(&conn);
             }
             if !self.connecting.get() {
                 break;
@@ -275,16 +367,17 @@ impl Shared {
         let (options, env) = (&self.bench.options, self.bench.env.clone());
         let session = Session::client(stream.into(), options, env, TIMES);
         spawn(drive(Rc::clone(&session)));
-        if let Some(old) = self.session.replace(Some(Rc::clone(&session))) {
-            old.drain(Duration::ZERO);
-        }
-        Ok(session)
+        let conn = Rc::new(Http2 { session, opened: now(), server: RefCell::default() });
+        self.conn.replace(Some(Rc::clone(&conn)));
+        Ok(conn)
     }
 
     /// It takes no more.
-    fn done_with(&self, session: &Rc<Session>) {
-        self.session.borrow_mut().take_if(|current| Rc::ptr_eq(current, session));
-        session.drain(Duration::ZERO);
+    fn done_with(&self, conn: &Rc<Http2>) {
+        if self.conn.borrow_mut().take_if(|current| Rc::ptr_eq(current, conn)).is_some() {
+            self.log.ended(Whose::Client(conn.server.borrow().clone()), conn.opened);
+        }
+        conn.session.drain(Duration::ZERO);
     }
 }
 
@@ -296,7 +389,7 @@ pub(in crate::shard) async fn http2(log: Rc<Log>, habits: Habits, seed: u64) {
         log,
         habits,
         bench,
-        session: RefCell::default(),
+        conn: RefCell::default(),
         connecting: Cell::new(false),
     });
     let lane = |lane| spawn(lane_of(Rc::clone(&shared), seed.wrapping_mul(31) + lane));
@@ -304,8 +397,8 @@ pub(in crate::shard) async fn http2(log: Rc<Log>, habits: Habits, seed: u64) {
     for lane in lanes {
         lane.await;
     }
-    if let Some(session) = shared.session.take() {
-        session.drain(Duration::ZERO);
+    if let Some(conn) = shared.conn.take() {
+        conn.session.drain(Duration::ZERO);
     }
 }
 
@@ -318,19 +411,23 @@ async fn lane_of(shared: Rc<Shared>, seed: u64) {
         turn += 1;
         let began = now();
         let slow = habits.slow.0 + below(&mut rng, habits.slow.1 - habits.slow.0);
-        let by = loop {
-            let session = match shared.usable().await {
-                Ok(session) => session,
-                Err(error) => break error,
+        let (opened, said) = loop {
+            let conn = match shared.usable().await {
+                Ok(conn) => conn,
+                Err(error) => break (began, Said::lost(error)),
             };
-            match stream(&session, &host, (slow.as_millis(), habits.bytes), log.number()).await {
-                Ok(by) => break by,
+            let what = (slow.as_millis(), habits.bytes);
+            match stream(&conn.session, &host, what, log.number()).await {
+                Ok(said) => {
+                    conn.server.borrow_mut().clone_from(&said.server);
+                    break (conn.opened, said);
+                }
                 // It was not processed, and says so.
-                Err(None | Some(StreamEnd::Refused)) => shared.done_with(&session),
-                Err(Some(end)) => break format!("lost: {end:?}"),
+                Err(None | Some(StreamEnd::Refused)) => shared.done_with(&conn),
+                Err(Some(end)) => break (conn.opened, Said::lost(format!("lost: {end:?}"))),
             }
         };
-        log.note(&host, began, by);
+        log.note(&habits.to, &host, (opened, began), said);
         pause(log, &mut rng, habits.pause).await;
     }
 }
@@ -340,7 +437,7 @@ async fn stream(
     host: &str,
     (slow, bytes): (u128, usize),
     number: u64,
-) -> Result<String, Option<StreamEnd>> {
+) -> Result<Said, Option<StreamEnd>> {
     let Some(stream) = session.open() else { return Err(None) };
     let mut head = RequestHead {
         method: Method::Get,
@@ -352,7 +449,7 @@ async fn stream(
     head.headers.append("x-number", number.to_string().as_bytes());
     stream.send_request(&head, None, true);
     let (head, body) = answer(&stream).await.map_err(Some)?;
-    Ok(who(&head, &body, number, bytes))
+    Ok(said(&head, &body, number, bytes))
 }
 
 /// Keeps a TCP connection and sends on it every now and then; notes who greeted it, under the name
@@ -362,7 +459,7 @@ pub(in crate::shard) async fn tcp(log: Rc<Log>, to: SockAddr, pause: Duration) {
     while !log.stopped.get() {
         let began = now();
         let Ok(stream) = connect(&to, &ConnectOptions::default()).await else {
-            log.note("tcp", began, "no connection".to_owned());
+            log.note(&to, "tcp", (began, began), Said::lost("no connection".to_owned()));
             sleep(pause).await;
             continue;
         };
@@ -372,12 +469,13 @@ pub(in crate::shard) async fn tcp(log: Rc<Log>, to: SockAddr, pause: Duration) {
             let Ok(Some(chunk)) = stream.recv().await else { break };
             greeting.extend_from_slice(&chunk);
         }
-        log.note("tcp", began, String::from_utf8_lossy(&greeting).trim().to_owned());
+        let by = String::from_utf8_lossy(&greeting).trim().to_owned();
+        log.note(&to, "tcp", (began, began), Said { by, ..Said::default() });
         while !log.stopped.get() && echoes(&stream).await {
             sleep(pause).await;
         }
         if !log.stopped.get() {
-            log.note("tcp end", began, "closed".to_owned());
+            log.note(&to, "tcp end", (began, began), Said::lost("closed".to_owned()));
         }
     }
 }
