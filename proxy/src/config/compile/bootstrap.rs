@@ -6,7 +6,6 @@ use std::time::Duration;
 use ringway_xds::api::envoy::config::bootstrap::v3 as api;
 use ringway_xds::api::envoy::config::cluster::v3 as cluster_api;
 use ringway_xds::api::envoy::config::core::v3 as core;
-use ringway_xds::api::envoy::config::metrics::v3 as metrics;
 use ringway_xds::api::envoy::extensions::bootstrap::internal_listener::v3::InternalListener;
 
 use super::address::{address, ipv4_compat, socket_options};
@@ -14,7 +13,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension, string_match, type_name};
 use super::set::refuse;
-use super::{access_log, discovery, source};
+use super::{access_log, discovery, source, stats};
 use crate::config::{Admin, Node};
 use crate::plan::source::{ConfigSource, GrpcSource};
 
@@ -109,7 +108,10 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     let mut dynamic = dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
     dynamic.layers = rtds_layers(cx, bootstrap);
     dynamic.load_stats = cluster_manager_of(cx, &at, cluster_manager.as_ref());
-    stats_config_of(cx, &at, stats_config.as_ref());
+    if let Some(value) = stats_config {
+        let settings = stats::compile(cx, &at.field("stats_config"), value);
+        cx.registry.configure(settings);
+    }
     default_resolvers(cx, &at, dns_resolution_config.as_ref(), typed_dns_resolver_config.as_ref());
     let flush_at = at.field("stats_flush_interval");
     Rest {
@@ -269,32 +271,6 @@ fn cluster_manager_of(
     // Envoy takes one that names nobody, and reports to nobody.
     let config = load_stats_config.as_ref().filter(|config| !config.grpc_services.is_empty());
     source::ads(cx, &load_at, config?)
-}
-
-fn stats_config_of(cx: &mut Cx<'_>, at: &At<'_>, value: Option<&metrics::StatsConfig>) {
-    let Some(value) = value else { return };
-    let metrics::StatsConfig {
-        stats_tags,
-        use_all_default_tags,
-        stats_matcher,
-        histogram_bucket_settings,
-        // Says which of two tags of one name counts, and there are only the default ones.
-        allow_default_tag_overrides: _,
-    } = value;
-    let at = at.field("stats_config");
-    refuse!(cx, &at, stats_tags, histogram_bucket_settings);
-    // Rejecting nothing is what happens anyway.
-    let stats_matcher = stats_matcher.as_ref().filter(|matcher| {
-        !matches!(
-            matcher.stats_matcher,
-            None | Some(metrics::stats_matcher::StatsMatcher::RejectAll(false))
-        )
-    });
-    refuse!(cx, &at, stats_matcher);
-    if *use_all_default_tags == Some(false) {
-        let at = at.field("use_all_default_tags");
-        cx.unsupported_allowed(&at, "use_all_default_tags: false", "true");
-    }
 }
 
 fn default_resolvers(

@@ -41,7 +41,7 @@ mod on_demand;
 mod outlier;
 mod per_filter;
 mod proxy_protocol;
-mod re2;
+pub(crate) mod re2;
 mod redirect;
 mod retry;
 mod route;
@@ -52,6 +52,7 @@ mod scoped;
 pub(crate) mod set;
 mod sockets;
 pub(crate) mod source;
+mod stats;
 mod tcp_proxy;
 #[cfg(test)]
 mod tests;

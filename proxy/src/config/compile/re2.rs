@@ -88,7 +88,8 @@ pub(crate) fn substitution(text: &str, groups: usize) -> Result<String, (Option<
     Ok(out)
 }
 
-fn translate(pattern: &str) -> String {
+/// A pattern in the regex crate's syntax.
+pub(crate) fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {

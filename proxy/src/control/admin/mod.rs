@@ -127,6 +127,7 @@ pub struct Parts {
 impl Admin {
     /// `outbox` sends to the control thread; `false` means it could not take the message.
     pub fn new(parts: Parts, outbox: impl Fn(Message) -> bool + 'static) -> Self {
+        let tags = Arc::clone(&parts.merger.settings().tags);
         Self {
             server: parts.server,
             facts: parts.facts,
@@ -135,7 +136,7 @@ impl Admin {
             merger: RefCell::new(parts.merger),
             counters: parts.counters,
             logs: access_log::Logs::new(parts.access_logs, ShardLogs::new(parts.log_options)),
-            tags: Arc::new(TagRules::new(Vec::new(), true, Vec::new())),
+            tags,
             allow_paths: parts.allow_paths,
             runtime: RefCell::new(parts.runtime),
             view: RefCell::new(Rc::new(View::new(parts.plan))),

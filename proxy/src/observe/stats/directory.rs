@@ -1,8 +1,9 @@
 //! Who owns which slots: an immutable list that the registry publishes and readers walk.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::def::BlockDef;
+use super::settings::Shown;
 
 /// Scopes, or texts, in one shared part of the list, so that a change copies little.
 pub(super) const GROUP: usize = 64;
@@ -20,6 +21,8 @@ pub struct Scope {
     pub sparse: u32,
     /// Never used twice in a process, unlike the slots.
     pub uid: u64,
+    /// Which of them are shown, once somebody has asked.
+    pub(super) shown: OnceLock<Shown>,
 }
 
 /// A part of the list; `None` is a free place.

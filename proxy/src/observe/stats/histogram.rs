@@ -1,5 +1,7 @@
 //! The log-linear histogram of Envoy (circllhist): 90 buckets a decade, two significant digits.
 
+use smallvec::SmallVec;
+
 /// The quantiles Envoy computes, as fractions.
 pub const QUANTILES: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0];
 
@@ -8,6 +10,9 @@ pub const BOUNDS: [f64; 19] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5,
     1.8e6, 3.6e6,
 ];
+
+/// Samples by bound.
+pub type Counts = SmallVec<[u64; BOUNDS.len()]>;
 
 const PER_DECADE: u16 = 90;
 
@@ -107,24 +112,23 @@ impl Buckets {
         out
     }
 
-    /// Samples at or below each bound of [`BOUNDS`]; a bucket that contains the bound counts as
+    /// Samples at or below each bound, which ascend; a bucket that contains the bound counts as
     /// below it, as in Envoy.
-    pub fn cumulative(&self) -> [u64; 19] {
-        let mut out = [0; 19];
+    pub fn cumulative(&self, bounds: &[f64]) -> Counts {
         let mut counts = self.counts.iter().peekable();
         let mut sum = 0;
-        for (value, bound) in out.iter_mut().zip(BOUNDS) {
-            while let Some(&(_, n)) = counts.next_if(|c| bucket_range(c.0).0 <= bound) {
+        let up_to = bounds.iter().map(|bound| {
+            while let Some(&(_, n)) = counts.next_if(|c| bucket_range(c.0).0 <= *bound) {
                 sum += n;
             }
-            *value = sum;
-        }
-        out
+            sum
+        });
+        up_to.collect()
     }
 
-    /// Samples between consecutive bounds of [`BOUNDS`].
-    pub fn disjoint(&self) -> [u64; 19] {
-        let mut out = self.cumulative();
+    /// Samples between consecutive bounds.
+    pub fn disjoint(&self, bounds: &[f64]) -> Counts {
+        let mut out = self.cumulative(bounds);
         let mut below = 0;
         for value in &mut out {
             let all = *value;

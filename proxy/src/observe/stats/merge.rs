@@ -11,6 +11,7 @@ use super::directory::{Directory, Scope};
 use super::histogram::Buckets;
 use super::page::decode;
 use super::registry::Pages;
+use super::settings::{Settings, Shown};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 /// A histogram: uid of its scope, index in the block's statistics.
@@ -39,6 +40,7 @@ pub struct Merger {
     names: Arc<ArcSwap<Directory>>,
     histograms: Arc<Map<HistogramKey, Arc<HistogramView>>>,
     baseline: Arc<Baseline>,
+    settings: Arc<Settings>,
 }
 
 /// A consistent set of names and flushed histograms; counters and gauges are read live. Keeps
@@ -49,11 +51,21 @@ pub struct View {
     names: Arc<Directory>,
     histograms: Arc<Map<HistogramKey, Arc<HistogramView>>>,
     baseline: Arc<Baseline>,
+    settings: Arc<Settings>,
 }
 
 impl Merger {
-    pub(super) fn new(pages: Arc<Pages>, names: Arc<ArcSwap<Directory>>) -> Self {
-        Self { pages, names, histograms: Arc::default(), baseline: Arc::default() }
+    pub(super) fn new(
+        pages: Arc<Pages>,
+        names: Arc<ArcSwap<Directory>>,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self { pages, names, histograms: Arc::default(), baseline: Arc::default(), settings }
+    }
+
+    /// `stats_config`
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Ends a flush interval: to be called every `stats_flush_interval` (5 s). Histograms show
@@ -109,6 +121,7 @@ impl Merger {
             names: self.names.load_full(),
             histograms: self.histograms.clone(),
             baseline: self.baseline.clone(),
+            settings: self.settings.clone(),
         }
     }
 
@@ -139,6 +152,16 @@ impl View {
     /// The names.
     pub fn names(&self) -> &Directory {
         &self.names
+    }
+
+    /// `stats_config`
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Which statistics of a scope `stats_matcher` lets through. Asked once per scope.
+    pub(super) fn shown<'s>(&self, scope: &'s Scope) -> &'s Shown {
+        scope.shown.get_or_init(|| self.settings.matcher.of_scope(scope))
     }
 
     /// Sum of a counter over all shards since the process began.

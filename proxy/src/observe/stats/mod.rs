@@ -20,6 +20,7 @@ mod merge;
 pub mod page;
 pub mod registry;
 pub mod render;
+pub mod settings;
 mod sparse;
 pub mod tags;
 mod transfer;
@@ -45,5 +46,6 @@ pub use def::{
 pub use directory::{Directory, Scope};
 pub use merge::{HistogramView, Merger, View};
 pub use registry::{BlockHandle, Registry, TextReadout};
+pub use settings::Settings;
 pub use transfer::{Importer, ScopeValues};
 pub use writer::{ShardStats, Variant};

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
@@ -12,6 +12,7 @@ use super::def::{BlockDef, Counter, Gauge, Histogram, Kind, Show, Source, StatDe
 use super::directory::{Directory, GROUP, Group, Scope};
 use super::merge::Merger;
 use super::page::{DENSE_CHUNK_LEN, MAX_DENSE, MAX_SPARSE, Page};
+use super::settings::Settings;
 use super::writer::ShardStats;
 
 /// Keeps a block's slots: as long as one clone lives, nobody else gets them. Belongs into what
@@ -73,6 +74,7 @@ pub struct Registry {
     uid: u64,
     dirty: bool,
     out: Arc<ArcSwap<Directory>>,
+    settings: Arc<Settings>,
 }
 
 impl Registry {
@@ -94,6 +96,7 @@ impl Registry {
             uid: 0,
             dirty: false,
             out: Arc::default(),
+            settings: Arc::default(),
         }
     }
 
@@ -104,9 +107,14 @@ impl Registry {
         self.pages.all.get(index).map(|page| ShardStats::new(page.clone()))
     }
 
+    /// What readers made from now on go by (`stats_config`).
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = Arc::new(settings);
+    }
+
     /// The reader of all pages, for the admin thread.
     pub fn merger(&self) -> Merger {
-        Merger::new(self.pages.clone(), self.out.clone())
+        Merger::new(self.pages.clone(), self.out.clone(), self.settings.clone())
     }
 
     /// The block of kind `def` named `prefix` (with its trailing dot, or empty). A block that
@@ -129,7 +137,8 @@ impl Registry {
         };
         self.uid += 1;
         let lease = Arc::new(Lease { dense, sparse });
-        let scope = Scope { prefix: prefix.into(), def, dense, sparse, uid: self.uid };
+        let shown = OnceLock::new();
+        let scope = Scope { prefix: prefix.into(), def, dense, sparse, uid: self.uid, shown };
         let id = self.place(scope, Arc::downgrade(&lease));
         let hasher = &self.hasher;
         let groups = &self.current.groups;
@@ -371,7 +380,7 @@ const fn single_block(name: &'static str, stats: &'static [StatDef]) -> BlockDef
         Source::Dense(_) => (1, 0),
         _ => (0, 1),
     };
-    let order = std::sync::OnceLock::new();
+    let order = OnceLock::new();
     BlockDef { name, stats, dense, sparse, codes: None, aligned: None, order }
 }
 

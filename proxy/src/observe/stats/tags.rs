@@ -3,13 +3,16 @@
 //! The rules are what `envoy.config.metrics.v3.StatsConfig` documents as the built-in tags;
 //! `stats_tags` of the bootstrap may replace them or add to them.
 
+mod names;
+mod regex;
 mod shape;
 
 use std::ops::Range;
 
-use regex::Regex;
 use smallvec::SmallVec;
 
+pub use self::regex::TagRegex;
+pub use names::is_default;
 pub(super) use shape::OWNER;
 
 /// A tag of `stats_tags`.
@@ -21,7 +24,7 @@ pub enum CustomTag {
         /// Name of the tag.
         name: String,
         /// The expression.
-        regex: Regex,
+        regex: TagRegex,
     },
     /// A tag of every statistic.
     Fixed {
@@ -38,6 +41,8 @@ pub struct TagRules {
     custom: Vec<CustomTag>,
     /// Envoy's own, by name; all if `None`.
     only: Option<Vec<String>>,
+    /// Envoy's own that tags of the bootstrap stand for (`allow_default_tag_overrides`).
+    overridden: Vec<String>,
 }
 
 /// Begins the names of statistics that carry their labels with them, as [`label_into`] writes them:
@@ -87,52 +92,68 @@ impl TagRules {
             CustomTag::Fixed { name, value } => CustomTag::Fixed { name: mangled(&name), value },
         });
         let only = (!defaults).then(|| named.iter().map(|name| mangled(name)).collect());
-        Self { custom: custom.collect(), only }
+        Self { custom: custom.collect(), only, overridden: Vec::new() }
+    }
+
+    /// Leaves out Envoy's own tags that have the name of a custom one
+    /// (`allow_default_tag_overrides`).
+    #[must_use]
+    pub fn with_overrides(mut self) -> Self {
+        let names = self.custom.iter().map(|tag| match tag {
+            CustomTag::Regex { name, .. } | CustomTag::Fixed { name, .. } => name.clone(),
+        });
+        self.overridden = names.collect();
+        self
+    }
+
+    /// Whether one of Envoy's own tags is taken out of names that have it.
+    fn takes(&self, tag: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == tag))
+            && !self.overridden.iter().any(|name| name == tag)
     }
 
     /// Takes the tags out of `name`: what is left goes to `base`, the tags to `tags`, in Envoy's
-    /// order (fixed ones, those that apply to any name, those that depend on its first part).
+    /// order (those that apply to any name, those that depend on its first part; the built-in ones
+    /// first). The first tag of a name counts.
     pub fn extract<'a>(&'a self, name: &'a str, base: &mut String, tags: &mut Vec<Tag<'a>>) {
         base.clear();
         tags.clear();
         if name.starts_with(LABELLED) {
             return labelled(name, base, tags);
         }
-        let mut found = Found { name, tags, cut: SmallVec::new(), only: self.only.as_deref() };
-        for tag in &self.custom {
-            if let CustomTag::Fixed { name, value } = tag {
-                found.tags.push((name, value));
-            }
-        }
+        let mut found = Found { name, tags, cut: SmallVec::new(), rules: self };
         found.response_code();
         found.worker();
-        self.regexes(false, &mut found);
+        self.own(false, &mut found);
         found.by_first_part();
-        self.regexes(true, &mut found);
+        self.own(true, &mut found);
         found.rest(base);
     }
 
-    /// Envoy looks at an expression that begins with `^part\.` only for names of that part, and
-    /// after all others.
-    fn regexes<'a>(&'a self, anchored: bool, found: &mut Found<'a, '_>) {
+    /// Tags of the bootstrap in their order. Envoy looks at an expression that begins with
+    /// `^part\.` only for names of that part, and after all others; to it, a fixed value is an
+    /// expression for all names.
+    fn own<'a>(&'a self, anchored: bool, found: &mut Found<'a, '_>) {
         for tag in &self.custom {
-            let CustomTag::Regex { name, regex } = tag else { continue };
-            if is_anchored(regex.as_str()) != anchored {
+            let (name, regex) = match tag {
+                CustomTag::Fixed { name, value } => {
+                    if !anchored && !found.has(name) {
+                        found.tags.push((name, value));
+                    }
+                    continue;
+                }
+                CustomTag::Regex { name, regex } => (name, regex),
+            };
+            if regex.is_anchored() != anchored || found.has(name) {
                 continue;
             }
-            let Some(groups) = regex.captures(found.name) else { continue };
-            let Some(cut) = groups.get(1) else { continue };
-            let value = groups.get(2).map_or_else(|| cut.as_str(), |value| value.as_str());
-            found.tags.push((name, value));
-            found.cut.push(cut.range());
+            let Some((cut, value)) = regex.find(found.name) else { continue };
+            let Some(value) = found.name.get(value) else { continue };
+            // Dots at the end of anything that is a name say nothing.
+            found.tags.push((name, value.trim_end_matches('.')));
+            found.cut.push(cut);
         }
     }
-}
-
-fn is_anchored(regex: &str) -> bool {
-    let Some(rest) = regex.strip_prefix('^') else { return false };
-    let word = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-    word > 0 && rest.get(word..).is_some_and(|rest| rest.starts_with("\\."))
 }
 
 /// `_` for every byte that Prometheus does not allow in a name.
@@ -209,12 +230,16 @@ struct Found<'a, 't> {
     name: &'a str,
     tags: &'t mut Vec<Tag<'a>>,
     cut: SmallVec<[Range<usize>; 4]>,
-    only: Option<&'a [String]>,
+    rules: &'a TagRules,
 }
 
 impl<'a> Found<'a, '_> {
+    fn has(&self, tag: &str) -> bool {
+        self.tags.iter().any(|(name, _)| *name == tag)
+    }
+
     fn add(&mut self, tag: &'static str, value: Range<usize>, cut: Range<usize>) {
-        let wanted = self.only.is_none_or(|only| only.iter().any(|name| name == tag));
+        let wanted = self.rules.takes(tag) && !self.has(tag);
         if let Some(value) = self.name.get(value).filter(|_| wanted) {
             self.tags.push((tag, value));
             self.cut.push(cut);
@@ -365,6 +390,7 @@ impl<'a> Found<'a, '_> {
             at = at.max(range.end);
         }
         base.push_str(self.name.get(at..).unwrap_or_default());
+        base.truncate(base.trim_end_matches('.').len());
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::observe::stats::def::{Kind, Show};
 use crate::observe::stats::directory::Scope;
 use crate::observe::stats::merge::{HistogramView, View};
+use crate::observe::stats::settings::{Matcher, Shown};
 use crate::observe::stats::writer::{counts_in_total, split_key};
 
 /// One listed statistic of a scope.
@@ -48,11 +49,17 @@ impl Entry {
 
 /// What of a scope is listed, histograms or numbers.
 pub(super) fn of_scope(view: &View, scope: &Scope, histograms: bool) -> Vec<Entry> {
-    let def = scope.def;
+    let (def, shown) = (scope.def, view.shown(scope));
+    if *shown == Shown::None && def.codes.is_none() {
+        return Vec::new();
+    }
     let mut entries = Vec::with_capacity(def.stats.len());
     for &i in def.sorted() {
         let Some(stat) = def.stats.get(usize::from(i)) else { continue };
         if (stat.kind == Kind::Histogram) != histograms {
+            continue;
+        }
+        if !shown.has(usize::from(i)) {
             continue;
         }
         let listed = match stat.show {
@@ -100,12 +107,17 @@ pub(super) fn codes_of(view: &View, scope: &Scope) -> Vec<Entry> {
     let listed = counts.into_iter().filter(|((prefix, name), _)| {
         !(prefix.is_empty() && *name == CodeName::Completed && codes.completed_listed)
     });
+    let matcher = &view.settings().matcher;
+    let shown = |entry: &Entry| {
+        matches!(matcher, Matcher::Everything)
+            || matcher.shows(&[&*scope.prefix, &*entry.suffix].concat())
+    };
     let entry = |((prefix, name), n): ((&str, CodeName), u64)| Entry {
         suffix: Cow::Owned(format!("{prefix}upstream_rq_{}", name.text())),
         kind: Kind::Counter,
         value: ValueOf::Known(n),
     };
-    listed.map(entry).collect()
+    listed.map(entry).filter(shown).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

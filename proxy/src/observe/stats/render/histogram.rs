@@ -2,14 +2,14 @@
 
 use super::float;
 use super::params::BucketsMode;
-use crate::observe::stats::histogram::{BOUNDS, Buckets, QUANTILES, bucket_range};
+use crate::observe::stats::histogram::{Buckets, Counts, QUANTILES, bucket_range};
 use crate::observe::stats::merge::HistogramView;
 
 /// Appends the lines of a histogram.
 pub(super) fn text(
     name: &str,
     histogram: Option<&HistogramView>,
-    mode: BucketsMode,
+    (mode, limits): (BucketsMode, &[f64]),
     out: &mut String,
 ) {
     out.push_str(name);
@@ -21,11 +21,11 @@ pub(super) fn text(
         }
         BucketsMode::Cumulative => {
             out.push_str(": ");
-            bounds(&histogram.interval.cumulative(), &histogram.cumulative.cumulative(), out);
+            bounds(histogram, limits, Buckets::cumulative, out);
         }
         BucketsMode::Disjoint => {
             out.push_str(": ");
-            bounds(&histogram.interval.disjoint(), &histogram.cumulative.disjoint(), out);
+            bounds(histogram, limits, Buckets::disjoint, out);
         }
         BucketsMode::Detailed => {
             out.push_str(":\n  totals=");
@@ -51,9 +51,14 @@ fn summary(histogram: &HistogramView, out: &mut String) {
     }
 }
 
-fn bounds(interval: &[u64; 19], total: &[u64; 19], out: &mut String) {
-    for (i, (bound, (interval, total))) in BOUNDS.iter().zip(interval.iter().zip(total)).enumerate()
-    {
+/// How samples are counted between bounds.
+type Count = fn(&Buckets, &[f64]) -> Counts;
+
+fn bounds(histogram: &HistogramView, limits: &[f64], count: Count, out: &mut String) {
+    let (interval, total) =
+        (count(&histogram.interval, limits), count(&histogram.cumulative, limits));
+    let counts = interval.iter().zip(&total);
+    for (i, (bound, (interval, total))) in limits.iter().zip(counts).enumerate() {
         if i > 0 {
             out.push(' ');
         }
@@ -76,7 +81,7 @@ fn detail(buckets: &Buckets, out: &mut String) {
 pub(super) fn json(
     name: &str,
     histogram: Option<&HistogramView>,
-    mode: BucketsMode,
+    (mode, limits): (BucketsMode, &[f64]),
     out: &mut String,
 ) {
     let none = HistogramView::default();
@@ -88,11 +93,9 @@ pub(super) fn json(
             out.push_str(",\"values\":");
             json_quantiles(histogram, out);
         }
-        BucketsMode::Cumulative => {
-            json_bounds(&histogram.interval.cumulative(), &histogram.cumulative.cumulative(), out)
-        }
+        BucketsMode::Cumulative => json_bounds(histogram, limits, Buckets::cumulative, out),
         BucketsMode::Disjoint => {
-            json_bounds(&histogram.interval.disjoint(), &histogram.cumulative.disjoint(), out);
+            json_bounds(histogram, limits, Buckets::disjoint, out);
         }
         BucketsMode::Detailed => {
             out.push_str(",\"totals\":");
@@ -121,9 +124,12 @@ fn json_quantiles(histogram: &HistogramView, out: &mut String) {
     });
 }
 
-fn json_bounds(interval: &[u64; 19], total: &[u64; 19], out: &mut String) {
+fn json_bounds(histogram: &HistogramView, limits: &[f64], count: Count, out: &mut String) {
     out.push_str(",\"buckets\":");
-    list(out, BOUNDS.iter().zip(interval.iter().zip(total)), |(bound, (interval, total))| {
+    let (interval, total) =
+        (count(&histogram.interval, limits), count(&histogram.cumulative, limits));
+    let counts = interval.iter().zip(&total);
+    list(out, limits.iter().zip(counts), |(bound, (interval, total))| {
         let bound = float::json(*bound);
         format!("{{\"upper_bound\":{bound},\"interval\":{interval},\"cumulative\":{total}}}")
     });

@@ -83,7 +83,8 @@ impl JsonPage {
                         out.extend_from_slice(histograms_begin(mode).as_bytes());
                     }
                     let mut text = String::new();
-                    histogram::json(&quoted(name), found, mode, &mut text);
+                    let bounds = view.settings().bounds(|| name.clone());
+                    histogram::json(&quoted(name), found, (mode, bounds), &mut text);
                     out.extend_from_slice(text.as_bytes());
                 }
                 true

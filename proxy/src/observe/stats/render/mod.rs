@@ -14,6 +14,8 @@ mod walk;
 pub use params::{BucketsMode, PageFormat, ParamError, StatsParams};
 pub use prometheus::PrometheusPage;
 
+pub(super) use text::join as full_name;
+
 use super::View;
 use super::tags::TagRules;
 

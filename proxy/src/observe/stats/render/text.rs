@@ -76,7 +76,8 @@ impl TextPage {
                     if shown && self.params.wants(&name) {
                         let mode = self.params.buckets.unwrap_or_default();
                         let mut text = String::new();
-                        histogram::text(&name, found, mode, &mut text);
+                        let bounds = self.view.settings().bounds(|| name.clone());
+                        histogram::text(&name, found, (mode, bounds), &mut text);
                         out.extend_from_slice(text.as_bytes());
                     }
                     true
@@ -100,13 +101,15 @@ pub(super) fn texts(view: &View, params: &StatsParams, mut f: impl FnMut(&str, &
     let mut texts: Vec<_> = view.names().texts().collect();
     texts.sort();
     for (name, value) in texts {
-        if (!params.used_only || !value.is_empty()) && params.wants(name) {
+        let shown = view.settings().matcher.shows(name);
+        if shown && (!params.used_only || !value.is_empty()) && params.wants(name) {
             f(name, value);
         }
     }
 }
 
-pub(super) fn join(name: &mut String, prefix: &str, suffix: &str) {
+/// The full name of a statistic, as people read it.
+pub(in crate::observe::stats) fn join(name: &mut String, prefix: &str, suffix: &str) {
     name.clear();
     if prefix.starts_with(tags::LABELLED) {
         return tags::shown_into(prefix, name);

@@ -32,7 +32,8 @@ impl TagRules {
     /// What comes before and after the second part, where that can be any.
     fn owner<'p>(&self, prefix: &'p str) -> Option<(&'p str, &'p str)> {
         let (head, tag) = OWNED.iter().find(|(head, _)| prefix.starts_with(head))?;
-        let wanted = self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == tag));
+        let fixed = |own: &CustomTag| matches!(own, CustomTag::Fixed { name, .. } if name == tag);
+        let wanted = self.takes(tag) && !self.custom.iter().any(fixed);
         let regex = self.custom.iter().any(|tag| matches!(tag, CustomTag::Regex { .. }));
         let (head, rest) = prefix.split_at_checked(head.len())?;
         let (owner, tail) = rest.split_at_checked(rest.find('.')?)?;

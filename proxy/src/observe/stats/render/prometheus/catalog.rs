@@ -11,10 +11,11 @@ use hashbrown::HashMap;
 use super::super::entries::{Entry, ValueOf, codes_of};
 use super::super::params::StatsParams;
 use crate::observe::stats::Kind;
-use crate::observe::stats::def::BlockDef;
+use crate::observe::stats::def::{BlockDef, StatDef};
 use crate::observe::stats::directory::Scope;
 use crate::observe::stats::merge::View;
-use crate::observe::stats::tags::TagRules;
+use crate::observe::stats::settings::Shown;
+use crate::observe::stats::tags::{OWNER, TagRules};
 
 /// Scopes that differ only in the second part of their names.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Catalog {
             let Some(placed) = self.scopes.get(at) else { return true };
             let scope = placed.scope.clone();
             tags.shape(&scope.prefix, &mut shape);
-            let class = self.class(scope.def, &shape, params, tags);
+            let class = self.class((view, &scope), &shape, params, tags);
             if let Some(placed) = self.scopes.get_mut(at) {
                 placed.class = class;
             }
@@ -136,7 +137,8 @@ impl Catalog {
             return;
         }
         for (i, (name, value)) in view.names().text_places() {
-            if !params.used_only || !value.is_empty() {
+            let shown = view.settings().matcher.shows(name);
+            if shown && (!params.used_only || !value.is_empty()) {
                 self.add(Kind::TextReadout, name, tags, Source::Text(i as u32));
             }
         }
@@ -184,11 +186,12 @@ impl Catalog {
 
     fn class(
         &mut self,
-        def: &'static BlockDef,
+        (view, scope): (&View, &Scope),
         shape: &str,
         params: &StatsParams,
         tags: &TagRules,
     ) -> u32 {
+        let def = scope.def;
         if let Some(&class) = self.class_of.get(&ClassName(def.name, shape)) {
             return class;
         }
@@ -196,7 +199,10 @@ impl Catalog {
         self.class_of.insert((def.name, shape.into()), class);
         self.classes.push(Class { def, shape: shape.into(), scopes: Vec::new() });
         let mut name = String::new();
-        for (i, stat) in def.stats.iter().enumerate().filter(|(_, s)| params.wants_kind(s.kind)) {
+        // Of others of the class the matcher may show more.
+        let shown = if shape.contains(OWNER) { &Shown::All } else { view.shown(scope) };
+        let wanted = |(i, stat): &(usize, &StatDef)| shown.has(*i) && params.wants_kind(stat.kind);
+        for (i, stat) in def.stats.iter().enumerate().filter(wanted) {
             name.clear();
             name.extend([shape, stat.suffix]);
             self.add(stat.kind, &name, tags, Source::Stat { class, stat: i as u16 });

@@ -162,13 +162,13 @@ impl Metric {
         }
         if let From::Code(_, value) = source.from {
             let value = Value::Number(value);
-            return self.write_value(member, scope, &value, out);
+            return self.write_value(member, (view, scope), &value, out);
         }
         let From::Stat(def, stat) = source.from else { return };
         let Some(value) = value_of(view, scope, def, stat, params.used_only, self.summaries) else {
             return;
         };
-        self.write_value(member, scope, &value, out);
+        self.write_value(member, (view, scope), &value, out);
     }
 
     fn write_text(&mut self, member: Member, view: &View, params: &StatsParams, out: &mut Vec<u8>) {
@@ -182,15 +182,28 @@ impl Metric {
         push_line(&[self.name.as_bytes(), b"{", &self.labels, b"} "], 1, out);
     }
 
-    fn write_value(&mut self, member: Member, scope: &Scope, value: &Value<'_>, out: &mut Vec<u8>) {
+    fn write_value(
+        &mut self,
+        member: Member,
+        (view, scope): (&View, &Scope),
+        value: &Value<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        self.begin(out);
         let Some(source) = self.sources.get(member.source as usize) else { return };
         source.write_labels(scope, &mut self.labels);
-        self.begin(out);
+        let suffix = source.suffix();
         let (name, labels) = (self.name.as_bytes(), &*self.labels);
         match value {
             Value::Number(value) => push_line(&[name, b"{", labels, b"} "], *value, out),
-            Value::Histogram(None) => write_empty(name, labels, out),
-            Value::Histogram(Some(buckets)) => write_histogram(name, labels, buckets, out),
+            Value::Histogram(buckets) => {
+                let bounds = view.settings().bounds(|| {
+                    let mut name = String::new();
+                    join(&mut name, &scope.prefix, suffix);
+                    name
+                });
+                write_histogram((name, labels), bounds, *buckets, out);
+            }
             Value::Summary(interval) => write_summary(name, labels, interval, out),
         }
     }
@@ -230,6 +243,9 @@ fn value_of<'v>(
 ) -> Option<Value<'v>> {
     const NONE: &Buckets = &Buckets { counts: Vec::new() };
     let stat: &StatDef = def.stats.get(usize::from(index))?;
+    if !view.shown(scope).has(usize::from(index)) {
+        return None;
+    }
     let listed = match stat.show {
         Show::Always => true,
         Show::WhenUsed => view.has_samples(scope, stat.source),
@@ -335,23 +351,29 @@ fn comma(labels: &[u8]) -> &'static [u8] {
     if labels.is_empty() { b"" } else { b"," }
 }
 
-fn write_buckets(name: &[u8], labels: &[u8], counts: [u64; 19], samples: u64, out: &mut Vec<u8>) {
+fn write_histogram(
+    (name, labels): (&[u8], &[u8]),
+    bounds: &[f64],
+    buckets: Option<&Buckets>,
+    out: &mut Vec<u8>,
+) {
+    const NONE: &Buckets = &Buckets { counts: Vec::new() };
+    let buckets = buckets.unwrap_or(NONE);
     let comma = comma(labels);
-    let bounds = LE.into_iter().zip(counts).chain([("+Inf", samples)]);
-    for (bound, count) in bounds {
+    let mut line = |bound: &str, count| {
         let line = [name, b"_bucket{", labels, comma, b"le=\"", bound.as_bytes(), b"\"} "];
         push_line(&line, count, out);
+    };
+    let counts = buckets.cumulative(bounds);
+    // Printing the usual bounds anew would take longer than all else.
+    let usual = *bounds == BOUNDS;
+    for (i, (bound, count)) in bounds.iter().zip(counts).enumerate() {
+        match LE.get(i).filter(|_| usual) {
+            Some(text) => line(text, count),
+            None => line(&float::thirty_two_digits(*bound), count),
+        }
     }
-}
-
-fn write_empty(name: &[u8], labels: &[u8], out: &mut Vec<u8>) {
-    write_buckets(name, labels, [0; BOUNDS.len()], 0, out);
-    push_line(&[name, b"_sum{", labels, b"} "], 0, out);
-    push_line(&[name, b"_count{", labels, b"} "], 0, out);
-}
-
-fn write_histogram(name: &[u8], labels: &[u8], buckets: &Buckets, out: &mut Vec<u8>) {
-    write_buckets(name, labels, buckets.cumulative(), buckets.samples(), out);
+    line("+Inf", buckets.samples());
     write_sum(name, labels, buckets, out);
 }
 

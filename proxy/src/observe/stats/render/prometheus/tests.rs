@@ -8,7 +8,7 @@ use super::super::{PageFormat, StatsPage, StatsParams, float, number};
 use super::lines::LE;
 use crate::observe::stats::blocks::*;
 use crate::observe::stats::histogram::BOUNDS;
-use crate::observe::stats::tags::{CustomTag, TagRules, mangled};
+use crate::observe::stats::tags::{CustomTag, TagRegex, TagRules, mangled};
 use crate::observe::stats::{Kind, Registry, ShardStats, Variant, View};
 
 #[test]
@@ -117,7 +117,7 @@ type Keep = Box<dyn std::any::Any>;
 fn rules() -> impl Strategy<Value = TagRules> {
     let regex = CustomTag::Regex {
         name: "cluster_name".into(),
-        regex: regex::Regex::new(r"^cluster\.((.+?)\.)").expect("a regex of this test"),
+        regex: TagRegex::new(r"^cluster\.((.+?)\.)").expect("a regex of this test"),
     };
     let fixed = CustomTag::Fixed { name: "mesh".into(), value: "m\"".into() };
     let only = vec!["envoy.response_code".to_owned()];
