@@ -132,6 +132,8 @@ fn setup(
             admin_socket_options: admin.socket_options,
             admin_allow_paths: admin.allow_paths,
             admin_access_logs: admin.access_logs,
+            ceiling: admin.ceiling,
+            admin_ignores_ceiling: admin.ignores_ceiling,
             logs,
             admin_address_path: options.admin_address_path(),
             stats_flush_interval,

@@ -10,6 +10,7 @@ mod validate;
 use std::sync::Arc;
 
 use crate::observe::accesslog::AccessLog;
+use crate::plan::ceiling::Ceiling;
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, SocketOption};
 
@@ -25,6 +26,10 @@ pub struct Admin {
     pub socket_options: Vec<SocketOption>,
     /// `access_log`, and the deprecated `access_log_path`.
     pub access_logs: Vec<Arc<AccessLog>>,
+    /// How many connections may be open, over all listeners.
+    pub ceiling: Arc<Ceiling>,
+    /// `ignore_global_conn_limit`
+    pub ignores_ceiling: bool,
     /// `allow_paths`: if there are any, other paths are answered with 403.
     pub allow_paths: Vec<StringMatch>,
 }

@@ -31,6 +31,7 @@ use super::xds::Identity;
 use crate::config::compile::{Compiler, Dynamic};
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::{Registry, ShardStats};
+use crate::plan::ceiling::Ceiling;
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, Plan, SocketOption};
 use crate::shard::Loads;
@@ -88,6 +89,10 @@ pub struct Options {
     pub admin_socket_options: Vec<SocketOption>,
     /// `admin.allow_paths`
     pub admin_allow_paths: Vec<StringMatch>,
+    /// How many connections may be open, over all listeners.
+    pub ceiling: Arc<Ceiling>,
+    /// `admin.ignore_global_conn_limit`
+    pub admin_ignores_ceiling: bool,
     /// `admin.access_log`
     pub admin_access_logs: Vec<Arc<AccessLog>>,
     /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`
@@ -288,6 +293,8 @@ fn start_admin(
         access_logs: std::mem::take(&mut setup.options.admin_access_logs),
         log_options: setup.options.logs,
         allow_paths: std::mem::take(&mut setup.options.admin_allow_paths),
+        ceiling: Arc::clone(&setup.options.ceiling),
+        ignores_ceiling: setup.options.admin_ignores_ceiling,
         runtime: std::mem::take(&mut setup.layers),
         plan: setup.plan.clone(),
     };

@@ -92,6 +92,8 @@ fn setup(shards: usize, address_file: &std::path::Path, told: &Arc<Told>) -> Set
             admin_socket_options: Vec::new(),
             admin_allow_paths: Vec::new(),
             admin_access_logs: Vec::new(),
+            ceiling: Arc::default(),
+            admin_ignores_ceiling: false,
             logs: AppendOptions::default(),
             admin_address_path: Some(address_file.to_owned()),
             stats_flush_interval: Duration::from_secs(5),

@@ -1,6 +1,7 @@
 //! From accept(2) to a filter chain.
 //!
-//! LIFECYCLE of a connection: accepted → handed to a shard with less to do, or kept → listener
+//! LIFECYCLE of a connection: accepted → handed to a shard with less to do, or kept → closed if
+//! there are too many → listener
 //! filters → handed to the listener of its original destination, or kept → filter chain chosen →
 //! counted ([`Admitted`]) → network filters → transport socket → served.
 
@@ -42,7 +43,9 @@ pub(crate) fn resumed(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, given: A
     let Ok(stream) = Stream::from_fd(socket) else { return };
     let age = passport.age;
     let meta = Meta::resumed(shard.next_connection_id(), *passport, stays);
-    let mut candidate = Candidate::new(stream, meta, shard.balance.share());
+    // It was let in long ago.
+    let place = listener.plan.ceiling.enter(true, &shard.stats);
+    let mut candidate = Candidate::new(stream, meta, shard.balance.share(place));
     candidate.opened = candidate.opened - age;
     choose(shard, listener, candidate, false);
 }
@@ -65,9 +68,14 @@ fn hand_over(
 }
 
 fn take_in(shard: &Rc<Shard>, listener: &Rc<ActiveListener>, stream: Stream, peer: SockAddr) {
+    let plan = &listener.plan;
+    let Some(place) = plan.ceiling.enter(plan.ignores_ceiling, &shard.stats) else {
+        shard.stats.inc(plan.stats.downstream_global_cx_overflow());
+        return stream.close();
+    };
     let local = stream.local_addr().unwrap_or_else(|_| peer.clone());
     let meta = Meta::new(shard.next_connection_id(), peer, local);
-    let candidate = Candidate::new(stream, meta, shard.balance.share());
+    let candidate = Candidate::new(stream, meta, shard.balance.share(Some(place)));
     begin(shard, listener, candidate, true);
 }
 
@@ -81,7 +89,7 @@ pub(crate) fn internal(
     let name = SockAddr::unix(format!("envoy://{}", listener.plan.name));
     let mut meta = Meta::new(shard.next_connection_id(), name.clone(), name);
     meta.set_passed(passed);
-    let candidate = Candidate::new(stream, meta, shard.balance.share());
+    let candidate = Candidate::new(stream, meta, shard.balance.share(None));
     begin(shard, listener, candidate, false);
 }
 

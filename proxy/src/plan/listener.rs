@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ceiling::Ceiling;
 use super::chain_match::ChainMatcher;
 use super::change::Needs;
 use super::http::HttpManager;
@@ -70,6 +71,10 @@ pub struct Listener {
     pub direction: Direction,
     /// `drain_type: MODIFY_ONLY`: `/healthcheck/fail` does not drain it.
     pub drain_modify_only: bool,
+    /// How many connections may be open.
+    pub ceiling: Arc<Ceiling>,
+    /// `ignore_global_conn_limit`: its connections are let in all the same.
+    pub ignores_ceiling: bool,
     /// `listener_filters`.
     pub filters: Vec<ListenerFilter>,
     /// `listener_filters_timeout`, default 15 s; zero is none.

@@ -4,6 +4,7 @@
 //! shards as a [`Change`], so that its cost is that of what changed. The data path never sees
 //! protobuf: everything a request needs is here.
 
+pub mod ceiling;
 pub mod certificate;
 pub mod chain_match;
 pub mod change;

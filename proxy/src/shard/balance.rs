@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::plan::ceiling::Place;
+
 /// What an HTTP/2 connection counts as: it stays, and carries many requests at once.
 pub(crate) const HTTP2_WEIGHT: u32 = 4;
 
@@ -61,6 +63,8 @@ pub(crate) struct Balance {
 pub(crate) struct Share {
     balance: Rc<Balance>,
     weight: Cell<u32>,
+    /// Its place among those that may be open.
+    _place: Option<Place>,
 }
 
 impl Balance {
@@ -106,10 +110,10 @@ impl Balance {
         self.not_sent(self.own);
     }
 
-    /// Counts one more connection on this shard.
-    pub(crate) fn share(self: &Rc<Self>) -> Share {
+    /// Counts one more connection on this shard; `place` is its own among those that may be open.
+    pub(crate) fn share(self: &Rc<Self>, place: Option<Place>) -> Share {
         self.set(self.open.get().saturating_add(1));
-        Share { balance: Rc::clone(self), weight: Cell::new(1) }
+        Share { balance: Rc::clone(self), weight: Cell::new(1), _place: place }
     }
 
     fn set(&self, open: u32) {

@@ -13,7 +13,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::scalar::{duration, extension, string_match, type_name};
 use super::set::refuse;
-use super::{access_log, discovery, source, stats};
+use super::{access_log, discovery, overload, source, stats};
 use crate::config::{Admin, Node};
 use crate::plan::source::{ConfigSource, GrpcSource};
 
@@ -84,6 +84,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
         node, dynamic_resources, cluster_manager, stats_config, stats_flush_interval, admin,
         header_prefix, dns_resolution_config, typed_dns_resolver_config, bootstrap_extensions,
         default_socket_interface, default_regex_engine, listener_manager, stats_flush,
+        overload_manager,
         ..
     } = bootstrap;
     bootstrap_extensions_of(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
@@ -108,6 +109,9 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     let mut dynamic = dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
     dynamic.layers = rtds_layers(cx, bootstrap);
     dynamic.load_stats = cluster_manager_of(cx, &at, cluster_manager.as_ref());
+    if let Some(value) = overload_manager {
+        overload::compile(cx, &at.field("overload_manager"), value);
+    }
     if let Some(value) = stats_config {
         let settings = stats::compile(cx, &at.field("stats_config"), value);
         cx.registry.configure(settings);
@@ -132,8 +136,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
     #[rustfmt::skip]
     let api::Bootstrap {
         // Refused.
-        hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing, overload_manager,
-        enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
+        hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing, enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
         fatal_actions, config_sources, default_config_source, certificate_provider_instances,
         inline_headers, perf_tracing_file_path, xds_delegate_extension,
         xds_config_tracker_extension, application_log_config, stats_eviction,
@@ -142,7 +145,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
         node: _, dynamic_resources: _, cluster_manager: _, stats_config: _,
         stats_flush_interval: _, admin: _, header_prefix: _, dns_resolution_config: _,
         typed_dns_resolver_config: _, bootstrap_extensions: _, default_socket_interface: _,
-        default_regex_engine: _, listener_manager: _, stats_flush: _,
+        default_regex_engine: _, listener_manager: _, stats_flush: _, overload_manager: _,
         // Read by the caller.
         static_resources: _, layered_runtime: _,
         // Says when names of statistics are made, not which.
@@ -155,7 +158,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
         enable_worker_cpu_affinity: _,
     } = bootstrap;
     refuse!(cx, &at, hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing);
-    refuse!(cx, &at, overload_manager, enable_dispatcher_stats, stats_server_version_override);
+    refuse!(cx, &at, enable_dispatcher_stats, stats_server_version_override);
     refuse!(cx, &at, use_tcp_for_dns_lookups, fatal_actions, config_sources);
     refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
     refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
@@ -304,8 +307,7 @@ fn admin_of(cx: &mut Cx<'_>, at: &At<'_>, admin: &api::Admin) -> Admin {
         profile_path: _,
         address: listen,
         socket_options: options,
-        // Exempts admin from a limit of the overload manager, which is refused.
-        ignore_global_conn_limit: _,
+        ignore_global_conn_limit,
         allow_paths,
     } = admin;
     let mut access_logs = access_log::compile(cx, &at.field("access_log"), access_log);
@@ -323,6 +325,9 @@ fn admin_of(cx: &mut Cx<'_>, at: &At<'_>, admin: &api::Admin) -> Admin {
         address: listen.as_ref().and_then(|a| address(cx, &at.field("address"), Some(a))),
         socket_options: socket_options(cx, &at.field("socket_options"), options),
         access_logs,
+        ceiling: Arc::clone(&cx.kept.ceiling),
+        // A monitor does not count connections of admin.
+        ignores_ceiling: *ignore_global_conn_limit || cx.kept.ceiling.is_monitored(),
         allow_paths: allow_paths
             .filter_map(|(index, matcher)| string_match(cx, &allow_at.index(index), matcher))
             .collect(),
@@ -367,7 +372,7 @@ pub(crate) fn check_runtime(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) {
 
 /// Whether a runtime key has an effect in Envoy that is not there yet.
 pub(crate) fn runtime_key_is_refused(key: &str) -> bool {
-    matches!(key, "overload.global_downstream_max_connections" | "upstream.use_http2")
+    key == "upstream.use_http2"
 }
 
 /// Keys whose effect is known and not there yet are refused; other keys are only read by those

@@ -42,6 +42,9 @@ pub struct Compiler {
     checker: rules::Checker,
 }
 
+/// The limit of connections, where no resource monitor sets one.
+const CEILING: &str = "overload.global_downstream_max_connections";
+
 /// One layer of the runtime.
 #[derive(Debug)]
 struct Layer {
@@ -297,6 +300,7 @@ impl Compiler {
         let mut runtime = Runtime::default();
         self.layers.iter().for_each(|layer| runtime.add_layer(&layer.values));
         self.runtime = runtime;
+        self.kept.ceiling.set_runtime(self.runtime.integer(CEILING, u64::MAX));
         true
     }
 

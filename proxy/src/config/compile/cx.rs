@@ -13,6 +13,7 @@ use super::at::At;
 use super::tls::SecretStore;
 use crate::config::runtime::Runtime;
 use crate::observe::stats::Registry;
+use crate::plan::ceiling::Ceiling;
 use crate::plan::extension::ExtensionSlot;
 use crate::plan::host_set::Locality;
 use crate::plan::istio::Local;
@@ -86,6 +87,8 @@ pub(crate) struct Kept {
     pub(crate) clusters_on_demand: bool,
     /// The bootstrap asks for internal listeners.
     pub(crate) internal_listeners: bool,
+    /// How many connections may be open.
+    pub(crate) ceiling: Arc<Ceiling>,
     /// `buffer_size_kb` of their connections, in bytes.
     pub(crate) internal_buffer: Option<u32>,
 }
@@ -108,6 +111,7 @@ impl Default for Kept {
             in_listener: true,
             clusters_on_demand: false,
             internal_listeners: false,
+            ceiling: Arc::default(),
             internal_buffer: None,
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn compile(
         tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
         tcp_keepalive, use_original_dst, listener_filters_timeout,
         continue_on_listener_filters_timeout, connection_balance_config,
-        tcp_fast_open_queue_length,
+        tcp_fast_open_queue_length, ignore_global_conn_limit,
         ..
     } = listener;
     let main_address = main_address.as_ref();
@@ -81,6 +81,8 @@ pub(crate) fn compile(
         max_accept: *max_connections_to_accept_per_socket_event,
         direction: cx.direction,
         drain_modify_only: *drain_type == api::listener::DrainType::ModifyOnly as i32,
+        ceiling: Arc::clone(&cx.kept.ceiling),
+        ignores_ceiling: *ignore_global_conn_limit,
         filters,
         filters_timeout,
         continue_on_filters_timeout: *continue_on_listener_filters_timeout,
@@ -216,12 +218,12 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, listener: &api::Listener) {
         max_connections_to_accept_per_socket_event: _, bind_to_port: _, tcp_keepalive: _,
         listener_specifier: _, use_original_dst: _, listener_filters_timeout: _,
         continue_on_listener_filters_timeout: _, connection_balance_config: _,
-        tcp_fast_open_queue_length: _,
+        tcp_fast_open_queue_length: _, ignore_global_conn_limit: _,
         metadata,
         // Deprecated and without effect in Envoy; `enable_reuse_port` counts.
         reuse_port: _,
-        // Both exempt the listener from limits of an overload manager, which is refused.
-        ignore_global_conn_limit: _, bypass_overload_manager: _,
+        // Exempts the listener from actions of an overload manager, which are refused.
+        bypass_overload_manager: _,
     } = listener;
     refuse!(cx, at, stats_matcher, fcds_config, filter_chain_matcher);
     refuse!(cx, at, per_connection_buffer_high_watermark_timeout);

@@ -39,6 +39,7 @@ mod local_reply;
 mod log_filter;
 mod on_demand;
 mod outlier;
+mod overload;
 mod per_filter;
 mod proxy_protocol;
 pub(crate) mod re2;

@@ -1,11 +1,14 @@
 //! What the admin listener counts about itself: `listener.admin.*`, `http.admin.*`.
 
+use std::sync::Arc;
+
 use ringway_runtime::Instant;
 
 use crate::observe::stats::{
     HcmStats, Http1CodecStats, ListenerHttpStats, ListenerStats, Registry, ShardStats,
     WorkerListenerStats,
 };
+use crate::plan::ceiling::{Ceiling, Place};
 
 /// The names, made on the control thread.
 #[derive(Debug)]
@@ -61,6 +64,15 @@ impl Counters {
         stats.inc(names.http.downstream_cx_http1_total());
         stats.gauge_add(names.http.downstream_cx_active(), 1);
         stats.gauge_add(names.http.downstream_cx_http1_active(), 1);
+    }
+
+    /// A place among the connections of all listeners; `None` if there is none left.
+    pub(super) fn enter(&self, ceiling: &Arc<Ceiling>, exempt: bool) -> Option<Place> {
+        let place = ceiling.enter(exempt, &self.stats);
+        if place.is_none() {
+            self.stats.inc(self.names.listener.downstream_global_cx_overflow());
+        }
+        place
     }
 
     pub(super) fn overflow(&self) {

@@ -49,6 +49,7 @@ use super::xds::DumpSnapshot;
 use crate::observe::accesslog::AccessLog;
 use crate::observe::stats::Merger;
 use crate::observe::stats::tags::TagRules;
+use crate::plan::ceiling::Ceiling;
 use crate::plan::route::StringMatch;
 use crate::plan::{Address, Change, Cluster, ClusterId, HostSet, Plan};
 use crate::shard::logs::ShardLogs;
@@ -73,6 +74,10 @@ pub struct Admin {
     pub tags: Arc<TagRules>,
     /// `allow_paths`: if there are any, other paths are answered with 403.
     pub allow_paths: Vec<StringMatch>,
+    /// How many connections may be open, over all listeners.
+    ceiling: Arc<Ceiling>,
+    /// `ignore_global_conn_limit`
+    ignores_ceiling: bool,
     /// Runtime layers.
     pub runtime: RefCell<runtime::Layers>,
     view: RefCell<Rc<View>>,
@@ -120,6 +125,8 @@ pub struct Parts {
     pub access_logs: Vec<Arc<AccessLog>>,
     pub log_options: AppendOptions,
     pub allow_paths: Vec<StringMatch>,
+    pub ceiling: Arc<Ceiling>,
+    pub ignores_ceiling: bool,
     pub runtime: runtime::Layers,
     pub plan: Plan,
 }
@@ -138,6 +145,8 @@ impl Admin {
             logs: access_log::Logs::new(parts.access_logs, ShardLogs::new(parts.log_options)),
             tags,
             allow_paths: parts.allow_paths,
+            ceiling: parts.ceiling,
+            ignores_ceiling: parts.ignores_ceiling,
             runtime: RefCell::new(parts.runtime),
             view: RefCell::new(Rc::new(View::new(parts.plan))),
             snapshot: RefCell::default(),

@@ -36,7 +36,12 @@ pub(super) async fn serve(listener: Rc<Listener>, admin: Rc<Admin>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if clients.get() < CLIENTS_MAX => {
-                let guard = Guard::new(&clients);
+                let place = admin.counters.enter(&admin.ceiling, admin.ignores_ceiling);
+                if place.is_none() {
+                    stream.close();
+                    continue;
+                }
+                let guard = (Guard::new(&clients), place);
                 let admin = Rc::clone(&admin);
                 drop(spawn(async move {
                     Client::new(stream, &admin).run().await;

@@ -132,6 +132,8 @@ pub(super) fn admin() -> (Admin, Commands) {
         access_logs: Vec::new(),
         log_options: AppendOptions::default(),
         allow_paths: Vec::new(),
+        ceiling: Arc::default(),
+        ignores_ceiling: false,
         runtime: runtime::Layers::new(),
         plan: plan(vec![up, empty]),
     };

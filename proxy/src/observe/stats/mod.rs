@@ -36,8 +36,9 @@ pub use blocks::{
     HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
     ListenerStats, LoadReporterStats, MetadataExchangeStats, OutlierDetectionStats,
     OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats,
-    RouteStats, RouterStats, RuntimeStats, ServerStats, SslFactoryStats, SslStats,
-    SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats, TlsInspectorStats,
+    ResourceMonitorStats, RouteStats, RouterStats, RuntimeStats, ServerStats, SslFactoryStats,
+    SslStats, SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats,
+    TlsInspectorStats,
     TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{

@@ -10,11 +10,11 @@ fn shards(count: usize) -> Vec<Rc<Balance>> {
 /// A connection accepted on `shard`; answers where it is served.
 fn accept(shards: &[Rc<Balance>], shard: usize, exact: bool) -> (usize, Share) {
     match shards[shard].elsewhere(exact) {
-        None => (shard, shards[shard].share()),
+        None => (shard, shards[shard].share(None)),
         Some(other) => {
             shards[shard].sent(other);
             shards[other].arrived();
-            (other, shards[other].share())
+            (other, shards[other].share(None))
         }
     }
 }
@@ -34,7 +34,7 @@ fn eight_long_lived_connections_over_four_shards_are_two_each() {
 #[test]
 fn what_is_under_way_counts() {
     let shards = shards(3);
-    let _first = shards[0].share();
+    let _first = shards[0].share(None);
     assert_eq!(shards[0].elsewhere(true), Some(1));
     shards[0].sent(1);
     assert_eq!(shards[0].elsewhere(true), Some(2));
@@ -47,11 +47,11 @@ fn what_is_under_way_counts() {
 #[test]
 fn a_small_difference_stays_unless_it_must_not() {
     let shards = shards(2);
-    let mut open: Vec<_> = (0..8).map(|_| shards[1].share()).collect();
-    open.extend((0..10).map(|_| shards[0].share()));
+    let mut open: Vec<_> = (0..8).map(|_| shards[1].share(None)).collect();
+    open.extend((0..10).map(|_| shards[0].share(None)));
     assert_eq!(shards[0].elsewhere(false), None);
     assert_eq!(shards[0].elsewhere(true), Some(1));
-    open.push(shards[0].share());
+    open.push(shards[0].share(None));
     assert_eq!(shards[0].elsewhere(false), Some(1));
     drop(open);
     assert_eq!(shards[0].elsewhere(true), None);
@@ -60,9 +60,9 @@ fn a_small_difference_stays_unless_it_must_not() {
 #[test]
 fn weight_counts() {
     let shards = shards(2);
-    let heavy = shards[0].share();
+    let heavy = shards[0].share(None);
     heavy.weigh(4);
-    let _light: Vec<_> = (0..3).map(|_| shards[1].share()).collect();
+    let _light: Vec<_> = (0..3).map(|_| shards[1].share(None)).collect();
     assert_eq!(shards[0].elsewhere(false), Some(1));
     assert_eq!(shards[1].elsewhere(false), None);
     drop(heavy);
@@ -72,6 +72,6 @@ fn weight_counts() {
 #[test]
 fn one_shard_has_no_choice() {
     let shards = shards(1);
-    let _open: Vec<_> = (0..100).map(|_| shards[0].share()).collect();
+    let _open: Vec<_> = (0..100).map(|_| shards[0].share(None)).collect();
     assert_eq!(shards[0].elsewhere(true), None);
 }

@@ -25,8 +25,8 @@ pub use listener::{
     TlsInspectorStats, WorkerListenerStats,
 };
 pub use process::{
-    DnsStats, FilesystemStats, OverloadActionStats, OverloadStats, RuntimeStats, ServerStats,
-    WatchdogStats,
+    DnsStats, FilesystemStats, OverloadActionStats, OverloadStats, ResourceMonitorStats,
+    RuntimeStats, ServerStats, WatchdogStats,
 };
 pub use route::RouteStats;
 pub use tcp::{TcpOnDemandStats, TcpStats};

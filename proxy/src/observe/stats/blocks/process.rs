@@ -94,6 +94,18 @@ stat_block! {
 }
 
 stat_block! {
+    /// `overload.<name>.`, of a resource monitor that is asked for every unit of its resource.
+    ResourceMonitorStats in monitor_block, prefix(name) = "overload.{name}.";
+    counters {
+        failed_updates,
+    }
+    gauges {
+        pressure,
+    }
+    histograms {}
+}
+
+stat_block! {
     /// `envoy.overload_actions.reset_high_memory_stream.count`
     OverloadActionStats in action_block, prefix() = "envoy.overload_actions.";
     counters {
