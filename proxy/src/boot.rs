@@ -67,6 +67,7 @@ fn serve(options: &Options) -> Result<(), String> {
         let name = options.config_name();
         format!("{found}error initializing configuration '{name}': {count} {errors}")
     })?;
+    log::set_format(loaded.log_format.as_deref().unwrap_or(&options.log_format));
     for warning in &loaded.warnings.0 {
         log!(Warning, Config, "{warning}");
     }
@@ -99,6 +100,7 @@ fn setup(
         stats_flush_interval,
         dynamic,
         compiler,
+        log_format: _,
         warnings: _,
     } = loaded;
     let whole = facts::node(&bootstrap, &node);

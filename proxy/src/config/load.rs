@@ -11,6 +11,7 @@ use ringway_xds::{Diagnostic, Document, Format, SourceMap};
 use super::compile::{Compiled, Compiler, Dynamic, Invalid, Kind};
 use super::{Admin, Node};
 use crate::cli::Options;
+use crate::control::log;
 use crate::observe::stats::Registry;
 use crate::plan::Plan;
 
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub stats_flush_interval: Duration,
     /// What comes later, and from where.
     pub dynamic: Dynamic,
+    /// `application_log_config.log_format`
+    pub log_format: Option<String>,
     /// Compiles what comes later.
     pub compiler: Compiler,
     /// Deprecated fields and the like.
@@ -82,6 +85,13 @@ fn load_document(
     let bootstrap = Bootstrap::decode(bytes.as_slice()).map_err(|error| {
         Diagnostics(vec![Diagnostic::error("", format!("this is no {BOOTSTRAP}: {error}"))])
     })?;
+    let both = bootstrap.application_log_config.as_ref().is_some_and(|c| c.log_format.is_some());
+    if both && options.log_format != log::DEFAULT_FORMAT {
+        let message = "Only one of ApplicationLogConfig.log_format or CLI option --log-format can \
+                       be specified.";
+        let path = "application_log_config.log_format";
+        return Err(Diagnostics(vec![source_map.locate(Diagnostic::error(path, message))]));
+    }
     let compiler = Compiler::new(shards, options.reject_unknown_dynamic_fields);
     let (compiled, findings) = compiler.bootstrap(&bootstrap, registry);
     drop(bootstrap);
@@ -94,10 +104,21 @@ fn load_document(
     let Some(compiled) = compiled else {
         return Err(warnings);
     };
-    let Compiled { plan, admin, node, stats_flush_interval, dynamic, compiler } = compiled;
+    let Compiled { plan, admin, node, stats_flush_interval, dynamic, log_format, compiler } =
+        compiled;
     let bootstrap = bytes.into_boxed_slice();
     let node = node_with_flags(node, options);
-    Ok(Loaded { bootstrap, plan, admin, node, stats_flush_interval, dynamic, compiler, warnings })
+    Ok(Loaded {
+        bootstrap,
+        plan,
+        admin,
+        node,
+        stats_flush_interval,
+        dynamic,
+        log_format,
+        compiler,
+        warnings,
+    })
 }
 
 fn documents(options: &Options) -> Result<Document, Diagnostics> {

@@ -144,6 +144,7 @@ impl Control {
             outlet,
             bootstrap,
             inherited,
+            logs: setup.options.logs,
         });
         xds.hold_start(restart.has_parent());
         Self {
@@ -495,6 +496,7 @@ impl Control {
 
     fn reopen_logs(&self) {
         log::reopen();
+        self.xds.reopen_logs();
         self.to_shards(|| Message::ReopenLogs);
         self.post.send(self.admin(), Message::ReopenLogs);
     }

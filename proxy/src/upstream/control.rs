@@ -7,7 +7,7 @@ mod on_demand;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use ringway_runtime as runtime;
 
 use super::dns::Resolver;
-use super::outlier::{Detector, Observer};
+use super::outlier::{Detector, EventLog, Observer};
 use super::slots::Slots;
 use crate::control::log::log;
 use crate::control::message::EjectReason;
@@ -59,6 +59,8 @@ struct ControlCx {
     events: Rc<dyn ClusterEvents>,
     resolver: Resolver,
     lookups: Rc<Slots>,
+    /// Where ejections are logged.
+    event_log: OnceCell<EventLog>,
 }
 
 /// One cluster.
@@ -89,8 +91,19 @@ impl ClusterControl {
     /// Without clusters. `stats` is the control thread's page.
     pub fn new(stats: Rc<ShardStats>, events: Rc<dyn ClusterEvents>, resolver: Resolver) -> Self {
         let lookups = Slots::new(LOOKUPS_MAX);
-        let shared = Rc::new(ControlCx { stats, events, resolver, lookups });
+        let event_log = OnceCell::new();
+        let shared = Rc::new(ControlCx { stats, events, resolver, lookups, event_log });
         Self { shared, clusters: RefCell::default(), warming: RefCell::default() }
+    }
+
+    /// Ejections are logged there from now on. Called once.
+    pub fn log_ejections(&self, log: EventLog) {
+        let _second_call = self.shared.event_log.set(log);
+    }
+
+    /// Opens log files again.
+    pub fn reopen_logs(&self) {
+        self.shared.event_log.get().into_iter().for_each(EventLog::reopen);
     }
 
     /// Takes over a change that the shards were sent, without warming.
@@ -400,6 +413,8 @@ impl Managed {
             names,
             random_below: &mut runtime::rand_below,
             now: runtime::now(),
+            cluster: &self.plan.name,
+            log: self.cx.event_log.get(),
         };
         if run(detector, &mut observer) {
             self.health_changed();

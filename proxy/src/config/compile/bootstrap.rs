@@ -1,5 +1,6 @@
 //! `Bootstrap`: everything around listeners and clusters.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use ringway_xds::api::envoy::extensions::bootstrap::internal_listener::v3::Inter
 use super::address::{address, ipv4_compat, socket_options};
 use super::at::At;
 use super::cx::Cx;
-use super::scalar::{duration, extension, string_match, type_name};
+use super::scalar::{duration, extension, json, string_match, type_name};
 use super::set::refuse;
 use super::{access_log, discovery, overload, source, stats};
 use crate::config::{Admin, Node};
@@ -23,6 +24,8 @@ pub(crate) struct Rest {
     pub(crate) admin: Option<Admin>,
     pub(crate) stats_flush_interval: Duration,
     pub(crate) dynamic: Dynamic,
+    /// `application_log_config.log_format`, as `--log-format` would say it.
+    pub(crate) log_format: Option<String>,
 }
 
 /// What comes from management servers and files.
@@ -38,6 +41,8 @@ pub struct Dynamic {
     pub layers: Vec<RtdsLayer>,
     /// `cluster_manager.load_stats_config`: where load is reported to.
     pub load_stats: Option<Arc<GrpcSource>>,
+    /// `cluster_manager.outlier_detection.event_log_path`
+    pub outlier_log: Option<PathBuf>,
 }
 
 /// `rtds_layer`.
@@ -84,7 +89,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
         node, dynamic_resources, cluster_manager, stats_config, stats_flush_interval, admin,
         header_prefix, dns_resolution_config, typed_dns_resolver_config, bootstrap_extensions,
         default_socket_interface, default_regex_engine, listener_manager, stats_flush,
-        overload_manager,
+        overload_manager, application_log_config,
         ..
     } = bootstrap;
     bootstrap_extensions_of(cx, &at.field("bootstrap_extensions"), bootstrap_extensions);
@@ -108,7 +113,7 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     only(cx, &at.field("listener_manager"), listener_manager.as_ref(), MANAGER);
     let mut dynamic = dynamic_resources_of(cx, &at, dynamic_resources.as_ref());
     dynamic.layers = rtds_layers(cx, bootstrap);
-    dynamic.load_stats = cluster_manager_of(cx, &at, cluster_manager.as_ref());
+    cluster_manager_of(cx, &at, cluster_manager.as_ref(), &mut dynamic);
     if let Some(value) = overload_manager {
         overload::compile(cx, &at.field("overload_manager"), value);
     }
@@ -118,8 +123,11 @@ pub(crate) fn compile(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Rest {
     }
     default_resolvers(cx, &at, dns_resolution_config.as_ref(), typed_dns_resolver_config.as_ref());
     let flush_at = at.field("stats_flush_interval");
+    let log_at = at.field("application_log_config");
+    let log_config = application_log_config.as_ref();
     Rest {
         dynamic,
+        log_format: log_config.and_then(|config| log_format_of(cx, &log_at, config)),
         node: node_of(node.as_ref()),
         admin: admin.as_ref().map(|admin| admin_of(cx, &at.field("admin"), admin)),
         stats_flush_interval: duration(
@@ -139,13 +147,13 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
         hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing, enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
         fatal_actions, config_sources, default_config_source, certificate_provider_instances,
         inline_headers, perf_tracing_file_path, xds_delegate_extension,
-        xds_config_tracker_extension, application_log_config, stats_eviction,
-        node_context_params,
+        xds_config_tracker_extension, stats_eviction, node_context_params,
         // Read by `compile`.
         node: _, dynamic_resources: _, cluster_manager: _, stats_config: _,
         stats_flush_interval: _, admin: _, header_prefix: _, dns_resolution_config: _,
         typed_dns_resolver_config: _, bootstrap_extensions: _, default_socket_interface: _,
         default_regex_engine: _, listener_manager: _, stats_flush: _, overload_manager: _,
+        application_log_config: _,
         // Read by the caller.
         static_resources: _, layered_runtime: _,
         // Says when names of statistics are made, not which.
@@ -162,7 +170,7 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
     refuse!(cx, &at, use_tcp_for_dns_lookups, fatal_actions, config_sources);
     refuse!(cx, &at, default_config_source, certificate_provider_instances, inline_headers);
     refuse!(cx, &at, perf_tracing_file_path, xds_delegate_extension);
-    refuse!(cx, &at, xds_config_tracker_extension, application_log_config, stats_eviction);
+    refuse!(cx, &at, xds_config_tracker_extension, stats_eviction);
     refuse!(cx, &at, node_context_params);
 }
 
@@ -247,12 +255,44 @@ fn rtds_layers(cx: &mut Cx<'_>, bootstrap: &api::Bootstrap) -> Vec<RtdsLayer> {
     out
 }
 
-/// `cluster_manager`; answers where load is reported to.
+/// `application_log_config`
+fn log_format_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: &api::bootstrap::ApplicationLogConfig,
+) -> Option<String> {
+    use api::bootstrap::application_log_config::{LogFormat, log_format::LogFormat as Choice};
+    let api::bootstrap::ApplicationLogConfig { log_format } = value;
+    let LogFormat { log_format } = log_format.as_ref()?;
+    let at = at.field("log_format");
+    match log_format {
+        Some(Choice::TextFormat(text)) => Some(text.clone()),
+        Some(Choice::JsonFormat(value)) => {
+            let value = value.clone();
+            let kind = Some(prost_types::value::Kind::StructValue(value));
+            let text = json(prost_types::Value { kind }).to_string();
+            // A message that is put in as it is need not leave valid JSON.
+            for flag in ["%v", "%_"].into_iter().filter(|flag| text.contains(flag)) {
+                let message = format!("usage of {flag} is unavailable for JSON log formats");
+                cx.invalid_allowed(&at.field("json_format"), message, "%j");
+            }
+            Some(text)
+        }
+        None => {
+            cx.invalid_allowed(&at, "a log format is required", "text_format, json_format");
+            None
+        }
+    }
+}
+
+/// `cluster_manager`: where load is reported to, and ejections are logged.
 fn cluster_manager_of(
     cx: &mut Cx<'_>,
     at: &At<'_>,
     value: Option<&api::ClusterManager>,
-) -> Option<Arc<GrpcSource>> {
+    dynamic: &mut Dynamic,
+) {
+    let Some(value) = value else { return };
     let api::ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -261,19 +301,20 @@ fn cluster_manager_of(
         load_stats_config,
         // Says when a cluster is made on a worker, not what it does.
         enable_deferred_cluster_creation: _,
-    } = value?;
+    } = value;
     let at = at.field("cluster_manager");
     refuse!(cx, &at, local_cluster_name);
     if let Some(api::cluster_manager::OutlierDetection { event_log_path, event_service }) =
         outlier_detection
     {
         let at = at.field("outlier_detection");
-        refuse!(cx, &at, event_log_path, event_service);
+        refuse!(cx, &at, event_service);
+        dynamic.outlier_log = (!event_log_path.is_empty()).then(|| event_log_path.into());
     }
     let load_at = at.field("load_stats_config");
     // Envoy takes one that names nobody, and reports to nobody.
     let config = load_stats_config.as_ref().filter(|config| !config.grpc_services.is_empty());
-    source::ads(cx, &load_at, config?)
+    dynamic.load_stats = config.and_then(|config| source::ads(cx, &load_at, config));
 }
 
 fn default_resolvers(

@@ -99,6 +99,8 @@ pub struct Compiled {
     pub stats_flush_interval: Duration,
     /// What comes later, and from where.
     pub dynamic: Dynamic,
+    /// `application_log_config.log_format`
+    pub log_format: Option<String>,
     /// Compiles what comes later.
     pub compiler: Compiler,
 }
@@ -129,9 +131,11 @@ impl Compiler {
         if findings.iter().any(|finding| finding.kind != Kind::Warning) {
             return (None, findings);
         }
-        let (bootstrap::Rest { node, admin, stats_flush_interval, dynamic }, plan) = parts;
+        let (bootstrap::Rest { node, admin, stats_flush_interval, dynamic, log_format }, plan) =
+            parts;
         let compiler = self;
-        let compiled = Compiled { plan, admin, node, stats_flush_interval, dynamic, compiler };
+        let compiled =
+            Compiled { plan, admin, node, stats_flush_interval, dynamic, log_format, compiler };
         (Some(compiled), findings)
     }
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub use component::Component;
 use component::NAMES;
@@ -138,14 +138,11 @@ impl Default for Settings {
     }
 }
 
-/// What is fixed once the process has started.
-struct Fixed {
-    pattern: Pattern,
-    escaped: bool,
-}
-
 static LEVELS: [AtomicU8; NAMES.len()] = [const { AtomicU8::new(Level::Info as u8) }; NAMES.len()];
-static FIXED: OnceLock<Fixed> = OnceLock::new();
+static ESCAPED: AtomicBool = AtomicBool::new(false);
+/// Of the command line, until the bootstrap is read.
+static FIRST: OnceLock<Pattern> = OnceLock::new();
+static PATTERN: OnceLock<Pattern> = OnceLock::new();
 
 /// Applies the command line's settings. Called once, before other threads start; a second call
 /// changes levels only.
@@ -173,9 +170,14 @@ pub fn init(settings: &Settings) -> Result<(), String> {
         sink::use_file(path)
             .map_err(|error| format!("failed to open log file '{}': {error}", path.display()))?;
     }
-    let _second_call =
-        FIXED.set(Fixed { pattern: Pattern::parse(&settings.format), escaped: settings.escaped });
+    ESCAPED.store(settings.escaped, Ordering::Relaxed);
+    let _second_call = FIRST.set(Pattern::parse(&settings.format));
     Ok(())
+}
+
+/// The format of lines from now on, once the bootstrap has been read. Called once.
+pub fn set_format(format: &str) {
+    let _second_call = PATTERN.set(Pattern::parse(format));
 }
 
 /// Is a line of this level printed?
@@ -195,8 +197,7 @@ pub fn write(
     message: fmt::Arguments<'_>,
 ) {
     let mut text = message.to_string();
-    let fixed = FIXED.get();
-    if fixed.is_some_and(|fixed| fixed.escaped) {
+    if ESCAPED.load(Ordering::Relaxed) {
         text = text.escape_default().to_string();
     }
     let record = format::Record {
@@ -207,8 +208,8 @@ pub fn write(
         message: &text,
     };
     let mut out = String::with_capacity(96 + text.len());
-    match fixed {
-        Some(fixed) => fixed.pattern.render(&record, &mut out),
+    match PATTERN.get().or_else(|| FIRST.get()) {
+        Some(pattern) => pattern.render(&record, &mut out),
         None => Pattern::parse(DEFAULT_FORMAT).render(&record, &mut out),
     }
     out.push('\n');

@@ -52,6 +52,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use ringway_runtime::Instant;
+use ringway_runtime::file::AppendOptions;
 
 use self::clusters::Clusters;
 use self::counts::{Count, Counts, Slots};
@@ -69,6 +70,7 @@ use self::scopes::ScopeSets;
 use self::secrets::Secrets;
 use self::vhds::VirtualHosts;
 use self::work::{Whole, Work};
+use super::log::log;
 use super::message::{EjectReason, ListenSocket};
 use super::restart::Inherited;
 use crate::config::compile::{Compiler, Dynamic};
@@ -77,6 +79,7 @@ use crate::plan::cluster::Discovery;
 use crate::plan::{Change, Cluster, ClusterId, Host, Listener, Plan};
 use crate::upstream::control::ClusterControl;
 use crate::upstream::dns::Resolver;
+use crate::upstream::outlier::EventLog;
 use crate::upstream::{Outbox, Upstreams};
 
 pub(crate) use self::feeds::{Identity, News};
@@ -115,6 +118,8 @@ pub(crate) struct Start {
     pub(crate) outlet: Rc<dyn Outlet>,
     /// The bootstrap, encoded, where the runtime may change what its resources come to.
     pub(crate) bootstrap: Option<Box<[u8]>>,
+    /// How log files are written.
+    pub(crate) logs: AppendOptions,
 }
 
 /// All configuration.
@@ -167,11 +172,25 @@ pub(crate) struct Xds {
 }
 
 impl Xds {
+    /// Opens log files again.
+    pub(crate) fn reopen_logs(&self) {
+        self.control.reopen_logs();
+    }
+
     /// Nothing runs before [`Xds::begin`].
     pub(crate) fn new(start: Start) -> Self {
         let outlet = start.outlet;
         let desk = Rc::new(Desk::new(outlet.clone()));
         let control = ClusterControl::new(start.stats.clone(), desk.clone(), Resolver::default());
+        if let Some(path) = &start.dynamic.outlier_log {
+            match EventLog::open(path.clone(), start.logs) {
+                Ok(log) => control.log_ejections(log),
+                Err(error) => {
+                    let path = path.display();
+                    log!(Error, File, "outlier event log {path}: {error}; nothing is logged there");
+                }
+            }
+        }
         let index = u32::try_from(start.shards).unwrap_or(u32::MAX);
         let outbox: Rc<dyn Outbox> = desk.clone();
         let upstreams = Rc::new(Upstreams::new(index, index, start.stats.clone(), outbox));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ringway_runtime::Instant;
 
-use super::rates::{Rate, judge};
+use super::log::{Event, EventLog, Rates};
+use super::rates::{Rate, Verdict, judge};
 use super::report::reset_rows;
 use crate::control::message::EjectReason;
 use crate::observe::stats::blocks::OutlierDetectionStats;
@@ -37,6 +38,10 @@ pub struct Observer<'a> {
     pub random_below: &'a mut dyn FnMut(u64) -> u64,
     /// The time.
     pub now: Instant,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Where ejections are logged.
+    pub log: Option<&'a EventLog>,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,9 @@ struct Monitored {
     ejected_at: Option<Instant>,
     returned_at: Option<Instant>,
     jitter: Duration,
+    /// The last time, whether or not it is over.
+    last_ejected_at: Option<Instant>,
+    ejections: u32,
     /// Multiplier of `base_ejection_time`.
     backoff: u32,
     /// External and local results (total, success) at the last sweep.
@@ -89,7 +97,7 @@ impl Detector {
             return false;
         }
         o.stats.inc(detected(o.names, reason));
-        let done = self.try_eject(at, reason, o);
+        let done = self.try_eject(at, (reason, Rates::default()), o);
         // The row begins anew, so that the next one is noticed even if this one had no effect.
         let row = match reason {
             EjectReason::Consecutive5xx => {
@@ -114,6 +122,7 @@ impl Detector {
         let found = self.hosts.iter_mut().find(|m| m.host.is_same(host));
         let Some(monitored) = found.filter(|m| m.is_ejected()) else { return false };
         monitored.come_back(o.now);
+        monitored.log(None, false, o);
         self.count_return(o);
         true
     }
@@ -126,6 +135,7 @@ impl Detector {
             let due = |m: &&mut Monitored| m.is_due(rules, o.now);
             if let Some(monitored) = self.hosts.get_mut(at).filter(due) {
                 monitored.come_back(o.now);
+                monitored.log(None, false, o);
                 self.count_return(o);
                 changed = true;
             }
@@ -168,27 +178,37 @@ impl Detector {
         ];
         for (rates, by_rate, by_percentage) in origins {
             let verdict = judge(&self.rules, hosts, &rates);
-            for at in verdict.success_rate {
+            let of = |host| rates.iter().find(|r| r.host == host).map_or(0.0, |r| r.percent);
+            let Verdict { success_rate, failure_percentage, average, threshold } = verdict;
+            for at in success_rate {
                 o.stats.inc(o.names.ejections_success_rate());
-                changed |= self.eject_by_rate(at, by_rate, o);
+                let rates = Rates { host: of(at), average, threshold };
+                changed |= self.eject_by_rate(at, (by_rate, rates), o);
             }
-            for at in verdict.failure_percentage {
-                changed |= self.eject_by_rate(at, by_percentage, o);
+            for at in failure_percentage {
+                let rates = Rates { host: of(at), ..Rates::default() };
+                changed |= self.eject_by_rate(at, (by_percentage, rates), o);
             }
         }
         changed
     }
 
-    fn eject_by_rate(&mut self, at: usize, reason: EjectReason, o: &mut Observer<'_>) -> bool {
+    fn eject_by_rate(
+        &mut self,
+        at: usize,
+        broke: (EjectReason, Rates),
+        o: &mut Observer<'_>,
+    ) -> bool {
         if self.hosts.get(at).is_none_or(Monitored::is_ejected) {
             return false;
         }
-        o.stats.inc(detected(o.names, reason));
-        self.try_eject(at, reason, o)
+        o.stats.inc(detected(o.names, broke.0));
+        self.try_eject(at, broke, o)
     }
 
     /// Ejects unless too many are out already or the rule is only watched.
-    fn try_eject(&mut self, at: usize, reason: EjectReason, o: &mut Observer<'_>) -> bool {
+    fn try_eject(&mut self, at: usize, broke: (EjectReason, Rates), o: &mut Observer<'_>) -> bool {
+        let reason = broke.0;
         let share = 100.0 * f64::from(self.ejected + 1) / self.hosts.len().max(1) as f64;
         let allowed = share <= f64::from(self.rules.max_ejection_percent.min(100))
             || (self.rules.always_eject_one && self.ejected == 0);
@@ -200,6 +220,9 @@ impl Detector {
             o.stats.inc(o.names.ejections_total());
         }
         if (o.random_below)(100) >= u64::from(self.enforcing(reason)) {
+            if let Some(monitored) = self.hosts.get(at) {
+                monitored.log(Some(broke), false, o);
+            }
             return false;
         }
         let rules = &self.rules;
@@ -207,6 +230,7 @@ impl Detector {
         let jitter_max = rules.ejection_jitter.as_millis() as u64;
         monitored.jitter = Duration::from_millis((o.random_below)(jitter_max + 1));
         monitored.go_out(rules, o.now);
+        monitored.log(Some(broke), true, o);
         self.ejected += 1;
         o.stats.inc(o.names.ejections_enforced_total());
         o.stats.inc(enforced(o.names, reason));
@@ -246,6 +270,8 @@ impl Monitored {
             ejected_at: None,
             returned_at: None,
             jitter: Duration::ZERO,
+            last_ejected_at: None,
+            ejections: 0,
             backoff: 0,
             external: totals.external,
             local: totals.local,
@@ -259,6 +285,8 @@ impl Monitored {
     fn go_out(&mut self, rules: &Outlier, now: Instant) {
         self.host.state.set(HostState::FAILED_OUTLIER);
         self.ejected_at = Some(now);
+        self.last_ejected_at = Some(now);
+        self.ejections = self.ejections.saturating_add(1);
         // The multiplier stops growing where it would pass the longest ejection.
         if rules.base_ejection * self.backoff < rules.max_ejection + rules.base_ejection {
             self.backoff += 1;
@@ -268,6 +296,15 @@ impl Monitored {
     fn is_due(&self, rules: &Outlier, now: Instant) -> bool {
         let time = (rules.base_ejection * self.backoff).min(rules.max_ejection) + self.jitter;
         self.ejected_at.is_some_and(|at| now.since(at) >= time)
+    }
+
+    /// Tells the log of it.
+    fn log(&self, broke: Option<(EjectReason, Rates)>, enforced: bool, o: &Observer<'_>) {
+        let Some(log) = o.log else { return };
+        let last = if broke.is_some() { self.returned_at } else { self.last_ejected_at };
+        let since = last.map(|last| o.now.since(last));
+        let event = Event { broke, enforced, ejections: self.ejections, since };
+        log.write(o.cluster, &self.host, &event);
     }
 
     fn come_back(&mut self, now: Instant) {

@@ -1,6 +1,7 @@
 //! Outlier detection: shards count ([`report`]), the control thread decides ([`Detector`]).
 
 mod detector;
+mod log;
 mod rates;
 mod report;
 
@@ -8,6 +9,7 @@ mod report;
 mod tests;
 
 pub use detector::{Detector, Observer};
+pub use log::EventLog;
 pub use report::Outcome;
 pub(in crate::upstream) use report::{connected, report};
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub(super) struct Verdict {
     pub(super) success_rate: Vec<usize>,
     /// By `failure_percentage_threshold`.
     pub(super) failure_percentage: Vec<usize>,
+    /// Mean of the success rates.
+    pub(super) average: f64,
+    /// The success rate below which a host is an outlier.
+    pub(super) threshold: f64,
 }
 
 /// Judges the hosts that are not ejected and had any result; `hosts` is how many there are in all.
@@ -40,7 +44,8 @@ pub(super) fn judge(rules: &Outlier, hosts: usize, rates: &[Rate]) -> Verdict {
         |volume: u32| rates.iter().filter(move |rate| rate.total >= u64::from(volume)).copied();
     let valid: Vec<Rate> = with_volume(rules.success_rate_request_volume).collect();
     if !valid.is_empty() && valid.len() >= least_sr {
-        let limit = threshold(&valid, rules.success_rate_stdev_factor);
+        let (average, limit) = threshold(&valid, rules.success_rate_stdev_factor);
+        (verdict.average, verdict.threshold) = (average, limit);
         let below = valid.iter().filter(|rate| rate.percent < limit);
         verdict.success_rate = below.map(|rate| rate.host).collect();
     }
@@ -53,10 +58,10 @@ pub(super) fn judge(rules: &Outlier, hosts: usize, rates: &[Rate]) -> Verdict {
     verdict
 }
 
-/// Mean minus `factor` times the (population) standard deviation.
-fn threshold(rates: &[Rate], factor: f64) -> f64 {
+/// The mean, and the mean minus `factor` times the (population) standard deviation.
+fn threshold(rates: &[Rate], factor: f64) -> (f64, f64) {
     let n = rates.len() as f64;
     let mean = rates.iter().map(|rate| rate.percent).sum::<f64>() / n;
     let variance = rates.iter().map(|rate| (rate.percent - mean).powi(2)).sum::<f64>() / n;
-    mean - factor * variance.sqrt()
+    (mean, mean - factor * variance.sqrt())
 }

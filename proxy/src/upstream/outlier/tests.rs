@@ -75,6 +75,8 @@ impl Table {
             names: &self.names,
             random_below: &mut |_| 0,
             now: Instant::default() + self.now,
+            cluster: "c",
+            log: None,
         };
         f(&mut self.detector, &mut observer)
     }

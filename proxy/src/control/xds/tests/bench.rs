@@ -160,6 +160,7 @@ impl Bench {
             outlet: out.clone(),
             bootstrap: (!more.is_empty()).then_some(loaded.bootstrap),
             inherited: Default::default(),
+            logs: Default::default(),
         });
         Self { xds, out, store, protocol, gone, _server: server }
     }
