@@ -214,6 +214,7 @@ fn shard_main(
             cluster: node.cluster.clone(),
             node: node.id.clone(),
             node_message: Arc::clone(&node_message),
+            zone: node.zone.clone(),
             drain,
             logs,
         }))

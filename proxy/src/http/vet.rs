@@ -38,6 +38,8 @@ pub(crate) struct LocalInfo {
     pub node: String,
     /// The whole `node`, encoded, as services are told it.
     pub node_message: Arc<[u8]>,
+    /// `node.locality.zone`
+    pub zone: String,
 }
 
 /// What vetting found out.

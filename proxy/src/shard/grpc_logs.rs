@@ -1,5 +1,5 @@
-//! The shard's gRPC access logs: entries are collected and sent in portions over a stream of their
-//! own, which rides the shard's upstream connections.
+//! The shard's gRPC access logs: entries are collected and sent in portions, over a stream of their
+//! own or (OpenTelemetry) a call for each portion, which rides the shard's upstream connections.
 //!
 //! LIFECYCLE of a logger: made with its first entry → entries collect until there are enough bytes
 //! or the interval is over → a portion is sent, on a stream that is begun when there is none. While
@@ -12,14 +12,19 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ringway_runtime::spawn;
 
 use super::Shard;
-use crate::observe::accesslog::{GrpcLog, field_head};
+use crate::observe::accesslog::{GrpcLog, GrpcProtocol, field_head, otlp};
 use crate::observe::stats::ShardStats;
 use crate::upstream::grpc::{Call, Client, MESSAGE_BYTES_MAX};
 
+/// How long an export may take where its service has no `timeout`: it holds up those after it.
+const EXPORT_MAX: Duration = Duration::from_secs(10);
+
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
 /// Loggers of one shard.
@@ -73,7 +78,11 @@ impl GrpcLogs {
             waker: Cell::new(None),
         });
         loggers.push(Rc::clone(&logger));
-        spawn(run(Rc::downgrade(shard), Rc::downgrade(&logger)));
+        let (to, of) = (Rc::downgrade(shard), Rc::downgrade(&logger));
+        match plan.protocol {
+            GrpcProtocol::Stream(_) => spawn(run(to, of)),
+            GrpcProtocol::Export { .. } => spawn(export_all(to, of)),
+        };
         logger
     }
 }
@@ -101,7 +110,10 @@ impl Logger {
         if !write(&mut entries) {
             return;
         }
-        stats.inc(names.logs_written());
+        // A record counts once it is known to have been taken.
+        if matches!(self.plan.protocol, GrpcProtocol::Stream(_)) {
+            stats.inc(names.logs_written());
+        }
         self.count.set(self.count.get() + 1);
         if (first || entries.len() >= self.plan.buffer_bytes as usize)
             && let Some(waker) = self.waker.take()
@@ -159,6 +171,61 @@ async fn run(shard: Weak<Shard>, logger: Weak<Logger>) {
     }
 }
 
+/// Sends portions by calls, one after the other, for as long as shard and logger live.
+async fn export_all(shard: Weak<Shard>, logger: Weak<Logger>) {
+    loop {
+        let Some(held) = logger.upgrade() else { return };
+        poll_fn(|cx| held.poll_until(cx, !held.is_empty())).await;
+        let full = poll_fn(|cx| held.poll_until(cx, held.is_full()));
+        let _enough_or_time_over = ringway_runtime::timeout(held.plan.flush_interval, full).await;
+        let Some(shard) = shard.upgrade() else { return };
+        let portion = held.take();
+        let given = held.plan.service.timeout;
+        let time = if given.is_zero() { EXPORT_MAX } else { given };
+        let export = export(&shard, &held.plan, &portion);
+        let answer = ringway_runtime::timeout(time, export).await;
+        let names = &held.plan.stats;
+        let rejected = match answer {
+            Ok(Some(answer)) => answer.rejected().min(portion.count),
+            Ok(None) | Err(_) => portion.count,
+        };
+        shard.stats.add(names.logs_written(), portion.count - rejected);
+        shard.stats.add(names.logs_dropped(), rejected);
+    }
+}
+
+/// One call; `None` if it failed.
+async fn export(shard: &Shard, plan: &GrpcLog, portion: &Portion) -> Option<otlp::Response> {
+    let told = Some(plan.service.timeout).filter(|timeout| !timeout.is_zero());
+    let mut call = client(shard, plan)?.begin(EXPORT, told).await.ok()?;
+    call.send_owned(otlp::request(&resource(shard, plan), &portion.entries));
+    call.finish();
+    let answer = call.recv::<otlp::Response>().await.ok()??;
+    call.recv::<otlp::Response>().await.ok()?.is_none().then_some(answer)
+}
+
+/// What all records of a log are about. Attributes of the configuration stand for built-in ones of
+/// their names.
+fn resource(shard: &Shard, plan: &GrpcLog) -> Vec<u8> {
+    let GrpcProtocol::Export { labels, attributes } = &plan.protocol else { return Vec::new() };
+    let local = &shard.local;
+    let mut all: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    if *labels {
+        let text = |text: &str| Arc::<str>::from(text);
+        all.push((text("log_name"), Arc::clone(&plan.log_name)));
+        all.push((text("zone_name"), text(&local.zone)));
+        all.push((text("cluster_name"), text(&local.cluster)));
+        all.push((text("node_name"), text(&local.node)));
+    }
+    for (key, value) in attributes {
+        match all.iter_mut().find(|(have, _)| have == key) {
+            Some((_, have)) => have.clone_from(value),
+            None => all.push((Arc::clone(key), Arc::clone(value))),
+        }
+    }
+    otlp::resource(&all)
+}
+
 /// The service ended the stream: the next portion begins another.
 fn forget_ended(call: &mut Option<Call>, cx: &mut Context<'_>) {
     if let Some(open) = call
@@ -169,9 +236,12 @@ fn forget_ended(call: &mut Option<Call>, cx: &mut Context<'_>) {
 }
 
 async fn begin(shard: &Shard, plan: &GrpcLog) -> Option<Call> {
+    client(shard, plan)?.begin(METHOD, None).await.ok()
+}
+
+fn client(shard: &Shard, plan: &GrpcLog) -> Option<Client> {
     let cluster = shard.upstreams.by_name(plan.service.cluster.as_bytes())?;
-    let client = Client::of_service(&cluster, &plan.service, MESSAGE_BYTES_MAX);
-    client.begin(METHOD, None).await.ok()
+    Some(Client::of_service(&cluster, &plan.service, MESSAGE_BYTES_MAX))
 }
 
 /// `StreamAccessLogsMessage`; the first of a stream tells who we are.
@@ -185,7 +255,8 @@ fn send(call: &Call, shard: &Shard, plan: &GrpcLog, portion: &Portion, identifie
         message.extend(field_head(1, identifier.len()));
         message.extend(identifier);
     }
-    message.extend(field_head(plan.batch_field, portion.entries.len()));
+    let GrpcProtocol::Stream(field) = plan.protocol else { return };
+    message.extend(field_head(field, portion.entries.len()));
     message.extend_from_slice(&portion.entries);
     call.send_encoded(&message);
 }

@@ -72,6 +72,8 @@ pub struct Setup {
     pub node: String,
     /// The whole `node`, encoded, as services are told it.
     pub node_message: Arc<[u8]>,
+    /// `node.locality.zone`
+    pub zone: String,
     /// How connections of listeners that are replaced or removed leave.
     pub drain: DrainOptions,
     /// `--file-flush-interval-msec`, `--file-flush-min-size-kb`.
@@ -140,7 +142,7 @@ struct Links {
 pub async fn run(setup: Setup) -> std::io::Result<()> {
     #[rustfmt::skip]
     let Setup {
-        index, shards, mesh, stats, loads, address, cluster, node, node_message, drain, logs,
+        index, shards, mesh, stats, loads, address, cluster, node, node_message, zone, drain, logs,
     } = setup;
     let mailbox = Rc::new(mesh.attach()?);
     let (sender, peers) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
@@ -149,7 +151,7 @@ pub async fn run(setup: Setup) -> std::io::Result<()> {
         peers: Box::new(move |to, message| peers.send(to, message)),
         loads,
     };
-    let local = LocalInfo { address, cluster, node, node_message };
+    let local = LocalInfo { address, cluster, node, node_message, zone };
     let shard = Shard::new(index, shards, stats, links, local, drain, ShardLogs::new(logs));
     loop {
         let message = mailbox.recv().await;

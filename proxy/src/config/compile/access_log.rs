@@ -12,7 +12,7 @@ use super::at::At;
 use super::cx::Cx;
 use super::listener::missing_type;
 use super::scalar::{data_source, json, type_name};
-use super::{grpc_log, log_filter};
+use super::{grpc_log, log_filter, otlp_log};
 use crate::observe::accesslog::{AccessLog, LogFormat, Sink};
 use crate::observe::format::{Extensions, Format, JsonFormat};
 use crate::plan::reply::BodyFormat;
@@ -22,6 +22,7 @@ const STDOUT: &str = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 const STDERR: &str = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
 const HTTP_GRPC: &str = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig";
 const TCP_GRPC: &str = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig";
+const OTLP: &str = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig";
 const REQ_WITHOUT_QUERY: &str = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery";
 
 /// Compiles a list of access logs.
@@ -95,8 +96,9 @@ fn sink(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<(Sink, LogFormat)> {
         }
         HTTP_GRPC => grpc_log::http(cx, at, any),
         TCP_GRPC => grpc_log::tcp(cx, at, any),
+        OTLP => otlp_log::compile(cx, at, any),
         other => {
-            let allowed = [FILE, STDOUT, STDERR, HTTP_GRPC, TCP_GRPC].join(", ");
+            let allowed = [FILE, STDOUT, STDERR, HTTP_GRPC, TCP_GRPC, OTLP].join(", ");
             cx.unsupported_allowed(at, other, &allowed);
             None
         }
@@ -133,7 +135,7 @@ pub(crate) fn body_format(
     let format = log_format(cx, at, value)?;
     let content_type = match (&format, named.as_str()) {
         (LogFormat::Json(_), "") => "application/json",
-        (LogFormat::Text(_) | LogFormat::Entry(_), "") => "text/plain",
+        (LogFormat::Text(_) | LogFormat::Entry(_) | LogFormat::Record(_), "") => "text/plain",
         (_, named) => named,
     };
     Some(BodyFormat { content_type: Arc::from(content_type), format })
@@ -190,7 +192,12 @@ fn json_format(
     cx.ok(at, JsonFormat::parse(&value, omit_empty_values, extensions)).map(LogFormat::Json)
 }
 
-fn formatters_of(cx: &mut Cx<'_>, at: &At<'_>, list: &[core::TypedExtensionConfig]) -> Extensions {
+/// `formatters`
+pub(super) fn formatters_of(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    list: &[core::TypedExtensionConfig],
+) -> Extensions {
     let mut extensions = Extensions::default();
     for (index, formatter) in list.iter().enumerate() {
         let at = at.index(index);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Any;
+use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::access_loggers::grpc::v3 as api;
 use ringway_xds::api::envoy::r#type::tracing::v3 as tracing;
 
@@ -12,11 +13,14 @@ use super::cx::Cx;
 use super::scalar::duration;
 use super::set::refuse;
 use super::source;
-use crate::observe::accesslog::{Entry, EntryKind, GrpcLog, LogFormat, Sink, Tag, TagValue};
+use crate::observe::accesslog::{
+    Entry, EntryKind, GrpcLog, GrpcProtocol, LogFormat, Sink, Tag, TagValue,
+};
 use crate::observe::stats::GrpcAccessLogStats;
+use crate::plan::source::GrpcService;
 
 /// `buffer_size_bytes` where nothing is said.
-const BUFFER_BYTES: u32 = 16 * 1024;
+pub(super) const BUFFER_BYTES: u32 = 16 * 1024;
 
 /// Of requests.
 pub(super) fn http(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<(Sink, LogFormat)> {
@@ -64,14 +68,8 @@ fn common(
         custom_tags,
     } = config?;
     refuse!(cx, at, grpc_stream_retry_policy);
-    let interval_at = at.field("buffer_flush_interval");
-    let flush_interval = duration(cx, &interval_at, buffer_flush_interval, Duration::from_secs(1));
-    let service_at = at.field("grpc_service");
-    let service = source::grpc_service(cx, &service_at, grpc_service.as_ref());
-    if let Some(service) = &service {
-        let at = service_at.field("envoy_grpc");
-        cx.cluster(&at.field("cluster_name"), &service.cluster, "Unknown gRPC client cluster");
-    }
+    let flush_interval = flush_interval(cx, at, buffer_flush_interval);
+    let service = service(cx, at, grpc_service.as_ref());
     let entry = Entry {
         kind,
         tags: tags(cx, &at.field("custom_tags"), &custom_tags),
@@ -80,15 +78,38 @@ fn common(
     let log = GrpcLog {
         log_name: Arc::from(log_name),
         service: service?,
-        batch_field: entry.batch_field(),
+        protocol: GrpcProtocol::Stream(entry.batch_field()),
         flush_interval,
         buffer_bytes: buffer_size_bytes.unwrap_or(BUFFER_BYTES),
-        stats: GrpcAccessLogStats::new(cx.registry),
+        stats: GrpcAccessLogStats::new(cx.registry, "grpc_access_log"),
     };
     Some((Sink::Grpc(Arc::new(log)), LogFormat::Entry(entry)))
 }
 
-fn tags(cx: &mut Cx<'_>, at: &At<'_>, list: &[tracing::CustomTag]) -> Vec<Tag> {
+/// `buffer_flush_interval`
+pub(super) fn flush_interval(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<prost_types::Duration>,
+) -> Duration {
+    duration(cx, &at.field("buffer_flush_interval"), value, Duration::from_secs(1))
+}
+
+/// `grpc_service`
+pub(super) fn service(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    value: Option<&core::GrpcService>,
+) -> Option<GrpcService> {
+    let at = at.field("grpc_service");
+    let service = source::grpc_service(cx, &at, value)?;
+    let at = at.field("envoy_grpc");
+    cx.cluster(&at.field("cluster_name"), &service.cluster, "Unknown gRPC client cluster");
+    Some(service)
+}
+
+/// `custom_tags`
+pub(super) fn tags(cx: &mut Cx<'_>, at: &At<'_>, list: &[tracing::CustomTag]) -> Vec<Tag> {
     use tracing::custom_tag::{Environment, Header, Literal, Type};
     let mut out = Vec::with_capacity(list.len());
     for (index, tag) in list.iter().enumerate() {

@@ -38,6 +38,7 @@ mod listener_filters;
 mod local_reply;
 mod log_filter;
 mod on_demand;
+mod otlp_log;
 mod outlier;
 mod overload;
 mod per_filter;

@@ -98,6 +98,7 @@ fn loopback_clients_are_shown_with_our_own_address() {
         cluster: String::new(),
         node: String::new(),
         node_message: Arc::default(),
+        zone: String::new(),
     };
     let mut first = head(&[]);
     append_forwarded_for(&mut first, &rules(true, 0), Some(ip("127.0.0.1")), &local);

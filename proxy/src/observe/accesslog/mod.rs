@@ -3,6 +3,7 @@
 
 mod entry;
 mod filter;
+pub(crate) mod otlp;
 mod proto;
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 
 pub use entry::{Entry, EntryKind, Tag, TagValue};
 pub use filter::{Comparison, HeaderCondition, LogFilter, Op, grpc_status_named};
+pub use otlp::{Record, RecordValue};
 
 pub(crate) use proto::field_head;
 
@@ -30,6 +32,8 @@ pub enum LogFormat {
     Json(JsonFormat),
     /// An entry for a gRPC access log service.
     Entry(Entry),
+    /// A record for a service of OpenTelemetry.
+    Record(Record),
 }
 
 impl LogFormat {
@@ -47,6 +51,7 @@ impl LogFormat {
             Self::Text(format) => format.needs_random(),
             Self::Json(format) => format.needs_random(),
             Self::Entry(_) => false,
+            Self::Record(record) => record.needs_random(),
         }
     }
 
@@ -56,6 +61,7 @@ impl LogFormat {
             Self::Text(format) => format.eval(ctx, out),
             Self::Json(format) => format.eval(ctx, out),
             Self::Entry(entry) => entry.write(ctx, out),
+            Self::Record(record) => record.write(ctx, out),
         }
     }
 }
@@ -69,7 +75,8 @@ pub enum Sink {
     Stdout,
     /// `envoy.access_loggers.stderr`.
     Stderr,
-    /// `envoy.access_loggers.http_grpc`, `envoy.access_loggers.tcp_grpc`.
+    /// `envoy.access_loggers.http_grpc`, `envoy.access_loggers.tcp_grpc`,
+    /// `envoy.access_loggers.open_telemetry`.
     Grpc(Arc<GrpcLog>),
 }
 
@@ -80,23 +87,38 @@ pub struct GrpcLog {
     pub log_name: Arc<str>,
     /// `grpc_service`.
     pub service: GrpcService,
-    /// Field of `StreamAccessLogsMessage` the entries are in ([`Entry::batch_field`]).
-    pub batch_field: u32,
+    /// What the service speaks.
+    pub protocol: GrpcProtocol,
     /// `buffer_flush_interval`, default 1 s.
     pub flush_interval: Duration,
     /// `buffer_size_bytes`, default 16 KiB; 0: every entry is sent at once.
     pub buffer_bytes: u32,
-    /// `access_logs.grpc_access_log.*`.
+    /// `access_logs.grpc_access_log.*` or `access_logs.open_telemetry_access_log.*`.
     pub stats: GrpcAccessLogStats,
+}
+
+/// How entries are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrpcProtocol {
+    /// On a stream of `AccessLogService`, in this field of `StreamAccessLogsMessage`
+    /// ([`Entry::batch_field`]).
+    Stream(u32),
+    /// By calls of OpenTelemetry's `LogsService`.
+    Export {
+        /// `disable_builtin_labels` is false: the resource tells log and node.
+        labels: bool,
+        /// `resource_attributes`
+        attributes: Vec<(Arc<str>, Arc<str>)>,
+    },
 }
 
 impl PartialEq for GrpcLog {
     /// Statistics are the same for all.
     fn eq(&self, other: &Self) -> bool {
-        let Self { service, log_name, batch_field, flush_interval, buffer_bytes, stats: _ } = self;
+        let Self { service, log_name, protocol, flush_interval, buffer_bytes, stats: _ } = self;
         *service == other.service
             && *log_name == other.log_name
-            && *batch_field == other.batch_field
+            && *protocol == other.protocol
             && *flush_interval == other.flush_interval
             && *buffer_bytes == other.buffer_bytes
     }

@@ -38,6 +38,24 @@ impl Fields<'_> {
         self.bytes(field, value.as_bytes());
     }
 
+    /// A string of a oneof, written even where it is empty; see [`Fields::lossy`].
+    pub(super) fn chosen_text(&mut self, field: u32, value: &[u8]) {
+        self.bytes_even_empty(field, String::from_utf8_lossy(value).as_bytes());
+    }
+
+    /// A message that is encoded already, written even where it has no field.
+    pub(super) fn raw(&mut self, field: u32, message: &[u8]) {
+        self.bytes_even_empty(field, message);
+    }
+
+    /// A number in eight bytes.
+    pub(super) fn fixed64(&mut self, field: u32, value: u64) {
+        if value != 0 {
+            self.key(field, 1);
+            self.0.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     /// A string whose bytes came from the network: what is no UTF-8 is replaced, for a receiver
     /// must refuse the whole message otherwise.
     pub(super) fn lossy(&mut self, field: u32, value: &[u8]) {

@@ -72,6 +72,12 @@ impl Format {
         Ok(Self { segments, omit_empty: omit_empty_values })
     }
 
+    /// The object of a key in the filter state, as JSON.
+    pub fn filter_state(key: &str) -> Self {
+        let op = Op::FilterState(key.into(), state::Serialize::Typed);
+        Self { segments: Box::new([Segment { op, max: None }]), omit_empty: true }
+    }
+
     /// [`DEFAULT_FORMAT`], compiled.
     ///
     /// # Errors

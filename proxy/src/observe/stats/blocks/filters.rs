@@ -28,8 +28,9 @@ stat_block! {
 }
 
 stat_block! {
-    /// `access_logs.grpc_access_log.*`: of all gRPC access logs.
-    GrpcAccessLogStats in grpc_access_log_block, prefix() = "access_logs.grpc_access_log.";
+    /// `access_logs.grpc_access_log.*`, of all gRPC access logs, and
+    /// `access_logs.open_telemetry_access_log.<stat_prefix>.*`; the kind is given with the prefix.
+    GrpcAccessLogStats in grpc_access_log_block, prefix(kind) = "access_logs.{kind}.";
     counters {
         grpc_entries_flush_failed,
         grpc_entries_flushed,

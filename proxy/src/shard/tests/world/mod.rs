@@ -201,6 +201,7 @@ pub(in crate::shard) fn shard(
         cluster: String::new(),
         node: String::new(),
         node_message: Arc::default(),
+        zone: String::new(),
     };
     Shard::new(index, shards, stats, links, local, drain, ShardLogs::new(Default::default()))
 }
