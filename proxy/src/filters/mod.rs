@@ -123,6 +123,7 @@ macro_rules! filters {
 
 filters! {
     buffer,
+    compressor,
     cors,
     fault,
     grpc_stats,

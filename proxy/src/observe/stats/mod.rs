@@ -30,16 +30,15 @@ mod writer;
 mod tests;
 
 pub use blocks::{
-    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, ConnectionLimitStats,
-    ControlPlaneStats, CorsStats, DnsStats, EdsStats, FilesystemStats, GrpcAccessLogStats,
-    HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats, Http2CodecStats,
-    HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, LoadReporterStats, MetadataExchangeStats, OutlierDetectionStats,
-    OverloadActionStats, OverloadStats, ProxyProtocolErrorStats, ProxyProtocolStats, ReloadStats,
-    ResourceMonitorStats, RouteStats, RouterStats, RuntimeStats, ServerStats, SslFactoryStats,
-    SslStats, SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats,
-    TlsInspectorStats,
-    TracingStats, WatchdogStats, WorkerListenerStats,
+    CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, CompressionStats, CompressorStats,
+    ConnectionLimitStats, ControlPlaneStats, CorsStats, DnsStats, EdsStats, FilesystemStats,
+    GrpcAccessLogStats, HcmStats, HealthCheckStats, Http1CodecSlots, Http1CodecStats,
+    Http2CodecStats, HttpInspectorStats, HttpStats, ListenerExtensionStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, LoadReporterStats, MetadataExchangeStats,
+    OutlierDetectionStats, OverloadActionStats, OverloadStats, ProxyProtocolErrorStats,
+    ProxyProtocolStats, ReloadStats, ResourceMonitorStats, RouteStats, RouterStats, RuntimeStats,
+    ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats,
+    TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,

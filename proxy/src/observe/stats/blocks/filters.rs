@@ -40,3 +40,34 @@ stat_block! {
     gauges {}
     histograms {}
 }
+
+stat_block! {
+    /// `http.<stat_prefix>.compressor.<name>.<library>.*`: what clients take; the whole of it is
+    /// the prefix.
+    CompressorStats in compressor_block, prefix(prefix) = "{prefix}.";
+    counters {
+        header_compressor_overshadowed,
+        header_compressor_used,
+        header_identity,
+        header_not_valid,
+        header_wildcard,
+        no_accept_header,
+        not_compressed_etag,
+    }
+    gauges {}
+    histograms {}
+}
+
+stat_block! {
+    /// The same of one direction.
+    CompressionStats in compression_block, prefix(prefix) = "{prefix}.";
+    counters {
+        compressed,
+        content_length_too_small,
+        not_compressed,
+        total_compressed_bytes,
+        total_uncompressed_bytes,
+    }
+    gauges {}
+    histograms {}
+}

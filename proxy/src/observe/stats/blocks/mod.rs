@@ -16,7 +16,9 @@ pub use cluster::{
     CircuitBreakersRemaining, ClusterManagerStats, ClusterStats, HealthCheckStats,
     OutlierDetectionStats, ThreadLocalClusterStats,
 };
-pub use filters::{CorsStats, GrpcAccessLogStats, MetadataExchangeStats};
+pub use filters::{
+    CompressionStats, CompressorStats, CorsStats, GrpcAccessLogStats, MetadataExchangeStats,
+};
 pub use http::{HcmStats, Http1CodecSlots, Http1CodecStats, HttpStats, RouterStats, TracingStats};
 pub use http2::Http2CodecStats;
 pub use listener::{
