@@ -71,6 +71,8 @@ pub struct Cluster {
     pub http: UpstreamHttp,
     /// `upstream_bind_config.source_address`.
     pub bind: Option<std::net::SocketAddr>,
+    /// `upstream_bind_config.extra_source_addresses`: the source for hosts of the other family.
+    pub extra_bind: Option<ExtraBind>,
     /// Socket options (bind config and `upstream_connection_options`).
     pub socket_options: Vec<SocketOption>,
     /// `upstream_connection_options.tcp_keepalive`.
@@ -523,6 +525,15 @@ pub struct HostShared {
     /// Where the host of a LOGICAL_DNS cluster is by now, if its name has moved since it was made:
     /// new connections go there, those that exist stay.
     pub moved: ArcSwapOption<Moved>,
+}
+
+/// A second source address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtraBind {
+    /// The address.
+    pub source: std::net::SocketAddr,
+    /// Socket options of connections from it.
+    pub socket_options: Vec<SocketOption>,
 }
 
 /// Addresses of a host that has moved.

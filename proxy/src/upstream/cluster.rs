@@ -14,7 +14,7 @@ use super::lb::{LbContext, LoadBalancer, Picked, Rules};
 use super::limits::{Edge, Overflow, Priority, Resource, ShardLimits};
 use super::original_dst::OnDemand;
 use super::outlier::{Outcome, report};
-use super::pool::{Acquire, AcquireOptions, Reaper, connect_options};
+use super::pool::{Acquire, AcquireOptions, Connects, Reaper};
 use crate::observe::stats::{Gauge, Variant};
 use crate::plan::cluster::{HostShared, HostState, Lb};
 use crate::plan::{Cluster, Host, HostSet};
@@ -57,7 +57,7 @@ pub(super) struct Shared {
     pub(super) plan: Arc<Cluster>,
     pub(super) shard: Rc<ShardCx>,
     pub(super) limits: ShardLimits,
-    pub(super) connect: runtime::ConnectOptions,
+    pub(super) connect: Connects,
     pub(super) reaper: Reaper,
     /// The name that the last request was for, where the cluster's TLS follows requests.
     pub(super) last_server_name: RefCell<Option<Rc<str>>>,
@@ -83,7 +83,7 @@ impl ShardCluster {
         let limits = ShardLimits::new(plan.limits.clone(), shard.shards);
         let lb = LoadBalancer::new(plan.lb, runtime::rand_u64());
         let shared = Rc::new(Shared {
-            connect: connect_options(&plan),
+            connect: Connects::new(&plan),
             limits,
             shard,
             reaper: Reaper::default(),

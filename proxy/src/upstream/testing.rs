@@ -112,6 +112,7 @@ pub(crate) fn cluster(
             full_urls: false,
         },
         bind: None,
+        extra_bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,
         close_on_health_failure: false,

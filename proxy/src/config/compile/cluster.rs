@@ -18,7 +18,7 @@ use super::{breakers, discovery, health, istio, lb, outlier, sockets, upstream_h
 use crate::observe::stats::{
     CircuitBreakersRemaining, ClusterStats, HealthCheckStats, OutlierDetectionStats,
 };
-use crate::plan::cluster::{Discovery, Thresholds};
+use crate::plan::cluster::{Discovery, ExtraBind, Thresholds};
 use crate::plan::host_page::DropPages;
 use crate::plan::{Cluster, ClusterName, HostSet, Needs, SocketOption};
 use crate::upstream::limits::Limits;
@@ -46,7 +46,7 @@ pub(crate) fn compile(
     let discovery = discovery::compile(cx, at, cluster, &sockets);
     check_eds(cx, at, cluster, discovery.as_ref().map(|(discovery, _)| discovery));
     let bind = upstream_bind_config.clone().or_else(|| cx.kept.bind.clone());
-    let (bind, options) = bind_config(cx, &at.field("upstream_bind_config"), bind.as_ref());
+    let bind = bind_config(cx, &at.field("upstream_bind_config"), bind.as_ref());
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
@@ -81,8 +81,9 @@ pub(crate) fn compile(
         stat_name,
         max_requests_per_connection: upstream_http::max_requests(cx, at, cluster),
         http,
-        bind,
-        socket_options: options,
+        bind: bind.source,
+        extra_bind: bind.extra,
+        socket_options: bind.options,
         tcp_keepalive,
         close_on_health_failure: *close_connections_on_host_health_failure,
         ignore_health_on_removal: *ignore_health_on_host_removal,
@@ -234,29 +235,85 @@ fn subsets(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&api::cluster::LbSubsetC
     }
 }
 
-fn bind_config(
-    cx: &mut Cx<'_>,
-    at: &At<'_>,
-    config: Option<&core::BindConfig>,
-) -> (Option<std::net::SocketAddr>, Vec<SocketOption>) {
-    let Some(config) = config else { return (None, Vec::new()) };
+/// `upstream_bind_config`.
+#[derive(Default)]
+struct Bind {
+    source: Option<std::net::SocketAddr>,
+    options: Vec<SocketOption>,
+    extra: Option<ExtraBind>,
+}
+
+fn bind_config(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&core::BindConfig>) -> Bind {
+    let Some(config) = config else { return Bind::default() };
     let core::BindConfig {
         source_address,
         freebind,
-        socket_options: options,
+        socket_options: list,
         extra_source_addresses,
         additional_source_addresses,
         local_address_selector,
         // Looks at the namespace of `source_address`, which is refused.
         validate_network_namespaces: _,
     } = config;
-    refuse!(cx, at, extra_source_addresses, additional_source_addresses);
     refuse!(cx, at, local_address_selector);
     let address = source_address.as_ref();
     let source = address.and_then(|a| socket_address(cx, &at.field("source_address"), a));
-    let mut options = socket_options(cx, &at.field("socket_options"), options);
-    options.extend(source.filter(|_| freebind.unwrap_or_default()).map(free_bind));
-    (source, options)
+    let free = freebind.unwrap_or_default();
+    let own = socket_options(cx, &at.field("socket_options"), list);
+    let mut options = own.clone();
+    options.extend(source.filter(|_| free).map(free_bind));
+    let plain = |address: &core::SocketAddress| core::ExtraSourceAddress {
+        address: Some(address.clone()),
+        socket_options: None,
+    };
+    let (name, all) = match additional_source_addresses.is_empty() {
+        true => ("extra_source_addresses", extra_source_addresses.clone()),
+        // The deprecated form.
+        false => {
+            ("additional_source_addresses", additional_source_addresses.iter().map(plain).collect())
+        }
+    };
+    let at = at.field(name);
+    if !extra_source_addresses.is_empty() && name != "extra_source_addresses" {
+        let message = "can't specify both extra_source_addresses and additional_source_addresses";
+        cx.invalid(&at, message);
+    } else if all.len() > 1 {
+        cx.invalid_allowed(&at, "more than one extra source address", "one");
+    } else if !all.is_empty() && address.is_none() {
+        cx.invalid(&at, "extra source addresses need a source_address");
+    }
+    let extra = all.first().and_then(|extra| extra_bind(cx, &at.index(0), extra, (own, free)));
+    if let (Some(extra), Some(source)) = (&extra, source)
+        && extra.source.is_ipv4() == source.is_ipv4()
+    {
+        let message = "two source addresses of the same IP version: one of each is supported";
+        cx.invalid(&at.index(0).field("address"), message);
+    }
+    Bind { source, options, extra }
+}
+
+/// `own`: the options of the bind config, which count where the address has none.
+fn extra_bind(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    extra: &core::ExtraSourceAddress,
+    (own, free): (Vec<SocketOption>, bool),
+) -> Option<ExtraBind> {
+    let core::ExtraSourceAddress { address, socket_options: over } = extra;
+    let options_at = at.field("socket_options");
+    let mut options = match over {
+        Some(core::SocketOptionsOverride { socket_options: list }) => {
+            socket_options(cx, &options_at.field("socket_options"), list)
+        }
+        None => own,
+    };
+    let Some(address) = address else {
+        cx.invalid(&at.field("address"), "value is required");
+        return None;
+    };
+    let source = socket_address(cx, &at.field("address"), address)?;
+    options.extend(free.then(|| free_bind(source)));
+    Some(ExtraBind { source, socket_options: options })
 }
 
 /// `freebind`: the address need not be ours yet.

@@ -81,6 +81,7 @@ fn cluster(registry: &mut Registry, id: u32, name: &str, hosts: Vec<Arc<Host>>) 
             full_urls: false,
         },
         bind: None,
+        extra_bind: None,
         socket_options: Vec::new(),
         tcp_keepalive: None,
         close_on_health_failure: false,

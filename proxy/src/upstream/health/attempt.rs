@@ -86,7 +86,7 @@ impl Attempt {
     async fn connect(&self, check: &HealthCheck) -> Option<Kept> {
         let (plan, shard) = (&self.cluster.plan, &self.cluster.shard);
         let address = check_address(&self.host);
-        let stream = runtime::connect(&address, &self.cluster.connect).await.ok()?;
+        let stream = runtime::connect(&address, self.cluster.connect.to(&address)).await.ok()?;
         let socket = match check.socket {
             Some(index) => {
                 shard.stats.inc(plan.matched(index));

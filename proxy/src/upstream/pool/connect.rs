@@ -12,7 +12,7 @@ use ringway_runtime::{self as runtime, Chunk, ConnectOptions, Instant, Keepalive
 use super::conn::Conn;
 use super::{AcquireError, Kind, Pool};
 use crate::istio::{Peer, exchange};
-use crate::plan::{Address, Cluster, Host};
+use crate::plan::{Address, Cluster, Host, SocketOption};
 use crate::transport::{self, ConnectHints, HandshakeError, Stream};
 use crate::upstream::cluster::Shared;
 use crate::upstream::server_name;
@@ -20,18 +20,50 @@ use crate::upstream::server_name;
 /// Between the starts of two attempts at addresses of one host (RFC 8305 section 5; Envoy's value).
 const NEXT_ATTEMPT: Duration = Duration::from_millis(300);
 
-/// Socket options of a cluster's connections.
-pub(in crate::upstream) fn connect_options(plan: &Cluster) -> ConnectOptions {
+/// Socket options of a cluster's connections, by where they go.
+pub(in crate::upstream) struct Connects {
+    main: ConnectOptions,
+    /// For addresses of the other family than the source of `main`.
+    extra: Option<ConnectOptions>,
+}
+
+impl Connects {
+    /// Of a cluster.
+    pub(in crate::upstream) fn new(plan: &Cluster) -> Self {
+        let main = connect_options(plan, plan.bind, &plan.socket_options);
+        let extra = plan.extra_bind.as_ref();
+        let extra =
+            extra.map(|extra| connect_options(plan, Some(extra.source), &extra.socket_options));
+        Self { main, extra }
+    }
+
+    /// Those for connections to an address: the source of its family, or else the first.
+    pub(in crate::upstream) fn to(&self, address: &SockAddr) -> &ConnectOptions {
+        let fits = |options: &ConnectOptions| match (&options.bind, address) {
+            (Some(SockAddr::Inet(own)), SockAddr::Inet(to)) => own.is_ipv4() == to.is_ipv4(),
+            _ => false,
+        };
+        match &self.extra {
+            Some(extra) if !fits(&self.main) && fits(extra) => extra,
+            _ => &self.main,
+        }
+    }
+}
+
+fn connect_options(
+    plan: &Cluster,
+    source: Option<std::net::SocketAddr>,
+    options: &[SocketOption],
+) -> ConnectOptions {
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
     ConnectOptions {
-        bind: plan.bind.map(SockAddr::Inet),
+        bind: source.map(SockAddr::Inet),
         keepalive: plan.tcp_keepalive.map(|keep| Keepalive {
             time: keep.time_s.map(seconds),
             interval: keep.interval_s.map(seconds),
             probes: keep.probes,
         }),
-        options: plan
-            .socket_options
+        options: options
             .iter()
             .map(|option| runtime::SocketOption {
                 level: option.level,
@@ -189,7 +221,7 @@ pub(in crate::upstream) async fn connect_transport(
 /// first that is up wins.
 pub(in crate::upstream) async fn connect_host(
     host: &Host,
-    options: &ConnectOptions,
+    options: &Connects,
 ) -> io::Result<runtime::Stream> {
     let moved = host.moved.load_full();
     let (address, additional) = match &moved {
@@ -198,7 +230,7 @@ pub(in crate::upstream) async fn connect_host(
     };
     let first = sock_addr(address);
     if additional.is_empty() {
-        return runtime::connect(&first, options).await;
+        return runtime::connect(&first, options.to(&first)).await;
     }
     let rest: Vec<SockAddr> = additional.iter().map(sock_addr).collect();
     connect_first(&first, &rest, options).await
@@ -207,11 +239,11 @@ pub(in crate::upstream) async fn connect_host(
 async fn connect_first(
     first: &SockAddr,
     rest: &[SockAddr],
-    options: &ConnectOptions,
+    options: &Connects,
 ) -> io::Result<runtime::Stream> {
     let mut left = rest.iter();
     let mut attempts: Vec<Pin<Box<dyn Future<Output = io::Result<runtime::Stream>> + '_>>> =
-        vec![Box::pin(runtime::connect(first, options))];
+        vec![Box::pin(runtime::connect(first, options.to(first)))];
     let mut timer = runtime::sleep(NEXT_ATTEMPT);
     let mut last = None;
     poll_fn(|cx| {
@@ -234,7 +266,7 @@ async fn connect_first(
             }
             let due = attempts.is_empty() || Pin::new(&mut timer).poll(cx).is_ready();
             if due && let Some(next) = left.next() {
-                attempts.push(Box::pin(runtime::connect(next, options)));
+                attempts.push(Box::pin(runtime::connect(next, options.to(next))));
                 timer.reset(runtime::now() + NEXT_ATTEMPT);
             } else if attempts.is_empty() {
                 let nothing =

@@ -35,7 +35,7 @@ use crate::transport::Stream;
 
 pub use acquire::{Acquire, AcquireError, AcquireOptions, Leased};
 pub use conn::PooledConn;
-pub(super) use connect::{connect_options, connect_transport, failure, sock_addr, timed_out};
+pub(super) use connect::{Connects, connect_transport, failure, sock_addr, timed_out};
 pub use multiplexed::PooledStream;
 pub(super) use reaper::Reaper;
 
