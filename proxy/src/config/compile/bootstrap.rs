@@ -144,7 +144,8 @@ fn check(cx: &mut Cx<'_>, at: &At<'_>, bootstrap: &api::Bootstrap) {
     #[rustfmt::skip]
     let api::Bootstrap {
         // Refused.
-        hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing, enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
+        hds_config, flags_path, stats_sinks, watchdog, watchdogs, tracing,
+        enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
         fatal_actions, config_sources, default_config_source, certificate_provider_instances,
         inline_headers, perf_tracing_file_path, xds_delegate_extension,
         xds_config_tracker_extension, stats_eviction, node_context_params,

@@ -45,8 +45,7 @@ pub(crate) fn compile(
     let sockets = sockets::compile(cx, at, cluster, &stat_name);
     let discovery = discovery::compile(cx, at, cluster, &sockets);
     check_eds(cx, at, cluster, discovery.as_ref().map(|(discovery, _)| discovery));
-    let bind = upstream_bind_config.clone().or_else(|| cx.kept.bind.clone());
-    let bind = bind_config(cx, &at.field("upstream_bind_config"), bind.as_ref());
+    let bind = bind_config(cx, &at.field("upstream_bind_config"), upstream_bind_config.as_ref());
     let tcp_keepalive = connection_options(cx, at, upstream_connection_options.as_ref());
     let circuit_breakers = breakers::compile(cx, at, name, circuit_breakers.as_ref());
     let remaining = remaining(cx, &stat_name, &circuit_breakers);
@@ -244,7 +243,8 @@ struct Bind {
 }
 
 fn bind_config(cx: &mut Cx<'_>, at: &At<'_>, config: Option<&core::BindConfig>) -> Bind {
-    let Some(config) = config else { return Bind::default() };
+    let usual = cx.kept.bind.clone();
+    let Some(config) = config.or(usual.as_ref()) else { return Bind::default() };
     let core::BindConfig {
         source_address,
         freebind,

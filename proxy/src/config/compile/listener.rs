@@ -34,19 +34,18 @@ pub(crate) fn compile(
     check(cx, at, listener);
     #[rustfmt::skip]
     let api::Listener {
-        name, address: main_address, additional_addresses, stat_prefix,
-        per_connection_buffer_limit_bytes, drain_type, transparent, freebind,
-        socket_options: options, traffic_direction, enable_reuse_port, access_log,
-        tcp_backlog_size, max_connections_to_accept_per_socket_event, bind_to_port,
-        tcp_keepalive, use_original_dst, listener_filters_timeout,
+        name, address: main_address, additional_addresses, stat_prefix, freebind, bind_to_port,
+        per_connection_buffer_limit_bytes, drain_type, transparent, socket_options: options,
+        traffic_direction, enable_reuse_port, access_log, tcp_backlog_size, tcp_keepalive,
+        max_connections_to_accept_per_socket_event, use_original_dst, listener_filters_timeout,
         continue_on_listener_filters_timeout, connection_balance_config,
         tcp_fast_open_queue_length, ignore_global_conn_limit,
         ..
     } = listener;
-    let main_address = main_address.as_ref();
     let internal = is_internal(cx, at, listener);
     cx.direction = direction_of(*traffic_direction);
-    let bound = (!internal).then(|| addresses(cx, at, main_address, additional_addresses));
+    let main = main_address.as_ref();
+    let bound = (!internal).then(|| addresses(cx, at, main, additional_addresses));
     let (addresses, ipv4_compat, own_options) = bound.unwrap_or_default();
     let main = if internal { format!("envoy://{name}/") } else { first(&addresses) };
     let stat_prefix = stat_name(stat_prefix, &main);
@@ -56,10 +55,9 @@ pub(crate) fn compile(
     let chains = filter_chains_of(cx, at, listener, checked, &stat_prefix);
     let matcher = chain_match::compile(cx, at, listener);
     let filters = listener_filters::compile(cx, at, listener, &stat_prefix);
-    let filters_timeout = filters_timeout_of(cx, at, *listener_filters_timeout);
     let logs = access_log::compile(cx, &at.field("access_log"), access_log);
     let socket_options = socket_options(cx, &at.field("socket_options"), options);
-    let (encoded, needs) = (listener.encode_to_vec(), std::mem::take(&mut cx.needs));
+    let hashes = hashes(listener, cx.runtime.digest());
     let listener = Listener {
         name: if name.is_empty() { Arc::from(main) } else { Arc::from(name.as_str()) },
         stats: ListenerStats::new(cx.registry, &stat_prefix),
@@ -84,19 +82,26 @@ pub(crate) fn compile(
         ceiling: Arc::clone(&cx.kept.ceiling),
         ignores_ceiling: *ignore_global_conn_limit,
         filters,
-        filters_timeout,
+        filters_timeout: filters_timeout_of(cx, at, *listener_filters_timeout),
         continue_on_filters_timeout: *continue_on_listener_filters_timeout,
         use_original_dst: use_original_dst.unwrap_or_default(),
         exact_balance: exact_balance(cx, at, connection_balance_config.as_ref()),
         chains,
         matcher,
         access_logs: logs,
-        needs,
-        hash: xxh64(&encoded, 0),
-        frame_hash: frame_hash(&encoded, cx.runtime.digest()),
+        needs: std::mem::take(&mut cx.needs),
+        hash: hashes.0,
+        frame_hash: hashes.1,
     };
     let serves = (internal || !listener.addresses.is_empty()) && !listener.chains.is_empty();
     serves.then(|| Arc::new(listener))
+}
+
+/// Content hashes of the resource, and of it without its chains, which is another one where the
+/// runtime has other `answers`.
+fn hashes(listener: &api::Listener, answers: u64) -> (u64, u64) {
+    let encoded = listener.encode_to_vec();
+    (xxh64(&encoded, 0), frame_hash(&encoded, answers))
 }
 
 /// The main address, which stands for a name that is missing.

@@ -37,11 +37,9 @@ pub(super) fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<(Sink, 
     } = config;
     refuse!(cx, at, http_service, resource_detectors);
     let common = common_config.unwrap_or_default();
-    if let retry @ Some(_) = &common.grpc_stream_retry_policy {
-        let (at, grpc_stream_retry_policy) = (at.field("common_config"), retry);
-        refuse!(cx, &at, grpc_stream_retry_policy);
-    }
     let common_at = at.field("common_config");
+    let grpc_stream_retry_policy = &common.grpc_stream_retry_policy;
+    refuse!(cx, &common_at, grpc_stream_retry_policy);
     let found = match (&grpc_service, &common.grpc_service) {
         (Some(own), None) => service(cx, at, Some(own)),
         (None, Some(other)) => service(cx, &common_at, Some(other)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringway_xds::api::envoy::config::overload::v3 as api;
-use ringway_xds::api::envoy::extensions::resource_monitors::downstream_connections::v3 as connections;
+use ringway_xds::api::envoy::extensions::resource_monitors as monitors;
 
 use super::at::At;
 use super::cx::Cx;
@@ -11,6 +11,8 @@ use super::scalar::{optional_duration, type_name};
 use super::set::refuse;
 use crate::observe::stats::ResourceMonitorStats;
 use crate::plan::ceiling::Ceiling;
+
+type Connections = monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 
 /// The monitor that limits connections.
 const CONNECTIONS: &str = "envoy.resource_monitors.global_downstream_max_connections";
@@ -60,9 +62,9 @@ fn monitor_of(cx: &mut Cx<'_>, at: &At<'_>, monitor: &api::ResourceMonitor) {
         cx.invalid_allowed(&at, message, CONNECTIONS);
         return;
     }
-    let found = cx.unpack::<connections::DownstreamConnectionsConfig>(&at, &any);
+    let found = cx.unpack::<Connections>(&at, &any);
     let Some(config) = found else { return };
-    let connections::DownstreamConnectionsConfig { max_active_downstream_connections } = config;
+    let Connections { max_active_downstream_connections } = config;
     let Some(limit) = u64::try_from(max_active_downstream_connections).ok().filter(|n| *n > 0)
     else {
         let at = at.field("max_active_downstream_connections");

@@ -1,5 +1,7 @@
 use std::io::Read;
 
+use ringway_xds::api::envoy::extensions::compression::brotli::compressor::v3::Brotli;
+
 use super::accept::{Choice, choose};
 use super::codec::Library;
 
@@ -41,7 +43,7 @@ fn gzip_comes_out_piece_by_piece() {
 
 #[test]
 fn zstd_and_brotli_come_out_piece_by_piece() {
-    let options = ringway_xds::api::envoy::extensions::compression::brotli::compressor::v3::Brotli::default();
+    let options = Brotli::default();
     let libraries =
         [Library::Zstd { level: 3, checksum: true }, super::codec::brotli_of(&options)];
     for library in libraries {

@@ -1,6 +1,9 @@
 //! Records of OpenTelemetry's log protocol (opentelemetry/proto/logs/v1/logs.proto), written from
 //! the same view of a stream that format strings read.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::entry::{Tag, TagValue};

@@ -69,7 +69,7 @@ fn line(now: Duration, cluster: &str, host: &str, event: &Event) -> Vec<u8> {
     let kind = broke.map_or("CONSECUTIVE_5XX", |(reason, _)| name(reason));
     let action = if broke.is_some() { "EJECT" } else { "UNEJECT" };
     let time = clock::rfc3339(now);
-    let time = time.strip_suffix(".000Z").map_or(time.clone(), |whole| format!("{whole}Z"));
+    let time = time.replace(".000Z", "Z");
     let mut out = format!("{{\"type\":\"{kind}\",\"timestamp\":\"{time}\",").into_bytes();
     if let Some(since) = since {
         let since = format!("\"secs_since_last_action\":\"{}\",", since.as_secs());

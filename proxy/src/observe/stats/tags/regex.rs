@@ -64,14 +64,11 @@ impl TagRegex {
             }
         };
         // A group that took no part in the match is empty.
-        let empty = 0..0;
+        let cut = first.unwrap_or_default();
         match count {
             0 | 1 => None,
-            2 => {
-                let cut = first.unwrap_or(empty);
-                Some((cut.clone(), cut))
-            }
-            _ => Some((first.unwrap_or(empty.clone()), second.unwrap_or(empty))),
+            2 => Some((cut.clone(), cut)),
+            _ => Some((cut, second.unwrap_or_default())),
         }
     }
 }
