@@ -37,8 +37,8 @@ pub use blocks::{
     ListenerManagerStats, ListenerStats, LoadReporterStats, MetadataExchangeStats,
     OutlierDetectionStats, OverloadActionStats, OverloadStats, ProxyProtocolErrorStats,
     ProxyProtocolStats, ReloadStats, ResourceMonitorStats, RouteStats, RouterStats, RuntimeStats,
-    ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpOnDemandStats, TcpStats, ThreadLocalClusterStats,
-    TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
+    ServerStats, SslFactoryStats, SslStats, SubscriptionStats, TcpOnDemandStats, TcpStats,
+    ThreadLocalClusterStats, TlsInspectorStats, TracingStats, WatchdogStats, WorkerListenerStats,
 };
 pub use def::{
     BlockDef, CodeTable, Codes, Counter, Gauge, Histogram, Kind, Show, Source, StatDef, TimeTable,
