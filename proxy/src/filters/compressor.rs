@@ -104,6 +104,8 @@ pub(crate) struct Filter {
     /// `accept-encoding` of the request.
     accept: Option<Box<[u8]>>,
     encoder: Option<Encoder>,
+    /// The route asks for no compression.
+    rests: bool,
 }
 
 fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
@@ -249,7 +251,7 @@ impl HttpFilter for Filter {
         let mut removes = config.removes_accept;
         match s.route_config::<Route>() {
             Some(Route::Disabled) => {
-                s.ignore(Phases::RESPONSE);
+                self.rests = true;
                 s.conn.shard.stats.inc(config.request.not_compressed());
                 return CONTINUE;
             }
@@ -276,7 +278,8 @@ impl HttpFilter for Filter {
         let status = s.work.response.status;
         let headers = &s.work.response.headers;
         let stats = &s.conn.shard.stats;
-        let long = config.enabled && config.is_long(headers, |counter| stats.inc(counter));
+        let enabled = config.enabled && !self.rests;
+        let long = enabled && config.is_long(headers, |counter| stats.inc(counter));
         let fits = long && config.fits(status, headers, |counter| stats.inc(counter));
         let wanted = long && !end && self.wants(config, s);
         let headers = &mut s.work.response.headers;
