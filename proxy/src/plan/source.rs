@@ -66,6 +66,8 @@ pub struct GrpcService {
     pub authority: Arc<str>,
     /// `initial_metadata`: names in lower case, with values that are sent as they are.
     pub metadata: Vec<(Arc<str>, Arc<str>)>,
+    /// `timeout` of unary calls; zero is the caller's default. Streams have none, as in Envoy.
+    pub timeout: Duration,
     /// `envoy_grpc.retry_policy.retry_back_off`: base and maximum wait before the stream is opened
     /// again. Default: 500 ms, 30 s.
     pub backoff: (Duration, Duration),

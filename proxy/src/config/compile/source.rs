@@ -250,8 +250,7 @@ pub(crate) fn grpc_service(
         }
     };
     let metadata = metadata(cx, &at.field("initial_metadata"), initial_metadata);
-    // Of unary calls; all that is called here are streams, which have none, in Envoy neither.
-    optional_duration(cx, &at.field("timeout"), *timeout);
+    let timeout = optional_duration(cx, &at.field("timeout"), *timeout);
     let at = at.field("envoy_grpc");
     let EnvoyGrpc {
         cluster_name,
@@ -266,6 +265,7 @@ pub(crate) fn grpc_service(
         cluster: Arc::from(cluster_name.as_str()),
         authority: cx.text(authority),
         metadata,
+        timeout: timeout.unwrap_or_default(),
         backoff: backoff(cx, &policy_at, retry_policy.as_ref()),
         receive_bytes_max: max_receive_message_length.unwrap_or_default(),
     })

@@ -243,6 +243,7 @@ fn xds(mut registry: Registry, out: &Rc<Out>, port: u16, protocol: Protocol) -> 
         outlet: out.clone(),
         bootstrap: None,
         inherited: Rc::default(),
+        logs: Default::default(),
     });
     xds.begin();
     xds
