@@ -23,7 +23,7 @@ use ringway_xds::api::envoy::extensions::filters::http::compressor::v3 as api;
 use super::{CONTINUE, HttpFilter, Kind, Options, Phases, Step, StreamCx};
 use crate::config::compile::set::refuse;
 use crate::config::compile::{At, Cx};
-use crate::observe::stats::{Counter, CompressorStats, CompressionStats};
+use crate::observe::stats::{CompressionStats, CompressorStats, Counter};
 use accept::{Choice, choose};
 use codec::{Encoder, Library};
 
@@ -130,8 +130,8 @@ fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
     let library = codec::compile(cx, &library_at, &named)?;
     let own = response_direction_config.is_some();
     // Without a configuration for responses the deprecated fields say it.
-    let response = response_direction_config.unwrap_or_else(|| {
-        api::compressor::ResponseDirectionConfig {
+    let response =
+        response_direction_config.unwrap_or_else(|| api::compressor::ResponseDirectionConfig {
             common_config: Some(api::compressor::CommonDirectionConfig {
                 enabled: runtime_enabled,
                 min_content_length: content_length,
@@ -141,8 +141,7 @@ fn compile(cx: &mut Cx<'_>, at: &At<'_>, any: &Any) -> Option<Config> {
             disable_on_etag_header,
             remove_accept_encoding_header,
             ..Default::default()
-        }
-    });
+        });
     let name = format!("{}.{}", named.name, library.name());
     let prefix = format!("{}.compressor.{name}", cx.http_prefix);
     let kind = |direction: &str| match direction {

@@ -15,9 +15,9 @@ use ringway_xds::api::envoy::extensions::filters::http::on_demand::v3 as api;
 use super::{CONTINUE, HttpFilter, Kind, Phases, Step, StreamCx};
 use crate::config::compile::{At, Cx, on_demand_clusters};
 use crate::http::stream::Matched;
+use crate::plan::ClusterId;
 use crate::plan::demand::{Demand, OnDemandClusters};
 use crate::plan::route::{Action, ClusterChoice, Lookup, RouteTable, WeightedTarget};
-use crate::plan::ClusterId;
 use crate::shard::demands::Waiting;
 
 pub(super) const KIND: Kind<Config, Route> = Kind {

@@ -105,9 +105,8 @@ pub(super) fn brotli_of(config: &brotli_api::Brotli) -> Library {
         chunk_size: _,
         disable_literal_context_modeling,
     } = config;
-    let number = |value: Option<u32>, usual| {
-        value.and_then(|n| i32::try_from(n).ok()).unwrap_or(usual)
-    };
+    let number =
+        |value: Option<u32>, usual| value.and_then(|n| i32::try_from(n).ok()).unwrap_or(usual);
     Library::Brotli(Box::new(BrotliOptions {
         quality: number(*quality, 3),
         window_bits: number(*window_bits, 18),

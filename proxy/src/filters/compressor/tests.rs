@@ -44,8 +44,7 @@ fn gzip_comes_out_piece_by_piece() {
 #[test]
 fn zstd_and_brotli_come_out_piece_by_piece() {
     let options = Brotli::default();
-    let libraries =
-        [Library::Zstd { level: 3, checksum: true }, super::codec::brotli_of(&options)];
+    let libraries = [Library::Zstd { level: 3, checksum: true }, super::codec::brotli_of(&options)];
     for library in libraries {
         let mut encoder = library.encoder();
         let (mut wire, mut want) = (Vec::new(), Vec::new());
