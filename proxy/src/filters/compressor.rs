@@ -16,7 +16,9 @@ use std::task::{Context, Poll};
 use prost_types::Any;
 use ringway_runtime::{Chain, Chunk};
 use ringway_wire::KnownName as K;
+use ringway_wire::chars::list_members;
 use ringway_wire::headers::HeaderMap;
+use ringway_wire::http1::connection_has;
 use ringway_xds::api::envoy::config::core::v3 as core;
 use ringway_xds::api::envoy::extensions::filters::http::compressor::v3 as api;
 
@@ -258,9 +260,9 @@ impl HttpFilter for Filter {
             Some(Route::RemovesAccept(None)) | None => {}
         }
         let headers = &mut s.work.request.headers;
-        self.accept = headers.get("accept-encoding").map(Box::from);
+        self.accept = headers.get(K::AcceptEncoding).map(Box::from);
         if removes && config.enabled {
-            headers.remove("accept-encoding");
+            headers.remove(K::AcceptEncoding);
         }
         // Requests are left as they are.
         s.conn.shard.stats.inc(config.request.not_compressed());
@@ -285,7 +287,7 @@ impl HttpFilter for Filter {
         if wanted && fits {
             config.etag.change(headers);
             headers.remove(K::ContentLength);
-            headers.set("content-encoding", config.library.encoding().as_bytes());
+            headers.set(K::ContentEncoding, config.library.encoding().as_bytes());
             self.encoder = Some(config.library.encoder());
         }
         if fits {
@@ -389,22 +391,22 @@ impl Config {
 
     /// Nothing about the response forbids it.
     fn fits(&self, status: u16, headers: &HeaderMap, count: impl Fn(Counter)) -> bool {
-        let has_token = |name: &str, wanted: &[u8]| {
+        let has_token = |name: K, wanted: &[u8]| {
             let value = headers.get(name).unwrap_or_default();
-            value.split(|byte| *byte == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(wanted))
+            list_members(value).any(|member| member.eq_ignore_ascii_case(wanted))
         };
-        let upgrade = headers.contains("upgrade") && has_token("connection", b"upgrade");
-        if upgrade || !self.has_type(headers) || has_token("cache-control", b"no-transform") {
+        let upgrade = headers.contains(K::Upgrade) && connection_has(headers, b"upgrade");
+        if upgrade || !self.has_type(headers) || has_token(K::CacheControl, b"no-transform") {
             return false;
         }
-        if self.etag == Etag::Respect && headers.contains("etag") {
+        if self.etag == Etag::Respect && headers.contains(K::Etag) {
             count(self.stats.not_compressed_etag());
             return false;
         }
-        let coded = headers.contains("content-encoding")
+        let coded = headers.contains(K::ContentEncoding)
             || ["gzip", "deflate", "br", "zstd", "compress"]
                 .iter()
-                .any(|coding| has_token("transfer-encoding", coding.as_bytes()));
+                .any(|coding| has_token(K::TransferEncoding, coding.as_bytes()));
         !coded && !self.codes.contains(&status)
     }
 
@@ -418,16 +420,16 @@ impl Config {
 impl Etag {
     /// The bytes that the tag stands for are others now.
     fn change(self, headers: &mut HeaderMap) {
-        let Some(value) = headers.get("etag") else { return };
+        let Some(value) = headers.get(K::Etag) else { return };
         let strong = value.len() > 2 && !(value.starts_with(b"W/") || value.starts_with(b"w/"));
         if !strong {
             return;
         }
         if self == Self::Weaken {
             let weak = [b"W/", value].concat();
-            headers.set("etag", &weak);
+            headers.set(K::Etag, &weak);
         } else {
-            headers.remove("etag");
+            headers.remove(K::Etag);
         }
     }
 }
@@ -435,13 +437,13 @@ impl Etag {
 /// Caches have to know that the response depends on what the client takes.
 fn vary(headers: &mut HeaderMap) {
     const NAME: &[u8] = b"Accept-Encoding";
-    let Some(value) = headers.get("vary") else {
-        headers.set("vary", NAME);
+    let Some(value) = headers.get(K::Vary) else {
+        headers.set(K::Vary, NAME);
         return;
     };
     // As written: Envoy, too, does not see it in other letters.
-    if !value.split(|byte| *byte == b',').any(|token| token.trim_ascii() == NAME) {
+    if !list_members(value).any(|member| member == NAME) {
         let longer = [value, b", ", NAME].concat();
-        headers.set("vary", &longer);
+        headers.set(K::Vary, &longer);
     }
 }

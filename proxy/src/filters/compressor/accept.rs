@@ -1,5 +1,7 @@
 //! What a client takes (RFC 9110 section 12.5.3), weighed as Envoy does.
 
+use ringway_wire::chars::list_members;
+
 /// What is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice<'o> {
@@ -18,7 +20,7 @@ pub(super) fn choose<'o>(accept: &[u8], offered: &[&'o str]) -> Choice<'o> {
     let mut offered = offered.to_vec();
     let mut best: (&[u8], f32) = (b"", 0.0);
     let mut taken = Vec::new();
-    for token in accept.split(|byte| *byte == b',').filter(|token| !token.is_empty()) {
+    for token in list_members(accept) {
         let Some((name, quality)) = weighed(token) else { continue };
         if quality == 0.0 {
             offered.retain(|have| have.as_bytes() != name);
