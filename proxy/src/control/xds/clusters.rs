@@ -145,17 +145,12 @@ impl Xds {
             return Ok(());
         }
         let is_new = known.is_none();
-        let raw = Raw::of(resource);
-        match self.compile_cluster(source, &resource.name, &resource.body) {
-            Ok(cluster) => {
-                let counts = &self.names.clusters;
-                let count = if is_new { counts.cluster_added() } else { counts.cluster_modified() };
-                self.stats.inc(count);
-                self.put_cluster(cluster, Some(raw));
-                Ok(())
-            }
-            Err(text) => Err(text),
-        }
+        let cluster = self.compile_cluster(source, &resource.name, &resource.body)?;
+        let counts = &self.names.clusters;
+        let count = if is_new { counts.cluster_added() } else { counts.cluster_modified() };
+        self.stats.inc(count);
+        self.put_cluster(cluster, Some(Raw::of(resource)));
+        Ok(())
     }
 
     /// Begins to warm a version.

@@ -105,12 +105,6 @@ impl Xds {
         Ok(said(self.compiler.runtime_layer(layer, &values), &resource.name)?.value)
     }
 
-    /// Takes all values out of a layer of the runtime.
-    pub(super) fn empty_layer(&mut self, layer: &str) -> bool {
-        let nothing = prost_types::Struct::default();
-        said(self.compiler.runtime_layer(layer, &nothing), layer).is_ok_and(|made| made.value)
-    }
-
     /// Gives a layer of the runtime these values, which are read as Envoy reads text; whether any
     /// has changed.
     pub(super) fn fill_layer(&mut self, layer: &str, values: &BTreeMap<String, String>) -> bool {

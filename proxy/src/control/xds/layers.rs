@@ -112,7 +112,7 @@ impl Xds {
             let Some(layer) = self.layers.all.get_mut(at) else { continue };
             (layer.raw, layer.settled) = (None, true);
             let layer = layer.layer.clone();
-            self.layers.changed |= self.empty_layer(&layer);
+            self.layers.changed |= self.fill_layer(&layer, &BTreeMap::new());
         }
     }
 

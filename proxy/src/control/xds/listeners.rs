@@ -100,20 +100,13 @@ impl Xds {
             return Ok(());
         }
         let is_new = known.is_none();
-        let raw = Raw::of(resource);
-        let made = self.compile_listener(source, &resource.name, &resource.body);
-        let made = made.and_then(|made| Ok((self.bind_listener(&made.value)?, made)));
-        match made {
-            Ok((sockets, made)) => {
-                let counts = &self.names.listeners;
-                let count =
-                    if is_new { counts.listener_added() } else { counts.listener_modified() };
-                self.stats.inc(count);
-                self.put_listener(made, Some(raw), sockets);
-                Ok(())
-            }
-            Err(text) => Err(text),
-        }
+        let made = self.compile_listener(source, &resource.name, &resource.body)?;
+        let sockets = self.bind_listener(&made.value)?;
+        let counts = &self.names.listeners;
+        let count = if is_new { counts.listener_added() } else { counts.listener_modified() };
+        self.stats.inc(count);
+        self.put_listener(made, Some(Raw::of(resource)), sockets);
+        Ok(())
     }
 
     /// Binds the addresses a listener does not have yet, for every shard.

@@ -411,7 +411,7 @@ impl Xds {
     pub(crate) fn dump(&self) -> DumpSnapshot {
         let mut kinds = Vec::new();
         type Fill = fn(&Xds, &mut Vec<Dumped>);
-        let fills: [(Kind, Fill); 9] = [
+        let fills: [(Kind, Fill); 8] = [
             (Kind::Cluster, Self::dump_clusters),
             (Kind::Endpoints, Self::dump_endpoints),
             (Kind::Listener, Self::dump_listeners),
@@ -419,7 +419,6 @@ impl Xds {
             (Kind::Secret, Self::dump_secrets),
             (Kind::Extension, Self::dump_extensions),
             (Kind::Scope, Self::dump_scopes),
-            (Kind::VirtualHost, Self::dump_hosts),
             (Kind::Runtime, Self::dump_layers),
         ];
         for (kind, fill) in fills {

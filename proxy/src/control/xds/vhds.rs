@@ -16,7 +16,6 @@ use super::Xds;
 use super::demands::KEPT_MAX;
 use super::feeds::{FeedId, Wanted};
 use super::kind::Kind;
-use super::raw::{Dumped, Raw, ResourceState};
 use super::routes::Table;
 use crate::control::log::log;
 use crate::plan::{ConfigSource, RouteSlot};
@@ -28,7 +27,7 @@ pub(super) type VirtualHosts = HashMap<FeedId, OfFeed, RandomState>;
 #[derive(Debug, Default)]
 pub(super) struct OfFeed {
     /// By name.
-    all: BTreeMap<Arc<str>, (Arc<Raw>, VirtualHost)>,
+    all: BTreeMap<Arc<str>, VirtualHost>,
     /// An answer has come.
     answered: bool,
     /// Tables whose virtual hosts are others than they were made with.
@@ -51,7 +50,7 @@ pub(super) struct HostSource {
 impl OfFeed {
     fn of_table<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a VirtualHost> {
         let of_table = self.all.iter().filter(move |(name, _)| table_of(name) == table);
-        of_table.map(|(_, (_, host))| host)
+        of_table.map(|(_, host)| host)
     }
 }
 
@@ -138,10 +137,10 @@ impl Xds {
             return Ok(());
         }
         let host = self.compile_host(&ConfigSource::ads(), resource)?;
-        let known = self.hosts.entry(feed).or_default();
+        let Some(known) = self.hosts.get_mut(&feed) else { return Ok(()) };
         let names = resource.aliases.iter().chain([&resource.name]);
         known.came.extend(names.map(|alias| (alias.clone(), resource.name.clone())));
-        known.all.insert(resource.name.clone(), (Raw::of(resource), host));
+        known.all.insert(resource.name.clone(), host);
         known.changed.push(table_of(&resource.name).into());
         Ok(())
     }
@@ -218,14 +217,6 @@ impl Xds {
             Err(text) => {
                 log!(Warning, Config, "{why}: '{}' stays as it was: {text}", lease.name);
             }
-        }
-    }
-
-    /// For `/config_dump`.
-    pub(super) fn dump_hosts(&self, out: &mut Vec<Dumped>) {
-        for (name, (raw, _)) in self.hosts.values().flat_map(|known| &known.all) {
-            let raw = std::iter::once((raw.clone(), ResourceState::Active));
-            Dumped::versions(name, raw, out);
         }
     }
 }
